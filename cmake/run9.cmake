@@ -1,0 +1,52 @@
+# Helpers that keep each folder's CMakeLists.txt to a list of files.
+#
+#   run9_library(NAME SRCS a.cc b.cc DEPS base p9)   one folder = one library target
+#   run9_program(NAME SRCS main.cc DEPS ...)         a static-pie program in bin/
+#   run9_test(NAME SRCS a_test.cc DEPS ...)          a GoogleTest program, registered with ctest
+#
+# DEPS is the whole of what a target may include: include/ of a target is the repository's root, and
+# tests/lint/includes_test checks that no file includes a folder its target does not depend on.
+
+set(RUN9_SANITIZE "" CACHE STRING "address, thread or empty")
+
+add_library(run9_flags INTERFACE)
+target_include_directories(run9_flags INTERFACE ${CMAKE_SOURCE_DIR})
+set_property(TARGET run9_flags PROPERTY INTERFACE_COMPILE_OPTIONS
+  -Wall -Wextra -Wno-missing-field-initializers -Werror=return-type -Werror=unused-result)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  target_compile_options(run9_flags INTERFACE -Wthread-safety -Werror=thread-safety)
+endif()
+if(RUN9_SANITIZE STREQUAL "address")
+  target_compile_options(run9_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer
+    -fno-sanitize-recover=undefined)
+  target_link_options(run9_flags INTERFACE -fsanitize=address,undefined)
+elseif(RUN9_SANITIZE STREQUAL "thread")
+  target_compile_options(run9_flags INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
+  target_link_options(run9_flags INTERFACE -fsanitize=thread)
+endif()
+
+function(run9_library name)
+  cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
+  add_library(${name} STATIC ${A_SRCS})
+  target_link_libraries(${name} PUBLIC run9_flags ${A_DEPS})
+endfunction()
+
+function(run9_program name)
+  cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
+  add_executable(${name} ${A_SRCS})
+  target_link_libraries(${name} PRIVATE run9_flags ${A_DEPS})
+  if(NOT RUN9_SANITIZE)
+    target_link_options(${name} PRIVATE -static-pie -Wl,-z,relro,-z,now)
+  endif()
+endfunction()
+
+function(run9_test name)
+  cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
+  add_executable(${name} ${A_SRCS})
+  target_link_libraries(${name} PRIVATE run9_flags ${A_DEPS} gmock gtest gtest_main Threads::Threads)
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()
+
+# fmt as Debian ships it is a shared library; the header-only form keeps the programs static.
+add_library(fmt-header INTERFACE)
+target_compile_definitions(fmt-header INTERFACE FMT_HEADER_ONLY=1)

@@ -1,0 +1,38 @@
+// The gofer's p9::FileServer: the exports as one connection sees them. One for each connection,
+// on that connection's thread; only what is in Export is shared.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "gofer/export.h"
+#include "p9/server/backend.h"
+
+namespace run9::gofer {
+
+using Exports = std::vector<std::unique_ptr<Export>>;
+
+class HostNode;
+
+enum class OtherExports { kRefused, kByName };
+
+class HostServer final : public p9::FileServer {
+ public:
+  // Serves exports[chosen] under the empty aname, "/" and its own name, and the others under theirs
+  // if `others` says so. The exports outlive the server, the server its nodes.
+  HostServer(const Exports& exports, size_t chosen, OtherExports others, uint64_t connection);
+
+  Result<p9::NodeRef> attach(const p9::AttachRequest& request) override;
+  bool read_only() const override { return read_only_; }
+  uint64_t connection() const { return connection_; }
+
+ private:
+  const Exports& exports_;
+  const size_t chosen_;
+  const OtherExports others_;
+  const uint64_t connection_;
+  bool read_only_;
+  // One tree for each export, so that renames by one attach reach the nodes of another.
+  std::vector<std::weak_ptr<HostNode>> roots_;
+};
+
+}  // namespace run9::gofer

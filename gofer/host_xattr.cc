@@ -1,0 +1,99 @@
+// HostNode: extended attributes. user.* is the host's own. security.* and trusted.* are the guest
+// kernel's and must mean nothing to the host: they are kept as user.run9.security.* and so on, a
+// prefix that clients do not see under its real name. All else, ACLs among them, is refused.
+#include <fcntl.h>
+#include <sys/xattr.h>
+
+#include "gofer/host_node.h"
+
+namespace run9::gofer {
+namespace {
+
+constexpr std::string_view kOurs = "user.run9.";
+constexpr size_t kMaxXattrName = 255;
+
+bool is_kept(std::string_view name) {
+  return name.starts_with("security.") || name.starts_with("trusted.");
+}
+
+Result<std::string> host_name(std::string_view name) {
+  std::string out;
+  if (is_kept(name)) out = std::string(kOurs) + std::string(name);
+  else if (name.starts_with(kOurs) || !name.starts_with("user.")) return Errno{EOPNOTSUPP};
+  else out = name;
+  if (out.size() > kMaxXattrName) return Errno{ERANGE};
+  return out;
+}
+
+}  // namespace
+
+// Only files and directories have user.* attributes. What the descriptor can do does not matter,
+// and one of the two modes is usually allowed.
+Result<UniqueFd> HostNode::reopen_for_metadata() {
+  if (!S_ISREG(mode_) && !S_ISDIR(mode_)) return Errno{EPERM};
+  auto fd = reopen(O_RDONLY);
+  if (!fd && fd.assume_error() == Errno{EACCES} && S_ISREG(mode_)) fd = reopen(O_WRONLY);
+  return fd;
+}
+
+Result<std::vector<std::byte>> HostNode::get_xattr(std::string_view name) {
+  const std::string host = TRY(host_name(name));
+  if (!S_ISREG(mode_) && !S_ISDIR(mode_)) return Errno{ENODATA};
+  const UniqueFd fd = TRY(reopen_for_metadata());
+  std::vector<std::byte> value(256);
+  for (;;) {
+    const ssize_t n = fgetxattr(fd.get(), host.c_str(), value.data(), value.size());
+    if (n >= 0) {
+      value.resize(static_cast<size_t>(n));
+      return value;
+    }
+    if (errno != ERANGE || value.size() == p9::kMaxXattr) return last_errno();
+    value.resize(p9::kMaxXattr);
+  }
+}
+
+Result<std::vector<std::byte>> HostNode::list_xattr() {
+  std::vector<std::byte> out;
+  if (!S_ISREG(mode_) && !S_ISDIR(mode_)) return out;
+  const UniqueFd fd = TRY(reopen_for_metadata());
+  std::vector<char> names(1024);
+  ssize_t n;
+  while ((n = flistxattr(fd.get(), names.data(), names.size())) < 0) {
+    if (errno == EOPNOTSUPP) return out;
+    if (errno != ERANGE || names.size() == p9::kMaxXattr) return last_errno();
+    names.resize(p9::kMaxXattr);
+  }
+  std::string_view rest(names.data(), static_cast<size_t>(n));
+  while (!rest.empty()) {
+    const size_t end = rest.find('\0');
+    if (end == rest.npos) break;
+    std::string_view name = rest.substr(0, end + 1);  // with its NUL
+    rest.remove_prefix(end + 1);
+    if (!name.starts_with("user.")) continue;
+    if (name.starts_with(kOurs)) {
+      name.remove_prefix(kOurs.size());
+      if (!is_kept(name)) continue;
+    }
+    const ByteSpan bytes = as_bytes(name);
+    out.insert(out.end(), bytes.begin(), bytes.end());
+  }
+  return out;
+}
+
+Result<void> HostNode::set_xattr(std::string_view name, ByteSpan value, uint32_t flags) {
+  const std::string host = TRY(host_name(name));
+  if (export_.spec.read_only) return Errno{EROFS};
+  if (value.size() > p9::kMaxXattr) return Errno{E2BIG};
+  const UniqueFd fd = TRY(reopen_for_metadata());
+  return check_call(fsetxattr(fd.get(), host.c_str(), value.data(), value.size(),
+                              static_cast<int>(flags)));
+}
+
+Result<void> HostNode::remove_xattr(std::string_view name) {
+  const std::string host = TRY(host_name(name));
+  if (export_.spec.read_only) return Errno{EROFS};
+  const UniqueFd fd = TRY(reopen_for_metadata());
+  return check_call(fremovexattr(fd.get(), host.c_str()));
+}
+
+}  // namespace run9::gofer

@@ -1,0 +1,230 @@
+// Starts run9-gofer as runtime/ does and looks at it from outside.
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include <set>
+
+#include "gofer/seccomp.h"
+#include "gofer/test_server.h"
+
+namespace run9::gofer {
+namespace {
+
+using namespace p9;
+
+// run9-gofer serving one connection. The program's path is a definition of the build's.
+class Program {
+ public:
+  explicit Program(std::vector<std::string> args) {
+    int pair[2], ready[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+    CHECK(pipe2(ready, O_CLOEXEC) == 0);
+    args.insert(args.begin(), RUN9_GOFER);
+    args.insert(args.end(), {"--listen", "fd:5", "--ready-fd", "6"});
+    std::vector<char*> argv;
+    for (auto& a : args) argv.push_back(a.data());
+    argv.push_back(nullptr);
+    pid_ = fork();
+    if (pid_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      // Out of the way of 5 and 6 first.
+      const int socket = fcntl(pair[1], F_DUPFD, 20), go = fcntl(ready[1], F_DUPFD, 20);
+      dup2(socket, 5);
+      dup2(go, 6);
+      execv(argv[0], argv.data());
+      _exit(127);
+    }
+    close(pair[1]);
+    close(ready[1]);
+    socket_ = UniqueFd(pair[0]);
+    const UniqueFd go(ready[0]);
+    char byte;
+    serving_ = ::read(go.get(), &byte, 1) == 1;
+  }
+  ~Program() {
+    if (pid_ > 0) {
+      kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, 0);
+    }
+  }
+  bool serving() const { return serving_; }
+  UniqueFd take_socket() { return std::move(socket_); }
+  int wait() {
+    int status = 0;
+    waitpid(pid_, &status, 0);
+    pid_ = 0;
+    return status;
+  }
+  std::string proc(const std::string& name) const {
+    return "/proc/" + std::to_string(pid_) + "/" + name;
+  }
+  std::string status(const std::string& field) const {
+    std::ifstream in(proc("status"));
+    for (std::string line; std::getline(in, line);) {
+      if (line.starts_with(field + ":")) return line.substr(line.find('\t') + 1);
+    }
+    return "";
+  }
+
+ private:
+  pid_t pid_ = -1;
+  UniqueFd socket_;
+  bool serving_ = false;
+};
+
+std::set<std::string> names_in(const std::string& dir) {
+  std::set<std::string> out;
+  for (const auto& e : std::filesystem::directory_iterator(dir)) out.insert(e.path().filename());
+  return out;
+}
+
+TEST(JailTest, GivesUpWhatItDoesNotNeed) {
+  TempDir dir;
+  Program gofer({"--export", dir.path() + ":t"});
+  ASSERT_TRUE(gofer.serving());
+  EXPECT_EQ(gofer.status("Seccomp"), "2");
+  EXPECT_EQ(gofer.status("NoNewPrivs"), "1");
+  // CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID.
+  EXPECT_EQ(gofer.status("CapEff"), "000000000000001f");
+  EXPECT_EQ(gofer.status("CapPrm"), "000000000000001f");
+  for (const char* set : {"CapInh", "CapBnd", "CapAmb"}) {
+    EXPECT_EQ(gofer.status(set), "0000000000000000") << set;
+  }
+  if (geteuid() == 0) {
+    EXPECT_EQ(names_in(gofer.proc("root/")), (std::set<std::string>{"blank", "empty", "export0"}));
+    // stdin, stdout, stderr, the connection and the export's root.
+    EXPECT_EQ(names_in(gofer.proc("fd")).size(), 5u);
+    for (const char* ns : {"mnt", "net", "ipc", "uts", "cgroup"}) {
+      EXPECT_NE(std::filesystem::read_symlink(gofer.proc("ns/") + ns),
+                std::filesystem::read_symlink(std::string("/proc/self/ns/") + ns))
+          << ns;
+    }
+  }
+}
+
+// A session that makes every call of the backend: the filter kills for one that is missing.
+void use_everything(Client& c) {
+  ASSERT_TRUE(c.start());
+  const Fid root = c.attach("t").assume_value().fid;
+  const Fid f = c.alloc_fid().assume_value(), o = c.alloc_fid().assume_value();
+  Twalkx create{.fid = root, .newfid = f, .openfid = o,
+                .wflags = kWalkOpen | kWalkCreate | kWalkKeepControl | kWalkWantFd,
+                .attrmask = kAttrAll, .oflags = kORdwr, .mode = 0644};
+  create.names = {"f"};
+  auto made = c.call(create).assume_value();
+  ASSERT_EQ(made->status, WalkStatus::kCreated);
+  ASSERT_TRUE(made.fd.valid());
+  EXPECT_TRUE(c.call(Twrite{.fid = o, .data = as_bytes("text")}));
+  EXPECT_TRUE(c.call(Tread{.fid = o, .count = 1 << 18}));
+  EXPECT_TRUE(c.call(Tfsync{.fid = o}));
+  EXPECT_TRUE(c.call(Tfsync{.fid = o, .datasync = {1}}));
+  EXPECT_TRUE(c.call(Tfalloc{.fid = o, .length = 4096}));
+  EXPECT_TRUE(c.call(Tseek{.fid = o, .whence = kSeekHole}));
+  EXPECT_TRUE(c.call(Tlock{.fid = o, .type = LockType::kWrite}));
+  EXPECT_TRUE(c.call(Tsetattr{
+      .fid = f, .attr = {.valid = kSetMode | kSetUid | kSetGid | kSetSize | kSetAtime | kSetMtime,
+                         .mode = 0600, .uid = geteuid(), .gid = getegid(), .size = 100}}));
+  EXPECT_TRUE(c.call(Tsetattr{.fid = f, .attr = {.valid = kSetCtime}}));
+  (void)c.call(Tsetxa{.fid = f, .name = "user.a", .value = as_bytes("v")});
+  (void)c.call(Tgetxa{.fid = f, .name = "user.a", .size = 10});
+  EXPECT_TRUE(c.call(Tlistxa{.fid = f, .size = 100}));
+  (void)c.call(Trmxa{.fid = f, .name = "user.a"});
+  EXPECT_TRUE(c.call(Tstatfs{.fid = root}));
+  EXPECT_TRUE(c.call(Tmkdir{.dfid = root, .name = "d", .mode = 0755, .gid = getegid()}));
+  EXPECT_TRUE(c.call(Tsymlink{.dfid = root, .name = "s", .target = "f", .gid = getegid()}));
+  EXPECT_TRUE(c.call(Tmknod{.dfid = root, .name = "p", .mode = S_IFIFO | 0600, .gid = getegid()}));
+  EXPECT_TRUE(c.call(Tlink{.dfid = root, .fid = f, .name = "l"}));
+  EXPECT_TRUE(c.call(
+      Trenameat{.olddirfid = root, .oldname = "l", .newdirfid = root, .newname = "m"}));
+  Twalkx link{.fid = root};
+  link.names = {"s"};
+  EXPECT_EQ(c.call(link).assume_value()->target, "f");
+  EXPECT_TRUE(c.call(Treaddirx{.fid = root, .count = 1 << 16, .attrmask = kAttrAll,
+                               .flags = kReaddirOpen}));
+  for (const char* name : {"f", "s", "p", "m"}) {
+    EXPECT_TRUE(c.call(Tunlinkat{.dirfid = root, .name = name})) << name;
+  }
+  EXPECT_TRUE(c.call(Tunlinkat{.dirfid = root, .name = "d", .flags = kAtRemovedir}));
+}
+
+void serve_everything(std::vector<std::string> more) {
+  TempDir dir;
+  more.insert(more.end(), {"--export", dir.path() + ":t"});
+  Program gofer(more);
+  ASSERT_TRUE(gofer.serving());
+  {
+    BlockingChannel channel(gofer.take_socket());
+    Client client(channel);
+    use_everything(client);
+  }
+  const int status = gofer.wait();
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+
+TEST(JailTest, ServesEverythingUnderItsFilter) { serve_everything({}); }
+
+TEST(JailTest, LogsEachName) {
+  TempDir out;
+  const UniqueFd log(open(out.path("log").c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600));
+  serve_everything({"--log-9p", "--log-fd", std::to_string(log.get())});
+  const std::string text = out.read("log");
+  EXPECT_NE(text.find("Twalkx"), text.npos);
+  EXPECT_NE(text.find("Rlistxa"), text.npos);
+  EXPECT_NE(text.find("\"m\""), text.npos) << text;
+}
+
+TEST(JailTest, AcceptsConnectionsBesideInheritedOnes) {
+  TempDir dir, where;
+  dir.write("f", "x");
+  Program gofer({"--export", dir.path() + ":t", "--listen", "unix:" + where.path("socket")});
+  ASSERT_TRUE(gofer.serving());
+  for (int i = 0; i < 20; ++i) {
+    UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{.sun_family = AF_UNIX};
+    where.path("socket").copy(address.sun_path, sizeof address.sun_path - 1);
+    ASSERT_EQ(connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    if (i % 3 == 0) {
+      ASSERT_EQ(::send(socket.get(), "\1\0\0\0junk", 8, 0), 8);  // ends this connection alone
+      continue;
+    }
+    BlockingChannel channel(std::move(socket));
+    Client client(channel);
+    ASSERT_TRUE(client.start());
+    EXPECT_EQ(error_of(client.attach("")), 0);
+  }
+  BlockingChannel channel(gofer.take_socket());
+  Client client(channel);
+  EXPECT_TRUE(client.start());
+}
+
+TEST(JailTest, HiddenNamesAreCovered) {
+  if (geteuid() != 0) GTEST_SKIP() << "looks through /proc/PID/root";
+  TempDir dir;
+  dir.write("secret", "x");
+  std::filesystem::create_directories(dir.path("home/alice"));
+  Program gofer({"--export", dir.path() + ":t:ro", "--hide", dir.path("secret"), "--empty",
+                 dir.path("home")});
+  ASSERT_TRUE(gofer.serving());
+  std::ifstream secret(gofer.proc("root/export0/secret"));
+  EXPECT_EQ(secret.get(), EOF);
+  EXPECT_TRUE(names_in(gofer.proc("root/export0/home")).empty());
+}
+
+TEST(JailTest, SaysWhatIsWrong) {
+  Program gofer({"--export", "/no/such/directory"});
+  EXPECT_FALSE(gofer.serving());
+  EXPECT_EQ(WEXITSTATUS(gofer.wait()), 1);
+}
+
+TEST(SeccompTableTest, HasNothingThatTakesAFreePath) {
+  for (const auto row : seccomp_table(SeccompMode::kInherited)) {
+    for (const char* bad : {"execve", "socket", "connect", "clone", "accept", "ptrace", "ioctl"}) {
+      EXPECT_FALSE(row.starts_with(bad)) << row;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace run9::gofer

@@ -1,0 +1,115 @@
+#include "gofer/options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace run9::gofer {
+namespace {
+
+bool parse_number(std::string_view text, int& out) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  return error == std::errc{} && end == text.data() + text.size() && out >= 0;
+}
+
+// fd:N, fd:N=NAME or unix:PATH.
+bool parse_listen(std::string_view text, ListenSpec& out) {
+  if (text.starts_with("unix:") && text.size() > 5) {
+    out.path = text.substr(5);
+    return true;
+  }
+  if (!text.starts_with("fd:")) return false;
+  text.remove_prefix(3);
+  const size_t equals = text.find('=');
+  if (equals != text.npos) {
+    out.export_name = text.substr(equals + 1);
+    if (out.export_name.empty()) return false;
+  }
+  return parse_number(text.substr(0, equals), out.fd);
+}
+
+class Parser {
+ public:
+  Parser(const std::vector<std::string>& args, std::string& error) : args_(args), error_(error) {}
+
+  std::optional<Options> run() {
+    for (at_ = 0; at_ < args_.size(); ++at_) {
+      if (!flag(args_[at_]) && !option(args_[at_])) {
+        if (error_.empty()) error_ = fmt::format("unknown option {}", args_[at_]);
+        return std::nullopt;
+      }
+    }
+    if (out_.jail.exports.empty()) error_ = "--export DIR[:NAME][:ro][:xdev][:whiteout] is missing";
+    else if (out_.listen.empty()) error_ = "--listen fd:N or --listen unix:PATH is missing";
+    else check_names();
+    if (!error_.empty()) return std::nullopt;
+    return std::move(out_);
+  }
+
+ private:
+  bool flag(const std::string& a) {
+    if (a == "--debug") return out_.debug = true;
+    if (a == "--log-9p") return out_.log_9p = true;
+    if (a == "--no-jail") return out_.no_jail = true;
+    return false;
+  }
+
+  bool option(const std::string& name) {
+    static constexpr std::string_view kNames[] = {"--export", "--listen",   "--hide",     "--empty",
+                                                  "--log-fd", "--ready-fd", "--busy-poll"};
+    if (std::find(std::begin(kNames), std::end(kNames), name) == std::end(kNames)) return false;
+    if (++at_ == args_.size()) {
+      error_ = name + " needs a value";
+      return false;
+    }
+    if (!set(name, args_[at_])) error_ = fmt::format("{} {}: not understood", name, args_[at_]);
+    return error_.empty();
+  }
+
+  bool set(const std::string& name, const std::string& value) {
+    if (name == "--export") {
+      auto spec = parse_export(value, out_.jail.exports.size());
+      if (!spec) return false;
+      out_.jail.exports.push_back(std::move(spec.assume_value()));
+      return true;
+    }
+    if (name == "--listen") return parse_listen(value, out_.listen.emplace_back());
+    if (name == "--hide" || name == "--empty") {
+      (name == "--hide" ? out_.jail.hide : out_.jail.empty).push_back(value);
+      return value.starts_with('/');
+    }
+    int n = 0;
+    if (!parse_number(value, n)) return false;
+    if (name == "--log-fd") out_.log_fd = n;
+    if (name == "--ready-fd") out_.ready_fd = n;
+    if (name == "--busy-poll") out_.busy_poll = std::chrono::microseconds(n);
+    return true;
+  }
+
+  void check_names() {
+    for (const ListenSpec& l : out_.listen) {
+      const auto& all = out_.jail.exports;
+      const bool known = l.export_name.empty() ||
+                         std::any_of(all.begin(), all.end(), [&](const ExportSpec& e) {
+                           return e.name == l.export_name;
+                         });
+      if (!known) error_ = fmt::format("--listen names the export {}, which there is not",
+                                       l.export_name);
+    }
+  }
+
+  const std::vector<std::string>& args_;
+  std::string& error_;
+  size_t at_ = 0;
+  Options out_;
+};
+
+}  // namespace
+
+std::optional<Options> parse_options(const std::vector<std::string>& args, std::string& error) {
+  error.clear();
+  return Parser(args, error).run();
+}
+
+}  // namespace run9::gofer

@@ -1,0 +1,190 @@
+#include "gofer/seccomp.h"
+
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstddef>
+
+#include "base/log.h"
+#include "gofer/host_calls.h"
+
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+
+namespace run9::gofer {
+namespace {
+
+// The low half of argument `arg`, masked, must be `value`. Every argument checked here is an int
+// or has its interesting bits there.
+struct ArgCheck {
+  int arg = -1;
+  uint32_t mask = 0;
+  uint32_t value = 0;
+};
+struct Rule {
+  uint32_t number;
+  std::string_view text;
+  ArgCheck first{};
+  ArgCheck second{};
+};
+
+// A descriptor, not AT_FDCWD: no name is resolved from a directory that we do not hold.
+constexpr ArgCheck dirfd(int arg) { return {arg, 0x80000000, 0}; }
+constexpr ArgCheck equals(int arg, uint32_t value) { return {arg, 0xffffffff, value}; }
+constexpr ArgCheck without(int arg, uint32_t bits) { return {arg, bits, 0}; }
+constexpr ArgCheck with(int arg, uint32_t bits) { return {arg, bits, bits}; }
+
+constexpr auto kRules = std::to_array<Rule>({
+    // The connection.
+    {SYS_recvfrom, "recvfrom"},
+    {SYS_recvmsg, "recvmsg"},  // --log-9p
+    {SYS_sendmsg, "sendmsg"},
+    {SYS_poll, "poll"},
+    // Files.
+    {SYS_statx, "statx(dirfd >= 0)", dirfd(0)},
+    {SYS_openat2, "openat2(dirfd >= 0)", dirfd(0)},
+    {SYS_close, "close"},
+    {SYS_fcntl, "fcntl(F_DUPFD_CLOEXEC)", equals(1, F_DUPFD_CLOEXEC)},
+    {SYS_pread64, "pread64"},
+    {SYS_pwrite64, "pwrite64"},
+    {SYS_getdents64, "getdents64"},
+    {SYS_lseek, "lseek"},
+    {SYS_fstatfs, "fstatfs"},
+    {SYS_readlinkat, "readlinkat(dirfd >= 0)", dirfd(0)},
+    {SYS_mkdirat, "mkdirat(dirfd >= 0)", dirfd(0)},
+    {SYS_mknodat, "mknodat(dirfd >= 0)", dirfd(0)},
+    {SYS_symlinkat, "symlinkat(dirfd >= 0)", dirfd(1)},
+    {SYS_linkat, "linkat(dirfds >= 0)", dirfd(0), dirfd(2)},
+    {SYS_unlinkat, "unlinkat(dirfd >= 0)", dirfd(0)},
+    {SYS_renameat2, "renameat2(dirfds >= 0)", dirfd(0), dirfd(2)},
+    {SYS_fchmod, "fchmod"},
+    {SYS_fchmodat2, "fchmodat2(dirfd >= 0, AT_EMPTY_PATH)", dirfd(0), equals(3, AT_EMPTY_PATH)},
+    {SYS_fchownat, "fchownat(dirfd >= 0, AT_EMPTY_PATH)", dirfd(0), equals(4, AT_EMPTY_PATH)},
+    {SYS_utimensat, "utimensat(dirfd >= 0, AT_EMPTY_PATH)", dirfd(0), equals(3, AT_EMPTY_PATH)},
+    {SYS_ftruncate, "ftruncate"},
+    {SYS_fallocate, "fallocate"},
+    {SYS_fsync, "fsync"},
+    {SYS_fdatasync, "fdatasync"},
+    {SYS_fgetxattr, "fgetxattr"},
+    {SYS_fsetxattr, "fsetxattr"},
+    {SYS_flistxattr, "flistxattr"},
+    {SYS_fremovexattr, "fremovexattr"},
+    // The process: memory without code, the log, threads that end.
+    {SYS_write, "write"},
+    {SYS_mmap, "mmap(anonymous, no PROT_EXEC)", without(2, PROT_EXEC), with(3, MAP_ANONYMOUS)},
+    {SYS_mprotect, "mprotect(no PROT_EXEC)", without(2, PROT_EXEC)},
+    {SYS_mremap, "mremap"},
+    {SYS_munmap, "munmap"},
+    {SYS_madvise, "madvise"},
+    {SYS_brk, "brk"},
+    {SYS_futex, "futex"},
+    {SYS_clock_gettime, "clock_gettime"},
+    {SYS_getrandom, "getrandom"},
+    {SYS_getpid, "getpid"},
+    {SYS_sched_yield, "sched_yield"},
+    {SYS_restart_syscall, "restart_syscall"},
+    {SYS_rt_sigprocmask, "rt_sigprocmask"},
+    {SYS_rt_sigreturn, "rt_sigreturn"},
+    {SYS_exit, "exit"},
+    {SYS_exit_group, "exit_group"},
+    // Listener mode alone; the last row.
+    {SYS_accept4, "accept4"},
+});
+constexpr size_t kInheritedRules = kRules.size() - 1;
+
+constexpr size_t kPerRule = 10;
+struct Program {
+  std::array<sock_filter, kRules.size() * kPerRule + 8> code{};
+  unsigned short size = 0;
+  constexpr void add(uint16_t op, uint32_t k, uint8_t jt = 0, uint8_t jf = 0) {
+    code[size++] = sock_filter{op, jt, jf, k};
+  }
+};
+
+constexpr uint16_t kLoad = BPF_LD | BPF_W | BPF_ABS;
+constexpr uint16_t kIfEqual = BPF_JMP | BPF_JEQ | BPF_K;
+constexpr uint16_t kReturn = BPF_RET | BPF_K;
+
+// Little endian: the low half comes first.
+constexpr uint32_t arg_at(int arg) {
+  return static_cast<uint32_t>(offsetof(seccomp_data, args) + 8 * static_cast<size_t>(arg));
+}
+
+constexpr Program compile(size_t rules, uint32_t violation) {
+  Program p;
+  p.add(kLoad, offsetof(seccomp_data, arch));
+  p.add(kIfEqual, AUDIT_ARCH_X86_64, 1, 0);
+  p.add(kReturn, SECCOMP_RET_KILL_PROCESS);
+  p.add(kLoad, offsetof(seccomp_data, nr));
+  for (size_t i = 0; i < rules; ++i) {
+    const Rule& r = kRules[i];
+    const ArgCheck checks[] = {r.first, r.second};
+    uint8_t n = 0;
+    for (const ArgCheck& c : checks) n += c.arg >= 0;
+    if (n == 0) {
+      p.add(kIfEqual, r.number, 0, 1);
+      p.add(kReturn, SECCOMP_RET_ALLOW);
+      continue;
+    }
+    // Three instructions a check, the return, and the number's reload.
+    p.add(kIfEqual, r.number, 0, static_cast<uint8_t>(3 * n + 2));
+    for (const ArgCheck& c : checks) {
+      if (c.arg < 0) continue;
+      --n;
+      p.add(kLoad, arg_at(c.arg));
+      p.add(BPF_ALU | BPF_AND | BPF_K, c.mask);
+      p.add(kIfEqual, c.value, 0, static_cast<uint8_t>(3 * n + 1));
+    }
+    p.add(kReturn, SECCOMP_RET_ALLOW);
+    p.add(kLoad, offsetof(seccomp_data, nr));
+  }
+  p.add(kReturn, violation);
+  return p;
+}
+
+constexpr Program kPrograms[2][2] = {
+    {compile(kInheritedRules, SECCOMP_RET_KILL_PROCESS),
+     compile(kInheritedRules, SECCOMP_RET_TRAP)},
+    {compile(kRules.size(), SECCOMP_RET_KILL_PROCESS), compile(kRules.size(), SECCOMP_RET_TRAP)},
+};
+
+void on_sigsys(int, siginfo_t* info, void* context) {
+  log_error("system call {} is not on the gofer's list", info->si_syscall);
+  static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RAX] = -ENOSYS;
+}
+
+}  // namespace
+
+Result<void> install_seccomp(SeccompMode mode, OnViolation on_violation) {
+  if (on_violation == OnViolation::kLog) {
+    struct sigaction sa = {};
+    sa.sa_sigaction = on_sigsys;
+    sa.sa_flags = SA_SIGINFO | SA_NODEFER;
+    TRY(check_call(sigaction(SIGSYS, &sa, nullptr)));
+  }
+  const Program& p = kPrograms[static_cast<int>(mode)][static_cast<int>(on_violation)];
+  sock_fprog prog{p.size, const_cast<sock_filter*>(p.code.data())};
+  const long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
+  if (r < 0) return last_errno();
+  if (r > 0) return Errno{ESRCH};  // a thread that could not be synchronised
+  return ok();
+}
+
+std::vector<std::string_view> seccomp_table(SeccompMode mode) {
+  const size_t n = mode == SeccompMode::kListener ? kRules.size() : kInheritedRules;
+  std::vector<std::string_view> out;
+  for (size_t i = 0; i < n; ++i) out.push_back(kRules[i].text);
+  return out;
+}
+
+}  // namespace run9::gofer

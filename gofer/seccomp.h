@@ -1,0 +1,25 @@
+// The system calls of a serving gofer, as a seccomp filter whose program is built at compile time
+// (seccomp.cc has the table; docs/SECURITY.md prints it).
+#pragma once
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace run9::gofer {
+
+enum class SeccompMode {
+  kInherited,  // serves connections it was born with
+  kListener,   // accepts connections too
+};
+enum class OnViolation {
+  kKill,
+  kLog,  // for development: log the number, answer ENOSYS
+};
+
+// For every thread of the process. no_new_privs must be set.
+Result<void> install_seccomp(SeccompMode mode, OnViolation on_violation);
+// "openat2(dirfd >= 0)" for each row, for documents and tests.
+std::vector<std::string_view> seccomp_table(SeccompMode mode);
+
+}  // namespace run9::gofer

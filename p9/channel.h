@@ -1,0 +1,28 @@
+// How a Client reaches its server. Whoever owns the connection implements this: the Sentry over a
+// non-blocking socket and fibers, BlockingChannel over a socket of its own.
+#pragma once
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "p9/types.h"
+
+namespace run9::p9 {
+
+// One reply: a whole frame, and the descriptor that came with it, if one did.
+struct Reply {
+  std::vector<std::byte> frame;
+  UniqueFd fd;
+};
+
+class Channel {
+ public:
+  virtual ~Channel() = default;
+  // Sends the frame, whose tag is `tag`, and returns the frame that answers this tag. Blocks the
+  // caller only (a fiber, a thread): others may be in here at the same time, with other tags. An
+  // error means that no answer to this tag will ever come: the connection is lost.
+  virtual Result<Reply> round_trip(std::vector<std::byte> frame, Tag tag) = 0;
+  // The frame limit, once the version is agreed on: refuse larger ones.
+  virtual void set_msize(uint32_t msize) = 0;
+};
+
+}  // namespace run9::p9

@@ -1,0 +1,123 @@
+// A 9P2000.L client without I/O: it numbers requests and fids, encodes, and checks and decodes the
+// replies a Channel brings. Several fibers of one thread may have calls in flight at once; nothing
+// here is touched between the encoding of a request and the return of its round trip.
+#pragma once
+#include <string_view>
+#include <vector>
+
+#include "p9/channel.h"
+#include "p9/codec.h"
+
+namespace run9::p9 {
+
+// Small numbers, lowest first (some servers have room for 1024 fids only).
+class IdPool {
+ public:
+  explicit IdPool(uint32_t limit) : limit_(limit) {}
+  // `count` numbers in a row, the first is returned; ENFILE when there are none.
+  Result<uint32_t> take(uint32_t count = 1);
+  void give_back(uint32_t id);
+  size_t in_use() const { return in_use_; }
+
+ private:
+  std::vector<bool> used_;
+  uint32_t limit_;
+  uint32_t lowest_ = 0;  // nothing below is free
+  size_t in_use_ = 0;
+};
+
+// A decoded reply together with the frame that its strings and data point into.
+template <typename R>
+struct Answer {
+  std::vector<std::byte> frame;
+  R msg;
+  UniqueFd fd;
+  const R* operator->() const { return &msg; }
+  const R& operator*() const { return msg; }
+};
+
+struct ClientOptions {
+  uint32_t msize = 512 * 1024;
+  bool dialect = true;  // ask for 9P2000.L.x first
+  uint32_t max_fids = 1u << 20;
+};
+
+struct Attached {
+  Fid fid{};
+  Qid qid;
+};
+
+class Client {
+ public:
+  // The channel outlives the client.
+  explicit Client(Channel& channel, ClientOptions options = {})
+      : channel_(channel), options_(options), fids_(options.max_fids), tags_(0xffff) {}
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // Agrees on version, msize and capabilities: the dialect if the server has it, else 9P2000.L.
+  // Before any other call; EPROTONOSUPPORT when the server speaks neither.
+  Result<void> start();
+  Result<Attached> attach(std::string_view aname, std::string_view uname = "",
+                          uint32_t n_uname = 0);
+
+  bool dialect() const { return dialect_; }
+  // 0 in plain 9P2000.L.
+  uint64_t caps() const { return caps_; }
+  bool has_cap(uint64_t cap) const { return (caps_ & cap) != 0; }
+  uint32_t msize() const { return msize_; }
+  // The most a Tread, Twrite or Treaddir may carry.
+  uint32_t max_io() const { return msize_ - kIoHeaderSize; }
+
+  // One request, one reply. Rlerror comes back as its errno, a reply that is none as EPROTO, a lost
+  // connection as EIO from then on. EOPNOTSUPP at once for a dialect message in plain 9P2000.L.
+  template <typename T>
+  Result<Answer<typename T::Reply>> call(const T& request) {
+    if (is_dialect(T::kType) && !dialect_) return Errno{EOPNOTSUPP};
+    if (dropped_.size() >= kDropBatch) flush_drops();
+    return call_now(request);
+  }
+
+  // A fid number to name in a request that binds it (newfid). Give it back with free_fid() if the
+  // request failed, and with clunk() or drop() once it is bound.
+  Result<Fid> alloc_fid() { return alloc_fids(1); }
+  // `count` numbers in a row.
+  Result<Fid> alloc_fids(uint32_t count);
+  void free_fid(Fid fid) { fids_.give_back(static_cast<uint32_t>(fid)); }
+  // Tclunk now. The fid is gone whatever the result, which is that of the last write of an xattr.
+  Result<void> clunk(Fid fid);
+  // Never blocks: the fid is clunked together with others by a later call() or flush_drops().
+  void drop(Fid fid) { dropped_.push_back(fid); }
+  void flush_drops();
+  size_t fids_in_use() const { return fids_.in_use(); }
+
+ private:
+  static constexpr size_t kDropBatch = 64;
+
+  template <typename T>
+  Result<Answer<typename T::Reply>> call_now(const T& request) {
+    const Tag tag = TRY(take_tag());
+    Reply reply = TRY(exchange(encode(tag, request), tag));
+    Answer<typename T::Reply> answer{std::move(reply.frame), {}, std::move(reply.fd)};
+    answer.msg = TRY(decode<typename T::Reply>(answer.frame));
+    return answer;
+  }
+  Result<Tag> take_tag();
+  // Gives the tag back; turns Rlerror into its errno.
+  Result<Reply> exchange(std::vector<std::byte> frame, Tag tag);
+  Result<Reply> checked_round_trip(std::vector<std::byte> frame, Tag tag);
+  // EPROTONOSUPPORT if the server does not want it.
+  Result<void> try_version(std::string_view version);
+
+  Channel& channel_;
+  ClientOptions options_;
+  IdPool fids_;
+  IdPool tags_;
+  std::vector<Fid> dropped_;
+  uint32_t msize_ = kMinMsize;
+  uint64_t caps_ = 0;
+  bool dialect_ = false;
+  bool lost_ = false;
+};
+
+}  // namespace run9::p9

@@ -1,0 +1,82 @@
+#include "p9/transport/socket_io.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+namespace run9::p9 {
+
+namespace {
+
+// Room for more descriptors than are welcome, so that an unwanted one is closed by us rather than
+// left behind by MSG_CTRUNC.
+constexpr size_t kFdRoom = 4;
+
+// The first descriptor of the message; every other is closed.
+Result<UniqueFd> take_fds(msghdr& msg) {
+  UniqueFd first;
+  bool more = (msg.msg_flags & MSG_CTRUNC) != 0;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&msg); c != nullptr; c = CMSG_NXTHDR(&msg, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    const size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < n; ++i) {
+      int raw;
+      std::memcpy(&raw, CMSG_DATA(c) + i * sizeof raw, sizeof raw);
+      UniqueFd fd(raw);
+      if (first.valid()) more = true;
+      else first = std::move(fd);
+    }
+  }
+  if (more) return Errno{EPROTO};
+  return first;
+}
+
+}  // namespace
+
+Result<Received> receive_with_fd(BorrowedFd socket, std::span<std::byte> to, int flags) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFdRoom)];
+  iovec iov{to.data(), to.size()};
+  msghdr msg{};
+  msg.msg_iov = &iov;
+  msg.msg_iovlen = 1;
+  msg.msg_control = control;
+  msg.msg_controllen = sizeof control;
+  ssize_t n;
+  do {
+    n = recvmsg(socket.get(), &msg, flags | MSG_CMSG_CLOEXEC);
+  } while (n < 0 && errno == EINTR);
+  if (n < 0) return last_errno();
+  return Received{static_cast<size_t>(n), TRY(take_fds(msg))};
+}
+
+Result<void> send_with_fd(BorrowedFd socket, ByteSpan bytes, BorrowedFd fd) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  while (!bytes.empty()) {
+    iovec iov{const_cast<std::byte*>(bytes.data()), bytes.size()};
+    msghdr msg{};
+    msg.msg_iov = &iov;
+    msg.msg_iovlen = 1;
+    if (fd.valid()) {
+      msg.msg_control = control;
+      msg.msg_controllen = sizeof control;
+      cmsghdr* c = CMSG_FIRSTHDR(&msg);
+      c->cmsg_level = SOL_SOCKET;
+      c->cmsg_type = SCM_RIGHTS;
+      c->cmsg_len = CMSG_LEN(sizeof(int));
+      const int raw = fd.get();
+      std::memcpy(CMSG_DATA(c), &raw, sizeof raw);
+    }
+    const ssize_t n = sendmsg(socket.get(), &msg, MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) {
+      pollfd p{socket.get(), POLLOUT, 0};
+      if (poll(&p, 1, -1) < 0 && errno != EINTR) return last_errno();
+      continue;
+    }
+    if (n < 0) return last_errno();
+    fd = BorrowedFd{};
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  return ok();
+}
+
+}  // namespace run9::p9

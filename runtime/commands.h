@@ -1,0 +1,56 @@
+// The commands of `run9`, one function each; main.cc reads the command line into their arguments. The
+// result is the program's exit status.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/failure.h"
+#include "runtime/options.h"
+
+namespace run9::runtime {
+
+struct CreateArgs {
+  std::string id, bundle = ".", pid_file, console_socket;
+  bool detach = false;
+};
+struct ExecArgs {
+  std::string id, process, cwd, user, pid_file, console_socket;
+  std::vector<std::string> env, caps, command;
+  bool tty = false, detach = false;
+};
+struct KillArgs {
+  std::string id, signal = "TERM";
+  bool all = false;
+};
+struct DeleteArgs {
+  std::string id;
+  bool force = false;
+};
+struct ListArgs {
+  std::string format = "table";
+  bool quiet = false;
+};
+struct PsArgs {
+  std::string id, format = "table";
+};
+struct DoArgs {
+  std::vector<std::string> command, expose;
+  std::string cwd;
+  bool root_is_default = true;
+};
+
+Expected<int> cmd_spec(const std::string& bundle);
+Expected<int> cmd_features();
+Expected<int> cmd_create(const GlobalOptions& options, const CreateArgs& args);
+Expected<int> cmd_start(const GlobalOptions& options, const std::string& id);
+Expected<int> cmd_run(const GlobalOptions& options, const CreateArgs& args);
+Expected<int> cmd_exec(const GlobalOptions& options, const ExecArgs& args);
+Expected<int> cmd_state(const GlobalOptions& options, const std::string& id);
+Expected<int> cmd_kill(const GlobalOptions& options, const KillArgs& args);
+Expected<int> cmd_delete(const GlobalOptions& options, const DeleteArgs& args);
+Expected<int> cmd_list(const GlobalOptions& options, const ListArgs& args);
+Expected<int> cmd_ps(const GlobalOptions& options, const PsArgs& args);
+Expected<int> cmd_do(GlobalOptions options, const DoArgs& args);
+
+}  // namespace run9::runtime

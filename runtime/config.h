@@ -1,0 +1,98 @@
+// Config: what we read of an OCI bundle's config.json (opencontainers/runtime-spec, config.md), checked.
+// Plain values; nothing in here was looked up on the host but what check_paths() names.
+#pragma once
+#include <sys/resource.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "runtime/failure.h"
+
+namespace run9::runtime {
+
+class JsonNode;
+
+struct CapabilitySets {
+  uint64_t bounding = 0, effective = 0, permitted = 0, inheritable = 0, ambient = 0;
+};
+
+struct ConfigProcess {
+  std::vector<std::string> args, env;
+  std::string cwd = "/";
+  uint32_t uid = 0, gid = 0;
+  std::vector<uint32_t> groups;
+  std::optional<uint32_t> umask;
+  CapabilitySets caps;
+  std::vector<std::pair<int, rlimit>> rlimits;
+  bool terminal = false;
+  uint16_t rows = 0, columns = 0;
+  bool no_new_privs = false;
+  int oom_score_adj = 0;
+};
+
+struct ConfigMount {
+  std::string type;  // "bind", "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup"
+  std::string destination;
+  std::string source;
+  uint32_t flags = 0;  // statfs(2) ST_*, which are vfs::MountFlags
+  std::string data;    // "size=64m,mode=1777"
+};
+
+struct ConfigHook {
+  std::string path;
+  std::vector<std::string> args, env;
+  int timeout_s = 0;  // 0: none
+};
+
+struct ConfigDevice {
+  std::string path;
+  char type = 'c';
+  int64_t major = 0, minor = 0;
+};
+
+struct ConfigIdMapping {
+  uint32_t container = 0, host = 0, size = 0;
+};
+
+struct Config {
+  std::string oci_version;
+  std::string root_path;
+  bool root_readonly = false;
+  ConfigProcess process;
+  std::string hostname, domainname;
+  std::vector<ConfigMount> mounts;
+  std::vector<std::pair<std::string, std::string>> namespaces;  // type, path or ""
+  std::vector<ConfigIdMapping> uid_mappings, gid_mappings;
+  std::optional<uint64_t> memory_limit, pids_limit;
+  std::string cgroups_path;
+  std::vector<std::string> masked_paths, readonly_paths;
+  std::vector<std::pair<std::string, std::string>> sysctl;
+  std::vector<ConfigDevice> devices;
+  std::map<std::string, std::vector<ConfigHook>> hooks;  // "prestart", "createRuntime", ...
+  std::map<std::string, std::string> annotations;
+};
+
+// `file` is what complaints call the text.
+Expected<Config> parse_config(const std::string& file, std::string_view text);
+// BUNDLE/config.json; also checks that root.path and the sources of binds are there.
+Expected<Config> load_config(const std::string& bundle);
+// The document of `run9 exec --process FILE`: the process object alone.
+Expected<ConfigProcess> load_process(const std::string& file);
+// What `run9 spec` writes.
+std::string default_config();
+
+// Parts of the above: config_mounts.cc, config_linux.cc, config_process.cc.
+ConfigMount read_mount(const JsonNode& node);
+void read_linux(const JsonNode& node, Config& out);
+ConfigProcess read_process(const JsonNode& node);
+std::vector<std::string> read_environment(const JsonNode& node);
+
+// A whole file, at most `limit` bytes.
+Expected<std::string> read_text_file(const std::string& path, size_t limit = 16 << 20);
+
+}  // namespace run9::runtime

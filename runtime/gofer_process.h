@@ -1,0 +1,21 @@
+// Starts run9-gofer for one container: one process, one connected socket for each mount.
+#pragma once
+#include <sys/types.h>
+
+#include "runtime/failure.h"
+#include "runtime/mount_plan.h"
+#include "runtime/options.h"
+
+namespace run9::runtime {
+
+struct StartedGofer {
+  pid_t pid = 0;   // our child; ends when the last of its sockets closes. 0: none was needed
+  UniqueFd ready;  // a byte comes when it serves
+};
+
+// Fills in the plan's sockets. Does not wait: the Sentry is started meanwhile.
+Expected<StartedGofer> start_gofer(MountPlan& plan, const GlobalOptions& options, BorrowedFd log);
+// A gofer that ended instead of serving has said why in the log.
+Expected<void> await_gofer(StartedGofer& gofer);
+
+}  // namespace run9::runtime

@@ -1,0 +1,207 @@
+#include "runtime/launch.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <csignal>
+#include <ctime>
+
+#include "runtime/cgroup.h"
+#include "runtime/gofer_process.h"
+#include "runtime/hooks.h"
+
+namespace run9::runtime {
+namespace {
+
+// The log of gofer and Sentry: --log if it is for text, else our standard error while we stay (by way of
+// a relay if that is a terminal, which is not handed on), else a file in the state directory.
+Expected<UniqueFd> open_log(const StateDir& dir, const LaunchRequest& request) {
+  const GlobalOptions& o = request.options;
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY;
+  if (!o.log.empty() && o.log_format == "text") {
+    return explain(take_fd(open(o.log.c_str(), kFlags, 0640)), "--log {}", o.log);
+  }
+  if (!request.foreground) {
+    return explain(take_fd(open(dir.log_path().c_str(), kFlags, 0600)), "{}", dir.log_path());
+  }
+  if (isatty(STDERR_FILENO) == 0) {
+    return explain(take_fd(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)), "standard error");
+  }
+  int ends[2];
+  TRY(check(pipe2(ends, O_CLOEXEC), "pipe"));
+  request.stdio.relays.emplace_back(UniqueFd(ends[0]), BorrowedFd(STDERR_FILENO));
+  return UniqueFd(ends[1]);
+}
+
+std::optional<uint64_t> smaller(std::optional<uint64_t> a, uint64_t b) {
+  if (b == 0) return a;
+  return a ? std::min(*a, b) : b;
+}
+
+sentry::BootSpec boot_spec(const LaunchRequest& request, const ContainerState& state) {
+  const Config& c = request.config;
+  const GlobalOptions& o = request.options;
+  sentry::BootSpec spec;
+  spec.container_id = state.id;
+  spec.hostname = c.hostname.empty() ? "run9" : c.hostname;
+  spec.domainname = c.domainname;
+  spec.platform = o.platform;
+  spec.strace = o.strace;
+  spec.strict = o.strict;
+  spec.debug = o.debug;
+  spec.memory_limit = smaller(c.memory_limit, o.memory).value_or(0);
+  if (c.pids_limit) spec.task_limit = static_cast<uint32_t>(std::min<uint64_t>(*c.pids_limit, 4 << 20));
+  spec.root_readonly = c.root_readonly;
+  spec.masked_paths = c.masked_paths;
+  spec.readonly_paths = c.readonly_paths;
+  spec.sysctl = c.sysctl;
+  spec.init = to_process_spec(c.process);
+  spec.init.stdio = std::move(request.stdio.guest);
+  spec.init.rows = request.stdio.size.rows;
+  spec.init.columns = request.stdio.size.columns;
+  return spec;
+}
+
+Expected<void> run_create_hooks(const Config& config, const ContainerState& state) {
+  for (const char* kind : {"prestart", "createRuntime"}) {
+    const auto at = config.hooks.find(kind);
+    if (at != config.hooks.end()) TRY(run_hooks(kind, at->second, state.bundle, oci_state(state)));
+  }
+  return ok();
+}
+
+Expected<void> write_pid_file(const std::string& path, pid_t pid) {
+  if (path.empty()) return ok();
+  const size_t slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const UniqueFd dir = TRY(explain(take_fd(open(directory.c_str(), O_DIRECTORY | O_CLOEXEC)), "--pid-file {}", path));
+  return write_atomically(dir.borrow(), path.substr(slash == std::string::npos ? 0 : slash + 1), std::to_string(pid));
+}
+
+void end_child(pid_t pid) {
+  if (pid <= 0) return;
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
+}
+
+
+Expected<std::vector<std::string>> cgroups_for(const LaunchRequest& request, const std::string& id) {
+  if (!request.cgroup) return std::vector<std::string>{};
+  return make_cgroups({.path = request.config.cgroups_path,
+                       .id = id,
+                       .memory = request.config.memory_limit,
+                       .pids = request.config.pids_limit});
+}
+
+// What start_sandbox calls between the fork and the child's first step.
+Expected<void> prepare(pid_t sentry, const StateDir& dir, ContainerState& state, const LaunchRequest& request) {
+  state.sentry = identify(sentry);
+  TRY(dir.save(state));
+  join_cgroups(state.cgroups, sentry);
+  if (state.gofer.pid != 0) join_cgroups(state.cgroups, state.gofer.pid);
+  return run_create_hooks(request.config, state);
+}
+
+Expected<Launched> start_processes(const StateDir& dir, ContainerState& state, LaunchRequest& request) {
+  state.cgroups = TRY(cgroups_for(request, state.id));
+  sentry::BootSpec spec = boot_spec(request, state);
+  spec.log = TRY(open_log(dir, request));
+  spec.control = TRY(dir.listen("control.sock"));
+  StartedGofer gofer = TRY(start_gofer(request.plan, request.options, spec.log.borrow()));
+  state.gofer = identify(gofer.pid);
+  spec.mounts = std::move(request.plan.mounts);
+  auto sandbox = start_sandbox({.spec = std::move(spec),
+                                .foreground = request.foreground,
+                                .oom_score_adj = request.config.process.oom_score_adj,
+                                .prepare = [&](pid_t pid) { return prepare(pid, dir, state, request); }});
+  if (!sandbox) {
+    end_child(gofer.pid);
+    return sandbox.error();
+  }
+  Launched out{.sentry = sandbox.assume_value().pid, .gofer = gofer.pid};
+  auto ready = await_gofer(gofer);
+  if (ready) ready = await_sandbox(sandbox.assume_value());
+  if (!ready) {
+    end_child(out.sentry);
+    end_child(out.gofer);
+    return ready.error();
+  }
+  out.sync = std::move(sandbox.assume_value().sync);
+  return out;
+}
+
+}  // namespace
+
+std::string timestamp() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  tm t{};
+  gmtime_r(&now.tv_sec, &t);
+  char text[40];
+  const size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &t);
+  return fmt::format("{}.{:09}Z", std::string_view(text, n), now.tv_nsec);
+}
+
+sentry::ProcessSpec to_process_spec(const ConfigProcess& p) {
+  sentry::ProcessSpec s;
+  s.args = p.args;
+  s.env = p.env;
+  s.cwd = p.cwd;
+  s.uid = p.uid;
+  s.gid = p.gid;
+  s.groups = p.groups;
+  s.umask = p.umask;
+  s.caps_bounding = p.caps.bounding;
+  s.caps_effective = p.caps.effective;
+  s.caps_permitted = p.caps.permitted;
+  s.caps_inheritable = p.caps.inheritable;
+  s.caps_ambient = p.caps.ambient;
+  s.no_new_privs = p.no_new_privs;
+  s.terminal = p.terminal;
+  s.rows = p.rows;
+  s.columns = p.columns;
+  s.rlimits = p.rlimits;
+  s.oom_score_adj = p.oom_score_adj;
+  return s;
+}
+
+std::string oci_state(const ContainerState& state) {
+  boost::json::object annotations;
+  for (const auto& [k, v] : state.annotations) annotations[k] = v;
+  const Status status = current_status(state);
+  boost::json::object o{{"ociVersion", state.oci_version},
+                        {"id", state.id},
+                        {"pid", status == Status::kStopped ? 0 : state.sentry.pid},
+                        {"status", status_name(status)},
+                        {"bundle", state.bundle},
+                        {"rootfs", state.rootfs},
+                        {"created", state.created}};
+  if (!annotations.empty()) o["annotations"] = annotations;
+  o["owner"] = state.owner;
+  return boost::json::serialize(o);
+}
+
+Expected<Launched> launch(const StateDir& dir, ContainerState& state, LaunchRequest request) {
+  state.created = timestamp();
+  state.rootfs = request.config.root_path;
+  state.oci_version = request.config.oci_version;
+  state.annotations = request.config.annotations;
+  state.terminal = request.config.process.terminal;
+  auto launched = start_processes(dir, state, request);
+  if (launched) {
+    state.status = Status::kCreated;
+    auto saved = dir.save(state);
+    if (saved) saved = write_pid_file(request.pid_file, state.sentry.pid);
+    if (saved) return launched;
+    end_child(launched.assume_value().sentry);
+    end_child(launched.assume_value().gofer);
+    launched = saved.error();
+  }
+  remove_cgroups(state.cgroups);
+  return launched;
+}
+
+}  // namespace run9::runtime

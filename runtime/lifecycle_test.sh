@@ -1,0 +1,184 @@
+#!/bin/bash
+# The life cycle of containers in front of a Sentry without a kernel (testing/fake_sentry.cc): states,
+# statuses, signals, files, and that nothing is left. usage: lifecycle_test.sh DIRECTORY-OF-PROGRAMS
+set -u
+bin=$1
+work=$(mktemp -d /tmp/run9-lifecycle-XXXXXX)
+chmod 755 "$work"
+run9() { timeout 20 "$bin/run9-fake" --root "$work/state" "$@"; }
+failed=0
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+  echo "FAIL line ${BASH_LINENO[1]}: $*" >&2
+  failed=1
+}
+expect() {  # expect WANTED GOT
+  [[ $2 == "$1" ]] || fail "wanted '$1', got '$2'"
+}
+expect_match() {
+  [[ $2 =~ $1 ]] || fail "wanted something like '$1', got '$2'"
+}
+wait_for() {  # until the command succeeds
+  local i
+  for ((i = 0; i < 200; ++i)); do
+    "$@" && return
+    sleep 0.02
+  done
+  fail "never: $*"
+}
+
+# bundle NAME PROGRAM-AS-JSON [MORE-JSON]
+bundle() {
+  mkdir -p "$work/$1/rootfs"
+  cat >"$work/$1/config.json" <<JSON
+{"ociVersion": "1.0.2", "process": {"args": $2, "cwd": "/", "user": {"uid": 0, "gid": 0}},
+ "root": {"path": "rootfs"}, "annotations": {"a": "b"} ${3:-}}
+JSON
+}
+status_of() { run9 state "$1" | sed 's/.*"status":"\([a-z]*\)".*/\1/'; }
+pid_of() { run9 state "$1" | sed 's/.*"pid":\([0-9]*\).*/\1/'; }
+alive() { [[ -e /proc/$1 && $(awk '{print $3}' "/proc/$1/stat" 2>/dev/null) != Z ]]; }
+gone() { [[ -n $1 ]] && ! alive "$1"; }
+
+# run: statuses and streams.
+bundle exit7 '["exit", "7"]'
+run9 run -b "$work/exit7" a
+expect 7 $?
+bundle echo '["echo", "hello"]'
+expect hello "$(run9 run -b "$work/echo" a)"
+bundle cat '["cat"]'
+expect "some input" "$(echo "some input" | run9 run -b "$work/cat" a)"
+bundle missing '["missing"]'
+expect "run9: missing: ENOENT" "$(run9 run -b "$work/missing" a 2>&1)"
+bundle crash '["crash"]'
+# abort() of a namespace's init, who ignores SIGABRT, falls through to a fault.
+expect_match "ended by signal (6|11)" "$(run9 run -b "$work/crash" a 2>&1)"
+expect "" "$(ls "$work/state")"
+
+# What the Sentry's process is on the host.
+bundle report '["report"]'
+report=$(run9 run -b "$work/report" a)
+expect_match "^pid=1 uid=65534 gid=65534 caps=0 nnp=1 dumpable=1 core=1 etc=false proc=false write=false" "$report"
+expect_match "fds= 0 1 2( [0-9]+){1,14}$" "$report"
+
+# create, start, kill, delete.
+bundle sleep '["sleep"]' ', "hooks": {"prestart": [{"path": "/bin/sh", "args": ["sh", "-c", "cat >prestart"]}],
+  "poststop": [{"path": "/bin/sh", "args": ["sh", "-c", "cat >poststop"]}]}'
+run9 create -b "$work/sleep" --pid-file "$work/pid" c </dev/null >/dev/null 2>&1
+expect 0 $?
+expect created "$(status_of c)"
+pid=$(cat "$work/pid")
+expect "$pid" "$(pid_of c)"
+expect_match "^run9-sentry c" "$(tr '\0' ' ' <"/proc/$pid/cmdline")"
+expect "" "$(tr -d '\0' <"/proc/$pid/environ")"
+expect_match '"id":"c"' "$(cat "$work/sleep/prestart")"
+expect_match "exists already" "$(run9 create -b "$work/sleep" c 2>&1)"
+expect_match "is created; kill it first" "$(run9 delete c 2>&1)"
+expect_match "exec needs a running one" "$(run9 exec c echo x 2>&1)"
+run9 start c
+expect 0 $?
+expect running "$(status_of c)"
+expect_match "only a created container" "$(run9 start c 2>&1)"
+expect_match "c +$pid +running" "$(run9 list)"
+expect c "$(run9 list -q)"
+expect_match '"a":"b"' "$(run9 list -f json)"
+expect "[1]" "$(run9 ps -f json c)"
+expect_match "fake\?\[2J" "$(run9 ps c)"
+
+# exec.
+expect "from exec" "$(run9 exec c echo "from exec")"
+run9 exec --user 5:6 -e A=b --cwd /x c exit 3
+expect 3 $?
+expect_match 'exec "missing": ENOENT' "$(run9 exec c missing 2>&1)"
+run9 exec -d --pid-file "$work/exec-pid" c sleep </dev/null >/dev/null 2>&1
+expect 0 $?
+alive "$(cat "$work/exec-pid")" || fail "nobody stands for the detached exec"
+"$bin/run9-fake" --root "$work/state" exec --pid-file "$work/cli-pid" c sleep &
+cli=$!
+wait_for test -s "$work/cli-pid"
+sleep 0.2
+kill -TERM $cli
+wait $cli
+expect 143 $?
+
+# kill and delete.
+expect_match "is no signal" "$(run9 kill c NOPE 2>&1)"
+run9 kill c 0
+expect 0 $?
+run9 kill c TERM
+expect 0 $?
+wait_for gone "$pid"
+expect stopped "$(status_of c)"
+expect_match "container not running" "$(run9 kill c 2>&1)"
+run9 delete c
+expect 0 $?
+expect_match '"status":"stopped"' "$(cat "$work/sleep/poststop")"
+wait_for gone "$(cat "$work/exec-pid")"
+expect_match "does not exist" "$(run9 state c 2>&1)"
+run9 delete --force c
+expect 0 $?
+
+# A created container that is never started.
+run9 create -b "$work/sleep" --pid-file "$work/pid" c </dev/null >/dev/null 2>&1
+run9 kill c KILL
+wait_for gone "$(cat "$work/pid")"
+expect stopped "$(status_of c)"
+run9 delete c
+expect 0 $?
+
+# Detached run; a state file that is broken; forced deletion.
+run9 run -d -b "$work/sleep" --pid-file "$work/pid" d </dev/null >/dev/null 2>&1
+expect 0 $?
+echo '{"id": "d", "se' >"$work/state/d/state.json"
+expect_match "state.json: /.*use --force" "$(run9 delete d 2>&1)"
+run9 delete --force d
+expect 0 $?
+wait_for gone "$(cat "$work/pid")"
+
+# Death of the CLI in the foreground takes the sandbox along.
+"$bin/run9-fake" --root "$work/state" run -b "$work/sleep" --pid-file "$work/pid2" e </dev/null >/dev/null 2>&1 &
+cli=$!
+wait_for test -s "$work/pid2"
+wait_for test "$(status_of e)" = running
+kill -KILL $cli
+wait_for gone "$(cat "$work/pid2")"
+expect stopped "$(status_of e)"
+run9 delete --force e
+# And a signal to it reaches the container.
+"$bin/run9-fake" --root "$work/state" run -b "$work/sleep" --pid-file "$work/pid3" f </dev/null >/dev/null 2>&1 &
+cli=$!
+wait_for test -s "$work/pid3"
+sleep 0.2
+kill -USR1 $cli
+wait $cli
+expect 138 $?
+expect "" "$(ls "$work/state")"
+
+# do.
+expect hi "$(cd "$work" && run9 do -- echo hi)"
+run9 do exit 5
+expect 5 $?
+run9 do -- missing 2>/dev/null
+expect 127 $?
+run9 do 2>/dev/null
+expect 125 $?
+expect "" "$(ls "$work/state")"
+
+# Messages.
+expect_match 'platform "kvm": not known; use trap or ptrace' "$(run9 --platform kvm list 2>&1)"
+expect_match "config.json: ENOENT.*run9 spec" "$(run9 run -b "$work" x 2>&1)"
+run9 --log "$work/log.json" --log-format json state nope 2>/dev/null
+expect_match '"level":"error","msg":"container' "$(cat "$work/log.json")"
+(cd "$work" && run9 spec) || fail spec
+expect_match '"ociVersion"' "$(cat "$work/config.json")"
+rm -f "$work/config.json"
+
+# A terminal of ours around it all.
+if command -v script >/dev/null; then
+  bundle tty '["terminal"]'
+  sed -i 's/"cwd"/"terminal": true, "consoleSize": {"height": 30, "width": 90}, "cwd"/' "$work/tty/config.json"
+  expect_match "terminal 30x90" "$(script -qec "$bin/run9-fake --root $work/state run -b $work/tty t" /dev/null </dev/null)"
+fi
+expect "" "$(ls "$work/state")"
+exit $failed

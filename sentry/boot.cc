@@ -1,0 +1,150 @@
+// sentry_main: the order in which a Sentry comes to life and gives up what it will not need. Nothing that a
+// guest or a peer wrote is read before the filter is on.
+#include "sentry/boot.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "sentry/boot_mounts.h"
+#include "sentry/boot_seccomp.h"
+#include "sentry/boot_spawn.h"
+#include "sentry/control/control_server.h"
+#include "sentry/control/kernel_hooks.h"
+#include "sentry/fs/dev/devices.h"
+#include "sentry/fs/devpts/console.h"
+#include "sentry/platform/platforms.h"
+#include "sentry/task/kernel.h"
+
+namespace run9::sentry {
+namespace {
+
+// The runtime's end of `sync`: "R" or "E<text>" from us, "S" from it.
+class Sync final : public FdHandler {
+ public:
+  Sync(EventLoop& loop, UniqueFd fd) : loop_(loop), fd_(std::move(fd)) {}
+  void say(std::string_view text) {
+    (void)!send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
+  }
+  // False: the runtime is gone.
+  bool await_start() {
+    if (!fd_.valid()) return true;
+    if (!loop_.watch(fd_.borrow(), EPOLLIN, *this).has_value()) return false;
+    while (!done_) {
+      waiter_ = loop_.current();
+      loop_.park();
+    }
+    loop_.unwatch(fd_.borrow());
+    return start_;
+  }
+  void on_ready(uint32_t) override {
+    char c = 0;
+    const ssize_t n = recv(fd_.get(), &c, 1, MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN) return;
+    done_ = true;
+    start_ = n == 1 && c == 'S';
+    loop_.ready(waiter_);
+  }
+
+ private:
+  EventLoop& loop_;
+  UniqueFd fd_;
+  Fiber* waiter_ = nullptr;
+  bool done_ = false, start_ = false;
+};
+
+[[noreturn]] void fail(Sync& sync, const std::string& text) {
+  log_error("{}", text);
+  sync.say("E" + text);
+  _exit(128);
+}
+
+int exit_code(int wait_status) {
+  const int sig = wait_status & 0x7f;
+  return sig != 0 ? 128 + sig : (wait_status >> 8) & 0xff;
+}
+
+uint64_t machine_memory() {
+  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace
+
+void sentry_main(BootSpec spec) {
+  if (spec.log.valid()) {
+    set_log(spec.log.get(), spec.debug || spec.strace ? LogLevel::kDebug : LogLevel::kInfo, "run9-sentry");
+  }
+  signal(SIGPIPE, SIG_IGN);
+  auto made = EventLoop::create();
+  if (!made.has_value()) _exit(128);
+  EventLoop& loop = *made.value();
+  Sync sync(loop, std::move(spec.sync));
+
+  Kernel::Options options;
+  options.hostname = spec.hostname.empty() ? "run9" : spec.hostname;
+  options.limits.memory = spec.memory_limit != 0 ? spec.memory_limit : machine_memory() / 2;
+  options.limits.tasks = spec.task_limit;
+  options.strace = spec.strace;
+  options.strict = spec.strict;
+  options.cpus = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  // Never destroyed: the process ends with _exit, and the host takes everything back at once.
+  auto& kernel = *new Kernel(std::move(made).value(), options);
+  if (!spec.domainname.empty()) kernel.domainname = spec.domainname;
+  kernel.boot_log("Starting Run9 6.12.0-run9");
+
+  auto platform = make_platform(spec.platform, loop, kernel);
+  if (!platform.has_value()) fail(sync, fmt::format("platform {}: {}", spec.platform, describe(platform.error())));
+  kernel.set_platform(std::move(platform).value());
+  kernel.boot_log(fmt::format("platform {}: {} CPUs, 1 worker", spec.platform, options.cpus));
+  kernel.boot_log(fmt::format("memory limit {} MiB", options.limits.memory >> 20));
+
+  const auto filtered = install_sentry_filter(spec.platform == "ptrace");
+  if (!filtered.has_value()) fail(sync, fmt::format("seccomp: {}", describe(filtered.error())));
+  kernel.boot_log("seccomp filter installed");
+
+  std::unique_ptr<ControlServer> control;
+  if (spec.control.valid()) {
+    BootHooks hooks;
+    hooks.spawn_process = [](Kernel& k, ProcessSpec p, OnExit on_exit) -> Result<int32_t> {
+      std::string error;
+      auto pid = spawn_process(k, std::move(p), false, std::move(on_exit), error);
+      if (!pid.has_value()) {
+        log_error("exec: {}", error);
+        return pid;
+      }
+      k.find_task(pid.value())->start();
+      return pid;
+    };
+    hooks.resize = resize_console;
+    control = std::make_unique<ControlServer>(loop, std::move(spec.control), kernel_hooks(kernel, hooks));
+  }
+
+  loop.spawn([&] {
+    std::string error;
+    if (!make_mounts(kernel, spec.mounts, error).has_value()) fail(sync, error);
+    register_devices(kernel);
+    if (const auto d = make_devices(kernel); !d.has_value()) fail(sync, "devices: " + describe(d.error()));
+    if (spec.root_readonly) kernel.mounts().root().mount->flags |= vfs::kMntReadOnly;
+    if (!hide_paths(kernel, spec.masked_paths, spec.readonly_paths, error).has_value()) fail(sync, error);
+    const auto pid = spawn_process(
+        kernel, std::move(spec.init), true,
+        [&](int status) {
+          if (control) control->container_exited(status);
+        },
+        error);
+    if (!pid.has_value()) fail(sync, error);
+    if (control) {
+      if (const auto c = control->start(); !c.has_value()) fail(sync, "control: " + describe(c.error()));
+    }
+    kernel.boot_log("Ready!");
+    sync.say("R");
+    if (!sync.await_start()) _exit(128);
+    kernel.find_task(pid.value())->start();
+  });
+  loop.run();
+  _exit(exit_code(kernel.exit_status()));
+}
+
+}  // namespace run9::sentry

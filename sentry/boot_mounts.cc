@@ -1,0 +1,165 @@
+#include "sentry/boot_mounts.h"
+
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+
+#include "base/log.h"
+#include "p9/client.h"
+#include "sentry/fs/fs_types.h"
+#include "sentry/fs/gofer_channel.h"
+#include "sentry/fs/special.h"
+#include "vfs/gofer/gofer_fs.h"
+#include "vfs/overlay/overlay.h"
+#include "vfs/tmpfs/tmpfs.h"
+
+namespace run9::sentry {
+namespace {
+
+Result<vfs::FileSystemRef> connect_gofer(Kernel& kernel, MountSpec& m) {
+  auto channel = TRY(GoferChannel::create(kernel.loop(), std::move(m.gofer)));
+  vfs::gofer::GoferOptions options;
+  options.aname = m.aname;
+  options.caching = m.exclusive || m.overlay ? vfs::Caching::kAuthoritative : vfs::Caching::kRevalidate;
+  options.read_only = (m.flags & vfs::kMntReadOnly) != 0 && !m.overlay;
+  options.source = m.source;
+  options.channel = channel;
+  return vfs::gofer::GoferFs::create(kernel.context(), std::make_unique<p9::Client>(*channel), options);
+}
+
+Result<vfs::FileSystemRef> make_fs(Kernel& kernel, MountSpec& m) {
+  vfs::FileSystemRef fs;
+  if (m.type == "gofer") {
+    fs = TRY(connect_gofer(kernel, m));
+  } else {
+    fs = TRY(make_file_system(kernel, kernel.context(), m.type, m.source, m.data));
+  }
+  if (fs->dev() == 0) fs->set_dev(kernel.next_dev());
+  if (!m.overlay) return fs;
+  vfs::TmpfsOptions upper;
+  upper.mode = 0755;
+  auto upper_fs = vfs::make_tmpfs(upper, kernel.context().now());
+  upper_fs->set_dev(kernel.next_dev());
+  auto overlay = TRY(vfs::make_overlay({upper_fs, upper_fs->root()}, {{fs, fs->root()}}));
+  if (overlay->dev() == 0) overlay->set_dev(kernel.next_dev());
+  return overlay;
+}
+
+// The mount point, made where it is missing (as runc does).
+Result<vfs::Path> mount_point(Kernel& kernel, const std::string& path, bool file) {
+  auto& ns = kernel.mounts();
+  auto& ctx = kernel.context();
+  vfs::FsContext fs{ns.root(), ns.root(), 0};
+  auto found = ns.walk(ctx, fs, fs.root, path, vfs::kFollow);
+  if (found.has_value() || found.error() != Errno{ENOENT}) return found;
+  for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
+    const std::string part = path.substr(0, slash);
+    const bool last = slash == path.npos;
+    if (last && file) {
+      TRY(ns.mknod(ctx, fs, fs.root, part, S_IFREG | 0644, 0));
+    } else {
+      const auto made = ns.mkdir(ctx, fs, fs.root, part, 0755);
+      if (!made.has_value() && made.error() != Errno{EEXIST}) return made.error();
+    }
+    if (last) break;
+  }
+  return ns.walk(ctx, fs, fs.root, path, vfs::kFollow);
+}
+
+}  // namespace
+
+Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, std::string& error) {
+  if (mounts.empty() || mounts.front().destination != "/") {
+    error = "the first mount must be /";
+    return Errno{EINVAL};
+  }
+  for (MountSpec& m : mounts) {
+    auto fs = make_fs(kernel, m);
+    if (!fs.has_value() && fs.error() == Errno{ENODEV}) {
+      log_warn("mount {}: no file system {}", m.destination, m.type);
+      continue;
+    }
+    if (!fs.has_value()) {
+      error = fmt::format("mount {} ({}): {}", m.destination, m.type, describe(fs.error()));
+      return fs.error();
+    }
+    kernel.boot_log(fmt::format("mounted {} on {}", m.overlay ? "overlay of " + m.type : m.type, m.destination));
+    const uint32_t flags = m.overlay ? m.flags & ~vfs::kMntReadOnly : m.flags;
+    if (m.destination == "/") {
+      auto ns = std::make_unique<vfs::MountNamespace>(std::move(fs).value(), flags, m.source);
+      ns->set_special_opener(&kernel.special());
+      kernel.set_mounts(std::move(ns));
+      continue;
+    }
+    auto where = mount_point(kernel, m.destination, m.is_file);
+    if (!where.has_value()) {
+      error = fmt::format("mount {}: the mount point: {}", m.destination, describe(where.error()));
+      return where.error();
+    }
+    auto done = kernel.mounts().mount(kernel.context(), std::move(fs).value(), where.value(), flags, m.source);
+    if (!done.has_value()) {
+      error = fmt::format("mount {}: {}", m.destination, describe(done.error()));
+      return done.error();
+    }
+  }
+  return ok();
+}
+
+Result<void> make_devices(Kernel& kernel) {
+  auto& ns = kernel.mounts();
+  auto& ctx = kernel.context();
+  const vfs::FsContext fs{ns.root(), ns.root(), 0};
+  // Only where /dev is a file system of ours: an image's own /dev on the gofer holds inert nodes.
+  const auto dev = ns.walk(ctx, fs, fs.root, "/dev", vfs::kFollow | vfs::kDirectory);
+  if (!dev.has_value() || dev.value().mount->fs->type() != "tmpfs") return ok();
+  struct Node {
+    const char* path;
+    unsigned major, minor;
+  };
+  for (const Node& n : {Node{"/dev/null", 1, 3}, {"/dev/zero", 1, 5}, {"/dev/full", 1, 7},
+                        {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0}}) {
+    const auto made = ns.mknod(ctx, fs, fs.root, n.path, S_IFCHR | 0666, makedev(n.major, n.minor));
+    if (!made.has_value() && made.error() != Errno{EEXIST}) return made.error();
+  }
+  const std::pair<const char*, const char*> links[] = {{"/dev/ptmx", "pts/ptmx"},
+                                                       {"/dev/fd", "/proc/self/fd"},
+                                                       {"/dev/stdin", "/proc/self/fd/0"},
+                                                       {"/dev/stdout", "/proc/self/fd/1"},
+                                                       {"/dev/stderr", "/proc/self/fd/2"}};
+  for (const auto& [path, target] : links) (void)ns.symlink(ctx, fs, fs.root, path, target);
+  return ok();
+}
+
+Result<void> hide_paths(Kernel& kernel, const std::vector<std::string>& masked,
+                        const std::vector<std::string>& read_only, std::string& error) {
+  auto& ns = kernel.mounts();
+  auto& ctx = kernel.context();
+  const vfs::FsContext fs{ns.root(), ns.root(), 0};
+  const auto done = [&](const std::string& path, const auto& result) {
+    if (!result.has_value()) error = fmt::format("{}: {}", path, describe(result.error()));
+    return result.has_value();
+  };
+  for (const auto& path : read_only) {
+    const auto where = ns.walk(ctx, fs, fs.root, path, vfs::kFollow);
+    if (!where.has_value()) continue;
+    const auto bound = ns.bind(ctx, where.value(), where.value(), true, where.value().mount->flags | vfs::kMntReadOnly);
+    if (!done(path, bound)) return bound.error();
+  }
+  for (const auto& path : masked) {
+    const auto where = ns.walk(ctx, fs, fs.root, path, vfs::kFollow);
+    if (!where.has_value()) continue;
+    if (where.value().inode()->is_dir()) {
+      auto empty = make_file_system(kernel, ctx, "tmpfs", "tmpfs", "mode=555");
+      if (!empty.has_value()) return empty.error();
+      const auto mounted = ns.mount(ctx, std::move(empty).value(), where.value(), vfs::kMntReadOnly, "tmpfs");
+      if (!done(path, mounted)) return mounted.error();
+      continue;
+    }
+    const auto null = ns.walk(ctx, fs, fs.root, "/dev/null", vfs::kFollow);
+    if (!null.has_value()) continue;
+    const auto bound = ns.bind(ctx, null.value(), where.value(), false, 0);
+    if (!done(path, bound)) return bound.error();
+  }
+  return ok();
+}
+
+}  // namespace run9::sentry

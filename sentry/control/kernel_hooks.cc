@@ -1,0 +1,65 @@
+#include "sentry/control/kernel_hooks.h"
+
+#include "vfs/credentials.h"
+
+namespace run9::sentry {
+namespace {
+
+// As kill(2) from outside the container: sent by nobody that the guest can see.
+Result<void> signal_process(Kernel& kernel, Process& process, int signo) {
+  if (signo == 0) return ok();
+  return kernel.send_signal(process, SigInfo::user(signo, 0 /*SI_USER*/, 0, 0));
+}
+
+Result<void> send(Kernel& kernel, int32_t pid, int signo, bool all) {
+  if (!all) {
+    const ProcessRef process = kernel.find_process(pid == 0 ? 1 : pid);
+    if (!process || process->zombie) return Errno{ESRCH};
+    return signal_process(kernel, *process, signo);
+  }
+  // A copy: a signal may end a process, and the table changes.
+  const std::map<int32_t, ProcessRef> processes = kernel.processes();
+  for (const auto& [number, process] : processes) {
+    // One that ended meanwhile is what the caller wanted.
+    if (!process->zombie) (void)signal_process(kernel, *process, signo).has_value();
+  }
+  return ok();
+}
+
+void list(Kernel& kernel, control::Processes& out) {
+  for (const auto& [pid, process] : kernel.processes()) {
+    control::ProcessInfo& info = *out.add_processes();
+    info.set_pid(pid);
+    const ProcessRef parent = process->parent.lock();
+    info.set_ppid(parent ? parent->pid : 0);
+    info.set_threads(static_cast<uint32_t>(process->tasks.size()));
+    info.set_state(process->zombie ? "Z" : process->stopped ? "T" : "S");
+    if (const Task* leader = process->leader; leader != nullptr) {
+      info.set_uid(leader->creds().euid);
+      info.set_command(leader->comm);
+      if (!process->zombie) info.set_state(std::string(1, static_cast<char>(leader->state())));
+    }
+  }
+}
+
+}  // namespace
+
+ControlHooks kernel_hooks(Kernel& kernel, BootHooks boot) {
+  ControlHooks hooks;
+  hooks.spawn = [&kernel, spawn = std::move(boot.spawn_process)](ProcessSpec spec, OnExit on_exit) {
+    return spawn(kernel, std::move(spec), std::move(on_exit));
+  };
+  hooks.signal = [&kernel](int32_t pid, int signo, bool all) { return send(kernel, pid, signo, all); };
+  hooks.resize = [&kernel, resize = std::move(boot.resize)](int32_t pid, uint16_t rows, uint16_t columns) {
+    return resize(kernel, pid == 0 ? 1 : pid, rows, columns);
+  };
+  hooks.processes = [&kernel](control::Processes& out) { list(kernel, out); };
+  hooks.state = [&kernel](control::SandboxState& out) {
+    out.set_processes(static_cast<uint32_t>(kernel.processes().size()));
+    out.set_tasks(static_cast<uint32_t>(kernel.task_count()));
+    out.set_memory(kernel.charged_memory());
+  };
+  return hooks;
+}
+
+}  // namespace run9::sentry

@@ -1,0 +1,198 @@
+#include "sentry/fs/devpts/console.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "sentry/fs/anon.h"
+#include "sentry/fs/devpts/devpts_fs.h"
+#include "sentry/fs/devpts/tty_file.h"
+#include "sentry/sched/event_loop.h"
+#include "sentry/task/kernel.h"
+
+namespace run9::sentry {
+namespace {
+
+// A terminal that says it is writable may have room for little.
+constexpr size_t kChunk = 256;
+// How long the last output of a program may take to leave.
+constexpr int kDrainMs = 500;
+
+// Carries bytes between the host's descriptor and the terminal. The host's flags are its own (never
+// O_NONBLOCK), so poll(2) comes before every read and write. Owned by the terminal.
+class ConsoleLink final : public TtyPeer, public FdHandler {
+ public:
+  // fs: where the terminal's node is, or null.
+  ConsoleLink(Kernel& kernel, UniqueFd fd, Tty& tty, std::shared_ptr<DevptsFs> fs)
+      : kernel_(kernel), fd_(std::move(fd)), tty_(&tty), fs_(std::move(fs)) {
+    arm();
+  }
+  ~ConsoleLink() override { unwatch(); }
+  void tty_ends() override {
+    tty_ended_ = true;
+    drain();
+    unwatch();
+    ended_ = true;
+    if (fs_ != nullptr) fs_->remove(tty_->index());
+  }
+
+  void output_ready() override {
+    write_some();
+    arm();
+  }
+  void input_room() override { arm(); }
+
+  void on_ready(uint32_t) override {
+    const auto keep = tty_->shared_from_this();  // and us
+    const short now = ready(POLLIN | POLLOUT);
+    if ((now & POLLIN) != 0) {
+      read_some();
+    } else if ((now & (POLLHUP | POLLERR | POLLNVAL)) != 0) {
+      end();
+    }
+    write_some();
+    arm();
+  }
+
+ private:
+  short ready(short wanted) const {
+    pollfd p{fd_.get(), wanted, 0};
+    if (::poll(&p, 1, 0) <= 0) return 0;
+    return p.revents;
+  }
+
+  void read_some() {
+    if (ended_ || !tty_->has_room()) return;
+    std::byte chunk[kChunk];
+    const ssize_t n = ::read(fd_.get(), chunk, sizeof chunk);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    if (n <= 0) return end();
+    const ByteSpan bytes(chunk, static_cast<size_t>(n));
+    // What does not fit is typed too fast, and lost, as at a terminal.
+    (void)tty_->input(bytes);
+  }
+
+  void write_some() {
+    while (tty_->output_size() > 0) {
+      if (ended_) {
+        tty_->consume_output(tty_->output_size());
+        return;
+      }
+      if ((ready(POLLOUT) & (POLLOUT | POLLERR | POLLHUP)) == 0) return;
+      const auto text = tty_->output().substr(0, kChunk);
+      const ssize_t n = ::write(fd_.get(), text.data(), text.size());
+      if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
+      if (n < 0) return end();
+      tty_->consume_output(static_cast<size_t>(n));
+    }
+  }
+
+  void drain() {
+    while (!ended_ && tty_->output_size() > 0) {
+      pollfd p{fd_.get(), POLLOUT, 0};
+      if (::poll(&p, 1, kDrainMs) <= 0) return;
+      write_some();
+    }
+  }
+
+  // The host's user has gone.
+  void end() {
+    if (ended_) return;
+    ended_ = true;
+    unwatch();
+    tty_->consume_output(tty_->output_size());
+    if (!tty_ended_) tty_->master_closed();
+  }
+
+  void arm() {
+    if (ended_) return;
+    const uint32_t wanted = (tty_->has_room() ? uint32_t{EPOLLIN} : 0u) |
+                            (tty_->output_size() > 0 ? uint32_t{EPOLLOUT} : 0u);
+    if (wanted == watched_) return;
+    if (wanted == 0) return unwatch();
+    auto done = watched_ == 0 ? kernel_.loop().watch(fd_.borrow(), wanted, *this)
+                              : kernel_.loop().rewatch(fd_.borrow(), wanted, *this);
+    if (!done.has_value()) {
+      log_warn("the console's descriptor cannot be watched: {}", describe(done.error()));
+      return;
+    }
+    watched_ = wanted;
+  }
+
+  void unwatch() {
+    if (watched_ != 0) kernel_.loop().unwatch(fd_.borrow());
+    watched_ = 0;
+  }
+
+  Kernel& kernel_;
+  UniqueFd fd_;
+  Tty* tty_;  // owns us
+  std::shared_ptr<DevptsFs> fs_;
+  uint32_t watched_ = 0;  // epoll bits; 0: not in the event loop
+  bool ended_ = false;      // the host's end
+  bool tty_ended_ = false;
+};
+
+// The console's place where no devpts is mounted. Opening it again (/proc/self/fd/0) gives the same
+// terminal.
+class ConsoleInode final : public AnonInode {
+ public:
+  ConsoleInode(Kernel& kernel, std::weak_ptr<Tty> tty, uint32_t uid)
+      : AnonInode(anon_fs(kernel), kernel.next_anon_inode(), S_IFCHR | 0620, kernel.context()),
+        tty_(std::move(tty)) {
+    attributes().rdev = makedev(5, 1);
+    attributes().uid = uid;
+  }
+  Result<vfs::FileRef> open(vfs::OpContext& ctx, const vfs::Path& self, uint32_t flags) override {
+    auto tty = tty_.lock();
+    if (tty == nullptr) return Errno{EIO};
+    return SlaveFile::open(ctx, std::move(tty), self, flags);
+  }
+
+ private:
+  std::weak_ptr<Tty> tty_;
+};
+
+winsize window_of(uint16_t rows, uint16_t columns) {
+  winsize w{};
+  w.ws_row = rows;
+  w.ws_col = columns;
+  return w;
+}
+
+}  // namespace
+
+Result<Console> make_console(Kernel& kernel, std::vector<UniqueFd> stdio, uint16_t rows,
+                             uint16_t columns, uint32_t uid) {
+  if (stdio.empty() || !stdio.front().valid()) return Errno{EBADF};
+  Console console;
+  vfs::Path path;
+  vfs::MountRef mount;
+  const auto fs = find_devpts(kernel, &mount);
+  if (fs != nullptr) {
+    console.tty = TRY(fs->add(kernel.context(), uid));
+    const std::string name = std::to_string(console.tty->index());
+    path = {mount, mount->root->add_child(name, fs->node(console.tty->index()))};
+  } else {
+    console.tty = std::make_shared<Tty>(kernel, -1);
+    path = make_anon_path(kernel, "/dev/console",
+                          std::make_shared<ConsoleInode>(kernel, console.tty, uid));
+  }
+  console.tty->own_peer(
+      std::make_shared<ConsoleLink>(kernel, std::move(stdio.front()), *console.tty, fs));
+  console.tty->set_window(window_of(rows, columns));
+  console.file = std::make_shared<SlaveFile>(std::move(path), O_RDWR, console.tty);
+  return console;
+}
+
+Result<void> resize_console(Kernel& kernel, int32_t pid, uint16_t rows, uint16_t columns) {
+  const auto p = kernel.find_process(pid);
+  if (p == nullptr) return Errno{ESRCH};
+  if (!p->group || !p->group->session || !p->group->session->tty) return Errno{ENOTTY};
+  p->group->session->tty->set_window(window_of(rows, columns));
+  return ok();
+}
+
+}  // namespace run9::sentry

@@ -1,0 +1,152 @@
+#include "sentry/fs/gofer_channel.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+
+namespace run9::sentry {
+namespace {
+
+constexpr uint32_t kFirstMsize = 1 << 20;
+// A gofer that is up answers within some 10 us; sleeping and being woken costs more than looking again.
+constexpr uint64_t kSpinNs = 40'000;
+
+}  // namespace
+
+GoferChannel::GoferChannel(EventLoop& loop, UniqueFd socket)
+    : loop_(loop), socket_(std::move(socket)), demux_(kFirstMsize) {}
+
+Result<std::shared_ptr<GoferChannel>> GoferChannel::create(EventLoop& loop, UniqueFd socket) {
+  std::shared_ptr<GoferChannel> c(new GoferChannel(loop, std::move(socket)));
+  TRY(loop.watch(c->socket_.borrow(), EPOLLIN, *c));
+  return c;
+}
+
+GoferChannel::~GoferChannel() {
+  if (!lost_) loop_.unwatch(socket_.borrow());
+}
+
+void GoferChannel::lose(std::string_view why) {
+  if (lost_) return;
+  lost_ = true;
+  log_error("the gofer is gone: {}; files that need it give EIO from now on", why);
+  loop_.unwatch(socket_.borrow());
+  for (auto& [tag, w] : waiting_) loop_.ready(w->fiber);
+  waiting_.clear();
+  if (blocked_sender_ != nullptr) loop_.ready(blocked_sender_);
+}
+
+Result<void> GoferChannel::send(std::span<const std::byte> frame) {
+  while (!frame.empty()) {
+    if (lost_) return Errno{EIO};
+    const ssize_t n = ::send(socket_.get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n > 0) {
+      frame = frame.subspan(static_cast<size_t>(n));
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) {
+      lose(strerror(errno));
+      return Errno{EIO};
+    }
+    TRY(loop_.rewatch(socket_.borrow(), EPOLLIN | EPOLLOUT, *this));
+    blocked_sender_ = loop_.current();
+    loop_.park();
+    blocked_sender_ = nullptr;
+  }
+  return ok();
+}
+
+Result<p9::Reply> GoferChannel::round_trip(std::vector<std::byte> frame, p9::Tag tag) {
+  if (lost_) return Errno{EIO};
+  Waiting w;
+  w.fiber = loop_.current();
+  waiting_[static_cast<uint16_t>(tag)] = &w;
+  // Frames must not be mixed: one sender at a time.
+  while (sending_) {
+    senders_.push_back(loop_.current());
+    loop_.park();
+  }
+  sending_ = true;
+  const auto sent = send(frame);
+  sending_ = false;
+  if (!senders_.empty()) {
+    loop_.ready(senders_.front());
+    senders_.erase(senders_.begin());
+  }
+  if (!sent.has_value()) {
+    waiting_.erase(static_cast<uint16_t>(tag));
+    return Errno{EIO};
+  }
+  const uint64_t spin_until = loop_.may_spin() ? EventLoop::now_ns() + kSpinNs : 0;
+  while (!w.answered && !lost_ && spin_until != 0 && EventLoop::now_ns() < spin_until) {
+    if (!receive()) __builtin_ia32_pause();
+  }
+  while (!w.answered && !lost_) loop_.park();
+  if (!w.answered) return Errno{EIO};
+  return std::move(w.reply);
+}
+
+void GoferChannel::on_ready(uint32_t events) {
+  if (blocked_sender_ != nullptr && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) {
+    (void)loop_.rewatch(socket_.borrow(), EPOLLIN, *this);
+    loop_.ready(blocked_sender_);
+  }
+  while (!lost_ && receive()) {
+  }
+}
+
+bool GoferChannel::receive() {
+  const auto space = demux_.space();
+  iovec iov{space.data(), space.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
+  msghdr m{};
+  m.msg_iov = &iov;
+  m.msg_iovlen = 1;
+  m.msg_control = control;
+  m.msg_controllen = sizeof control;
+  const ssize_t n = recvmsg(socket_.get(), &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (n < 0) {
+    if (errno != EAGAIN && errno != EINTR) lose(strerror(errno));
+    return false;
+  }
+  UniqueFd fd;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
+      int number;
+      memcpy(&number, CMSG_DATA(c) + at, sizeof number);
+      fd = UniqueFd(number);  // one a message is what the protocol allows; others are closed
+    }
+  }
+  if (n == 0) {
+    lose("it closed the connection");
+    return false;
+  }
+  if (!demux_.commit(static_cast<size_t>(n), std::move(fd)).has_value()) {
+    lose("it broke the protocol");
+    return false;
+  }
+  for (;;) {
+    auto next = demux_.next();
+    if (!next.has_value()) {
+      lose("it broke the protocol");
+      return false;
+    }
+    if (!next.value()) return true;
+    p9::Incoming in = std::move(*next.value());
+    const auto it = waiting_.find(static_cast<uint16_t>(in.tag));
+    if (it == waiting_.end()) {
+      lose("it answered a request that nobody made");
+      return false;
+    }
+    Waiting* w = it->second;
+    waiting_.erase(it);
+    w->reply = {std::move(in.frame), std::move(in.fd)};
+    w->answered = true;
+    if (w->fiber != loop_.current()) loop_.ready(w->fiber);
+  }
+}
+
+}  // namespace run9::sentry

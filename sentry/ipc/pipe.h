@@ -1,0 +1,85 @@
+// Pipes and FIFOs (pipe(7), fifo(7)). A Pipe is shared by its ends' Files and dies with the last one; a FIFO
+// inode's attachment refers to it weakly.
+#pragma once
+#include <deque>
+#include <memory>
+#include <utility>
+
+#include "base/wait_queue.h"
+#include "sentry/fs/pipe_control.h"
+#include "vfs/file.h"
+
+namespace run9::sentry {
+
+class Kernel;
+
+// Sends SIGPIPE to the task behind ctx; gives EPIPE.
+Errno broken_pipe(vfs::OpContext& ctx);
+// The answer to an ioctl that stores an int at `arg`.
+Result<uint64_t> answer_int(vfs::OpContext& ctx, uint64_t arg, int value);
+
+class Pipe {
+ public:
+  explicit Pipe(bool packets) : packets_on_(packets) {}
+  size_t read(std::span<std::byte> dst);  // what there is, a packet at most
+  size_t peek(std::span<std::byte> dst) const;
+  void write(ByteSpan src);  // fits
+  size_t queued() const { return used_; }
+  size_t space() const { return capacity_ - used_; }
+  size_t capacity() const { return capacity_; }
+  void set_capacity(size_t bytes);
+  bool packets_on() const { return packets_on_; }
+
+  void open_end(bool reads, bool writes);
+  void close_end(bool reads, bool writes);
+  int readers = 0, writers = 0;
+  // How often each side was opened: a FIFO's open waits for the other to change.
+  uint64_t reader_opens = 0, writer_opens = 0;
+  WaitQueue queue;
+
+ private:
+  void grow(size_t needed);
+  std::unique_ptr<std::byte[]> ring_;
+  size_t ring_size_ = 0;  // a power of two, as much as was needed so far
+  size_t head_ = 0;       // where the next read begins
+  size_t used_ = 0;
+  size_t capacity_ = 64 * 1024;
+  const bool packets_on_;  // O_DIRECT
+  std::deque<uint32_t> packets_;
+};
+
+class PipeFile final : public vfs::File, public PipeControl {
+ public:
+  // flags: access mode and status flags. Counts the end.
+  PipeFile(vfs::Path path, uint32_t flags, std::shared_ptr<Pipe> pipe);
+  ~PipeFile() override;
+
+  bool is_stream() const override { return true; }
+  Result<size_t> read(vfs::OpContext&, std::span<std::byte> dst) override;
+  Result<size_t> write(vfs::OpContext&, ByteSpan src) override;
+  uint32_t poll(vfs::OpContext&) override;
+  WaitQueue* wait_queue() override { return &pipe_->queue; }
+  Result<uint64_t> ioctl(vfs::OpContext&, uint32_t request, uint64_t arg) override;
+  Result<void> fsync(vfs::OpContext&, bool) override { return Errno{EINVAL}; }
+
+  size_t capacity() const override { return pipe_->capacity(); }
+  Result<size_t> set_capacity(vfs::OpContext&, size_t bytes) override;
+  size_t queued() const override { return pipe_->queued(); }
+  size_t space() const override { return pipe_->space(); }
+  size_t peek(std::span<std::byte> dst) const override { return pipe_->peek(dst); }
+  const void* identity() const override { return pipe_.get(); }
+
+ private:
+  std::shared_ptr<Pipe> pipe_;
+  uint64_t writers_seen_ = 0;  // a FIFO reader: POLLHUP only after a writer came and went
+};
+
+struct PipeEnds {
+  vfs::FileRef reader, writer;
+};
+// flags: O_NONBLOCK, O_DIRECT.
+PipeEnds make_pipe(Kernel& kernel, const vfs::OpContext& owner, uint32_t flags);
+Result<vfs::FileRef> open_fifo(Kernel& kernel, vfs::OpContext& ctx, const vfs::Path& path,
+                               uint32_t flags);
+
+}  // namespace run9::sentry

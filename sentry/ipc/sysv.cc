@@ -1,0 +1,53 @@
+#include "sentry/ipc/sysv.h"
+
+#include <algorithm>
+
+namespace run9::sentry {
+
+void SysvObject::init(const vfs::OpContext& ctx, int32_t object_key, int flags) {
+  key = object_key;
+  uid = creator_uid = ctx.creds().euid;
+  gid = creator_gid = ctx.creds().egid;
+  mode = static_cast<uint32_t>(flags) & 0777;
+  changed = ctx.now().sec;
+}
+
+ipc_perm SysvObject::permissions() const {
+  ipc_perm p{};
+  p.__key = removed ? IPC_PRIVATE : key;
+  p.uid = uid;
+  p.gid = gid;
+  p.cuid = creator_uid;
+  p.cgid = creator_gid;
+  p.mode = mode;
+  return p;
+}
+
+Result<void> SysvObject::check(const vfs::OpContext& ctx, uint32_t mask) const {
+  const auto& c = ctx.creds();
+  const auto in_group = [&](uint32_t g) {
+    return g == c.egid || std::find(c.groups.begin(), c.groups.end(), g) != c.groups.end();
+  };
+  uint32_t granted = mode;
+  if (c.euid == uid || c.euid == creator_uid) {
+    granted >>= 6;
+  } else if (in_group(gid) || in_group(creator_gid)) {
+    granted >>= 3;
+  }
+  if ((mask & ~granted & 7) != 0 && !c.has_cap(CAP_IPC_OWNER)) return Errno{EACCES};
+  return ok();
+}
+
+bool SysvObject::owned_by(const vfs::OpContext& ctx) const {
+  const auto& c = ctx.creds();
+  return c.euid == uid || c.euid == creator_uid || c.has_cap(CAP_SYS_ADMIN);
+}
+
+void SysvObject::set(const vfs::OpContext& ctx, const ipc_perm& p) {
+  uid = p.uid;
+  gid = p.gid;
+  mode = (mode & ~0777u) | (p.mode & 0777u);
+  changed = ctx.now().sec;
+}
+
+}  // namespace run9::sentry

@@ -1,0 +1,91 @@
+// Copies between the Sentry and a guest's memory. Addresses are the guest's: anything from nonsense to the
+// stub's own region, which is refused here.
+#include <algorithm>
+#include <climits>
+#include <cstring>
+
+#include "sentry/mm/memory_manager.h"
+
+namespace run9::sentry {
+namespace {
+
+bool in_bounds(uint64_t addr, size_t n) { return n <= kGuestEnd && addr <= kGuestEnd - n; }
+
+}  // namespace
+
+Result<size_t> MemoryManager::copy_in_some(std::span<std::byte> dst, uint64_t addr) {
+  if (dst.empty()) return size_t{0};
+  if (addr >= kGuestEnd) return Errno{EFAULT};
+  return space_->read(addr, dst.first(std::min<uint64_t>(dst.size(), kGuestEnd - addr)));
+}
+
+Result<size_t> MemoryManager::copy_out_some(uint64_t addr, ByteSpan src) {
+  if (src.empty()) return size_t{0};
+  if (addr >= kGuestEnd) return Errno{EFAULT};
+  return space_->write(addr, src.first(std::min<uint64_t>(src.size(), kGuestEnd - addr)));
+}
+
+Result<void> MemoryManager::copy_in(void* dst, uint64_t addr, size_t n) {
+  if (n == 0) return ok();
+  if (!in_bounds(addr, n)) return Errno{EFAULT};
+  if (TRY(space_->read(addr, {static_cast<std::byte*>(dst), n})) != n) return Errno{EFAULT};
+  return ok();
+}
+
+Result<void> MemoryManager::copy_out(uint64_t addr, const void* src, size_t n) {
+  if (n == 0) return ok();
+  if (!in_bounds(addr, n)) return Errno{EFAULT};
+  if (TRY(space_->write(addr, {static_cast<const std::byte*>(src), n})) != n) return Errno{EFAULT};
+  return ok();
+}
+
+Result<void> MemoryManager::zero(uint64_t addr, size_t n) {
+  const std::vector<std::byte> zeros(std::min<size_t>(n, 65536));
+  while (n != 0) {
+    const size_t part = std::min(n, zeros.size());
+    TRY(copy_out(addr, zeros.data(), part));
+    addr += part;
+    n -= part;
+  }
+  return ok();
+}
+
+Result<std::string> MemoryManager::read_string(uint64_t addr, size_t max, Errno too_long) {
+  // The first piece is what a path usually needs, and stays inside its page: what lies behind the NUL may
+  // not be mapped.
+  std::string out;
+  char piece[4096];
+  size_t want = 256;
+  for (;;) {
+    const size_t n = std::min({want, size_t{kPage - addr % kPage}, max + 1 - out.size()});
+    const size_t got = TRY(copy_in_some(std::as_writable_bytes(std::span(piece, n)), addr));
+    if (const void* nul = memchr(piece, 0, got)) {
+      out.append(piece, static_cast<size_t>(static_cast<const char*>(nul) - piece));
+      return out;
+    }
+    out.append(piece, got);
+    if (out.size() > max) return too_long;
+    if (got < n) return Errno{EFAULT};
+    addr += got;
+    want = sizeof piece;
+  }
+}
+
+Result<std::string> MemoryManager::read_path(UserString s) {
+  return read_string(s.addr, PATH_MAX - 1, Errno{ENAMETOOLONG});
+}
+
+Result<IoVec> MemoryManager::read_iovec(uint64_t addr, size_t count) {
+  if (count > IOV_MAX) return Errno{EINVAL};
+  auto v = TRY(read_array(UserPtr<iovec>{addr}, count));
+  uint64_t total = 0;
+  for (iovec& i : v) {
+    if (static_cast<int64_t>(i.iov_len) < 0) return Errno{EINVAL};
+    // As Linux: what goes beyond MAX_RW_COUNT is cut off, not refused.
+    i.iov_len = std::min<uint64_t>(i.iov_len, 0x7ffff000 - total);
+    total += i.iov_len;
+  }
+  return v;
+}
+
+}  // namespace run9::sentry

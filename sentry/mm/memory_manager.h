@@ -1,0 +1,159 @@
+// MemoryManager: the list of a process's mappings (mmap(2), brk(2), /proc/PID/maps), and copies to and
+// from its memory. Pages and page tables are the host's. Shared by the tasks of a process and by vfork
+// children; owned through MemoryManagerRef.
+#pragma once
+#include <sys/uio.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "sentry/mm/user_ptr.h"
+#include "sentry/platform/platform.h"
+#include "sentry/sched/fiber_mutex.h"
+#include "vfs/file.h"
+
+namespace run9::sentry {
+
+class Kernel;
+class Task;
+class MemoryManager;
+using MemoryManagerRef = std::shared_ptr<MemoryManager>;
+
+// [start, end) is the map's key and this.
+struct Vma {
+  uint64_t end = 0;
+  int prot = 0;
+  bool shared = false;
+  bool grows_down = false;
+  bool dont_fork = false;
+  bool wipe_on_fork = false;
+  bool locked = false;
+  bool no_reserve = false;
+  int max_prot = PROT_READ | PROT_WRITE | PROT_EXEC;  // what mprotect may give (shared files)
+  vfs::FileRef file;                         // named in /proc/PID/maps; null for anonymous
+  std::shared_ptr<UniqueFd> backing;         // the host object mapped; null for private anonymous
+  uint64_t file_offset = 0;                  // of `start` in file
+  uint64_t backing_offset = 0;               // of `start` in backing
+  std::string name;                          // "[heap]", "[stack]", "[vdso]"
+  std::shared_ptr<void> attachment;          // SysV shm segment
+};
+
+// A guest buffer made of pieces (readv); checked for IOV_MAX and overflow.
+using IoVec = std::vector<iovec>;  // iov_base is a guest address
+
+class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
+ public:
+  MemoryManager(Kernel& kernel, AddressSpaceRef space);
+  ~MemoryManager();
+
+  AddressSpace& space() { return *space_; }
+  const AddressSpaceRef& space_ref() { return space_; }
+
+  // --- copies. EFAULT when any byte faults.
+  Result<void> copy_in(void* dst, uint64_t addr, size_t n);
+  Result<void> copy_out(uint64_t addr, const void* src, size_t n);
+  // As many bytes as do not fault; EFAULT if none.
+  Result<size_t> copy_in_some(std::span<std::byte> dst, uint64_t addr);
+  Result<size_t> copy_out_some(uint64_t addr, ByteSpan src);
+  template <typename T>
+  Result<T> read(UserPtr<T> p) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    T v;
+    TRY(copy_in(&v, p.addr, sizeof v));
+    return v;
+  }
+  template <typename T>
+  Result<void> write(UserPtr<T> p, const std::type_identity_t<T>& v) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    return copy_out(p.addr, &v, sizeof v);
+  }
+  template <typename T>
+  Result<std::vector<T>> read_array(UserPtr<T> p, size_t count) {
+    std::vector<T> v(count);
+    if (count != 0) TRY(copy_in(v.data(), p.addr, count * sizeof(T)));
+    return v;
+  }
+  Result<void> zero(uint64_t addr, size_t n);
+  // A path: ENAMETOOLONG at 4096 bytes without NUL.
+  Result<std::string> read_path(UserString s);
+  // Any string up to `max` bytes without the NUL: `too_long` if there is none by then.
+  Result<std::string> read_string(uint64_t addr, size_t max, Errno too_long);
+  Result<IoVec> read_iovec(uint64_t addr, size_t count);
+
+  // --- mappings. `via` is the calling task's context (its orders), as in platform.h.
+  struct MapArgs {
+    uint64_t addr = 0;
+    uint64_t length = 0;
+    int prot = 0;
+    int flags = 0;  // MAP_*
+    vfs::FileRef file;
+    uint64_t offset = 0;
+    std::shared_ptr<UniqueFd> backing;  // a host object instead of a file (SysV shm)
+    std::string name;
+    std::shared_ptr<void> attachment;
+  };
+  Result<uint64_t> mmap(Task& task, MapArgs args);
+  Result<void> munmap(Task& task, uint64_t addr, uint64_t length);
+  Result<void> mprotect(Task& task, uint64_t addr, uint64_t length, int prot);
+  Result<uint64_t> mremap(Task& task, uint64_t old_addr, uint64_t old_len, uint64_t new_len,
+                          int flags, uint64_t new_addr);
+  uint64_t brk(Task& task, uint64_t addr);
+  Result<void> madvise(Task& task, uint64_t addr, uint64_t length, int advice);
+  Result<void> msync(Task& task, uint64_t addr, uint64_t length, int flags);
+  // True if every page of the range is mapped.
+  bool covered(uint64_t addr, uint64_t length) const;
+  const std::map<uint64_t, Vma>& vmas() const { return vmas_; }
+  // The mapping that holds addr; end() if none.
+  std::map<uint64_t, Vma>::const_iterator find(uint64_t addr) const;
+
+  // fork(2): a copy with one guest thread that starts with `regs`. Blocks.
+  struct Forked {
+    MemoryManagerRef memory;
+    std::unique_ptr<Context> context;
+  };
+  Result<Forked> fork(Task& task, const Regs& regs);
+  // A copy of the list for a forked address space (dont_fork ones left out).
+  MemoryManagerRef clone_for(AddressSpaceRef space) const;
+  // A loader's work on a fresh space, not yet running: records the mapping, made by map_all.
+  void record(uint64_t start, Vma vma);
+  uint64_t pick_address(uint64_t length, uint64_t hint = 0, uint64_t below = 0) const;  // 0: none
+
+  // Layout, for /proc/PID/stat, prctl(PR_SET_MM) and brk.
+  uint64_t brk_start = 0, brk_end = 0;
+  uint64_t arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
+  uint64_t code_start = 0, code_end = 0, data_start = 0, data_end = 0, stack_start = 0;
+  std::vector<uint64_t> auxv;  // pairs
+  vfs::FileRef exe;            // /proc/PID/exe
+  bool dumpable = true;
+  uint64_t total_bytes() const { return total_; }             // RLIMIT_AS
+  uint64_t private_writable_bytes() const { return charged_; }  // --memory
+  uint64_t mmap_top = 0;  // addresses are picked downward from here
+
+ private:
+  using Map = std::map<uint64_t, Vma>;
+  class Change;  // holds the lock of one change of the list
+  Result<uint64_t> mmap_locked(Task& task, MapArgs args);
+  Result<void> check_limits(Task& task, uint64_t more, uint64_t replaced, bool charged) const;
+  Result<uint64_t> place(const MapArgs& args, uint64_t length) const;
+  Result<void> grow_in_place(Task& task, uint64_t end, const Vma& vma, uint64_t by);
+  void split_at(uint64_t addr);
+  void erase_range(uint64_t start, uint64_t end);
+  void insert(uint64_t start, Vma vma);
+  void account(const Vma& v, uint64_t length, int sign);
+  void merge_around(uint64_t start, uint64_t end);
+  bool same_kind(const Map::value_type& a, const Map::value_type& b) const;
+
+  Kernel& kernel_;
+  AddressSpaceRef space_;
+  FiberMutex mutex_;
+  Map vmas_;
+  uint64_t total_ = 0;
+  uint64_t charged_ = 0;
+};
+
+}  // namespace run9::sentry

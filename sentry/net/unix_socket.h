@@ -1,0 +1,100 @@
+// AF_UNIX sockets (unix(7)). A UnixEnd is what others refer to: a peer, a listener's queue, a bound name, all
+// weakly; its UnixSocket (the File) owns it and closes it.
+#pragma once
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "sentry/net/socket.h"
+
+namespace run9::sentry {
+
+struct UnixMessage {
+  std::string data;
+  size_t taken = 0;  // bytes a stream reader has had
+  std::vector<vfs::FileRef> files;
+  ucred creds{};
+  SocketName from;
+  size_t left() const { return data.size() - taken; }
+};
+
+struct UnixEnd : std::enable_shared_from_this<UnixEnd> {
+  explicit UnixEnd(int type) : type(type) {}
+  const int type;
+  bool listening = false, connected = false, closed = false;
+  bool read_shut = false, write_shut = false;
+  int backlog = 0;
+  int error = 0;
+  std::weak_ptr<UnixEnd> peer;
+  std::deque<std::shared_ptr<UnixEnd>> pending;  // a listener's connections not yet accepted
+  std::deque<UnixMessage> inbox;
+  size_t inbox_bytes = 0;
+  size_t limit = 212992;  // of the inbox
+  SocketName name, peer_name;
+  std::string abstract_name;
+  ucred own_creds{}, peer_creds{0, ~0u, ~0u};
+  WaitQueue queue;        // what poll sees
+  WaitQueue space_queue;  // senders to this datagram socket
+  std::vector<std::weak_ptr<UnixEnd>> senders;  // datagram sockets connected to this one
+
+  bool datagram() const { return type == SOCK_DGRAM; }
+  bool has_room() const { return inbox_bytes < limit && inbox.size() < 4096; }
+  void push(UnixMessage m);
+  void pop_front();
+  void told_space();  // something was taken out of the inbox
+  void close();
+};
+
+// Names in the abstract namespace.
+class AbstractNames {
+ public:
+  Result<void> bind(const std::string& name, const std::shared_ptr<UnixEnd>& end);  // EADDRINUSE
+  std::shared_ptr<UnixEnd> find(const std::string& name) const;
+  void release(const std::string& name) { names_.erase(name); }
+  std::string pick();  // autobind: five hex digits
+
+ private:
+  std::map<std::string, std::weak_ptr<UnixEnd>> names_;
+  uint32_t next_ = 0;
+};
+
+class UnixSocket final : public Socket {
+ public:
+  UnixSocket(Kernel& kernel, vfs::Path path, uint32_t flags, std::shared_ptr<UnixEnd> end);
+  ~UnixSocket() override;
+  static std::shared_ptr<UnixSocket> create(Kernel& kernel, const vfs::OpContext& owner, int type,
+                                            uint32_t flags, std::shared_ptr<UnixEnd> end = nullptr);
+  static void make_pair(vfs::OpContext& ctx, UnixSocket& a, UnixSocket& b);
+
+  Result<void> bind(vfs::OpContext&, const SocketName& name) override;
+  Result<void> listen(vfs::OpContext&, int backlog) override;
+  Result<void> connect(vfs::OpContext&, const SocketName& name) override;
+  Result<std::shared_ptr<Socket>> accept(vfs::OpContext&, uint32_t flags) override;
+  Result<size_t> send(vfs::OpContext&, ByteSpan data, Outgoing extra, int flags) override;
+  Result<Received> receive(vfs::OpContext&, std::span<std::byte> dst, int flags) override;
+  Result<void> shutdown(int how) override;
+  Result<SocketName> local_name() override;
+  Result<SocketName> peer_name() override;
+  bool listening() const override { return end_->listening; }
+  int take_error() override { return std::exchange(end_->error, 0); }
+  std::optional<ucred> peer_creds() override { return end_->peer_creds; }
+  uint32_t poll(vfs::OpContext&) override;
+  WaitQueue* wait_queue() override { return &end_->queue; }
+  Result<uint64_t> ioctl(vfs::OpContext&, uint32_t request, uint64_t arg) override;
+
+ private:
+  Result<std::shared_ptr<UnixEnd>> find(vfs::OpContext&, const SocketName& name);
+  Result<void> autobind(vfs::OpContext&);
+  Result<void> connect_stream(vfs::OpContext&, const SocketName& name);
+  Result<size_t> send_stream(vfs::OpContext&, ByteSpan data, Outgoing extra, int flags);
+  Result<size_t> send_packet(vfs::OpContext&, ByteSpan data, Outgoing extra, int flags);
+  Errno broken(vfs::OpContext&, int flags);
+  Result<void> wait_message(vfs::OpContext&, int flags);
+  void take_stream(std::span<std::byte> dst, int flags, Received& r);
+  void take_packet(std::span<std::byte> dst, int flags, Received& r);
+  Kernel& kernel_;
+  std::shared_ptr<UnixEnd> end_;
+};
+
+}  // namespace run9::sentry

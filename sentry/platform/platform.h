@@ -1,0 +1,159 @@
+// The platform interface: how guest code is run and guest memory is changed. A platform knows host
+// processes, registers and pages; it knows no task, no file and no signal of the guest.
+//
+// AddressSpace = one host process whose memory is the guest's (a stub). Context = one guest thread in
+// it. Calls that say "blocks" park the calling fiber; everything runs on the worker thread.
+#pragma once
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "sentry/arch/x86_64/regs.h"
+
+namespace run9::sentry {
+
+class Context;
+class AddressSpace;
+using AddressSpaceRef = std::shared_ptr<AddressSpace>;
+
+// Guest addresses lie below; the stub's own region lies above.
+inline constexpr uint64_t kGuestEnd = 0x7ffd'ffff'0000;
+inline constexpr uint64_t kPage = 4096;
+
+// Why a context left guest code.
+enum class EventKind : uint8_t {
+  kSyscall,      // regs.orig_rax is the number, rip is behind the instruction
+  kFault,        // siginfo holds signo, si_code and si_addr; trapno and error_code are set
+  kInterrupted,  // kick() was heeded
+  kOrderFailed,  // an order queued by AddressSpace through this context failed: `order_error`
+  kGone,         // the host thread or process is dead (killed, or its guest broke it)
+};
+
+struct Fault {
+  int signo = 0;
+  int code = 0;
+  uint64_t addr = 0;
+  uint64_t trapno = 0;
+  uint64_t error_code = 0;
+};
+
+// Told of each event, once per resume(). Runs on the worker, outside any fiber; must not block.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void on_event(Context& context, EventKind kind) = 0;
+};
+
+class Context {
+ public:
+  virtual ~Context() = default;  // the guest thread ends; the host confirms later
+  void* owner = nullptr;         // the kernel's Task
+
+  // Valid between an event and the next resume(). Writing through regs() needs set_regs_changed(),
+  // unless only rax changes (set_result).
+  virtual Regs& regs() = 0;
+  virtual void set_regs_changed() = 0;
+  virtual void set_result(uint64_t rax) = 0;
+  virtual const Fault& fault() const = 0;
+  virtual int order_error() const { return 0; }
+  // 32-bit entry (int 0x80, sysenter): the kernel answers ENOSYS.
+  virtual bool compat_syscall() const { return false; }
+  // The extended state (XSAVE format as in a signal frame, FP_XSTATE magic included); blocks not.
+  virtual Result<std::vector<std::byte>> xstate() = 0;
+  virtual Result<void> set_xstate(ByteSpan state) = 0;
+  virtual void reset_xstate() = 0;  // exec: initial FPU state
+
+  // Lets the guest run until the next event.
+  virtual void resume() = 0;
+  // Makes a running context report kInterrupted soon; no effect on one that is not running.
+  virtual void kick() = 0;
+  virtual bool running() const = 0;
+  // Host thread id in the sandbox's pid namespace (CPU clocks); 0 if not known.
+  virtual int host_tid() const = 0;
+};
+
+// One mapping of host memory or of a descriptor. All addresses and lengths are page-aligned and in
+// bounds, the kernel has checked them. Mappings always go where they are told to (MAP_FIXED).
+struct MapRequest {
+  uint64_t addr = 0;
+  uint64_t length = 0;
+  int prot = 0;
+  bool shared = false;
+  BorrowedFd fd;  // invalid: private anonymous memory
+  uint64_t offset = 0;
+  int extra_flags = 0;  // MAP_NORESERVE, MAP_POPULATE, MAP_LOCKED
+};
+
+class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
+ public:
+  virtual ~AddressSpace() = default;
+
+  // `via`: the caller's own context while it is in a call: the change may then be queued and is made
+  // by the guest thread itself before it goes on (an order); a failure comes back as kOrderFailed.
+  // Null: made at once by the agent; blocks.
+  virtual Result<void> map(Context* via, const MapRequest&) = 0;
+  virtual Result<void> unmap(Context* via, uint64_t addr, uint64_t length) = 0;
+  virtual Result<void> protect(Context* via, uint64_t addr, uint64_t length, int prot) = 0;
+  virtual Result<void> remap(Context* via, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
+                             uint64_t new_length) = 0;
+  virtual Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) = 0;
+  // Waits until no context but `via` has orders that are not carried out yet. MemoryManager calls it, under
+  // its lock, before each change: what one thread is still unmapping must not be mapped by another.
+  virtual void settle(Context* via) = 0;
+  // Several mappings in one hand-over (exec). Blocks.
+  virtual Result<void> map_all(std::span<const MapRequest>) = 0;
+
+  // Copies; a short count means the rest faults. EFAULT when nothing could be copied.
+  virtual Result<size_t> read(uint64_t addr, std::span<std::byte> dst) = 0;
+  virtual Result<size_t> write(uint64_t addr, ByteSpan src) = 0;
+  // Atomic compare-and-swap of a word of guest memory is not offered: see sentry/ipc/futex.
+
+  // fork: a copy of this address space with one guest thread that starts with `parent`'s registers
+  // (changed by `regs`) and extended state. Blocks.
+  struct Child {
+    AddressSpaceRef space;
+    std::unique_ptr<Context> context;
+  };
+  virtual Result<Child> fork(Context& parent, const Regs& regs) = 0;
+  // A further guest thread in this address space with parent's extended state. It may be made only when
+  // the parent goes on; `parent_waits`: the parent will not go on before the child has run (vfork), so
+  // make it now. Blocks.
+  virtual Result<std::unique_ptr<Context>> clone_thread(Context& parent, const Regs& regs,
+                                                        bool parent_waits) = 0;
+  // Ends the host process; contexts report nothing any more.
+  virtual void kill() = 0;
+  // The first guest thread of a fresh address space. Blocks.
+  virtual Result<std::unique_ptr<Context>> first_thread(const Regs& regs) = 0;
+  // CPU time used so far, ns.
+  virtual uint64_t cpu_time_ns() const = 0;
+  virtual int host_pid() const = 0;
+};
+
+class Platform {
+ public:
+  virtual ~Platform() = default;
+  virtual std::string_view name() const = 0;
+  // An empty address space. Blocks.
+  virtual Result<AddressSpaceRef> create_address_space() = 0;
+  // Address of the vDSO image in every address space (AT_SYSINFO_EHDR), 0 if there is none, and its
+  // size with the data pages before it.
+  virtual uint64_t vdso() const = 0;
+  // Looks for events without waiting; true if there was one. The event loop calls it.
+  virtual bool poll() = 0;
+  // Between these two the worker sleeps: a guest that has something to say must wake it.
+  virtual void before_sleep() = 0;
+  virtual void after_sleep() = 0;
+  // How many contexts run guest code now (the loop's spin limit depends on it).
+  virtual int running_contexts() const = 0;
+};
+
+}  // namespace run9::sentry

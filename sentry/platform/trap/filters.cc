@@ -1,0 +1,164 @@
+#include "sentry/platform/trap/filters.h"
+
+#include <asm/prctl.h>
+#include <asm/unistd.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include "sentry/platform/trap/stub_abi.h"
+
+namespace run9::sentry::trap {
+namespace {
+
+constexpr uint32_t low(uint64_t v) { return static_cast<uint32_t>(v); }
+constexpr uint32_t high(uint64_t v) { return static_cast<uint32_t>(v >> 32); }
+
+// The flags of the only thread that a guest thread may make, and of the agent's two clones.
+constexpr uint32_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+                                  CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+// The agent's descriptors are not those of the guest threads: no guest can touch its socket.
+constexpr uint32_t kFirstThreadFlags = kThreadFlags & ~static_cast<uint32_t>(CLONE_FILES);
+constexpr uint32_t kForkFlags = CLONE_PARENT | SIGCHLD;
+
+struct Checks {
+  BpfProgram& p;
+  BpfProgram::Label trap;
+
+  void arg_is(int n, uint32_t value) {
+    p.load_arg_low(n);
+    p.jump_if_ne(value, trap);
+  }
+  // [arg n, arg n + arg m) ends below the stub's region: the sum of the upper halves, and a carry of at
+  // most 1, stay below it.
+  void range_is_the_guests(int n, int m) {
+    p.load_arg_high(m);
+    p.jump_if_gt(0x7fff, trap);
+    p.op(BPF_MISC | BPF_TAX, 0);
+    p.load_arg_high(n);
+    p.jump_if_gt(0x7fff, trap);
+    p.op(BPF_ALU | BPF_ADD | BPF_X, 0);
+    p.jump_if_ge(high(STUB_TEXT) - 1, trap);
+  }
+};
+
+// Ends the program with what is allowed at the ORDER gate: what mmap on itself would give the guest.
+void order_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) {
+  Checks c{p, trap};
+  const auto rule = [&](uint32_t nr, auto checks) {
+    const auto next = p.label();
+    p.load_nr();
+    p.jump_if_ne(nr, next);
+    checks();
+    p.jump(allow);
+    p.bind(next);
+  };
+  rule(__NR_mmap, [&] {
+    p.load_arg_low(3);
+    p.op(BPF_ALU | BPF_AND | BPF_K, ~uint32_t{MAP_NORESERVE | MAP_POPULATE});
+    p.jump_if_ne(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, trap);
+    c.range_is_the_guests(0, 1);
+  });
+  rule(__NR_munmap, [&] { c.range_is_the_guests(0, 1); });
+  rule(__NR_mprotect, [&] { c.range_is_the_guests(0, 1); });
+  rule(__NR_madvise, [&] { c.range_is_the_guests(0, 1); });
+  rule(__NR_mremap, [&] {
+    c.arg_is(3, MREMAP_MAYMOVE | MREMAP_FIXED);
+    c.range_is_the_guests(0, 1);
+    c.range_is_the_guests(4, 2);
+  });
+  rule(__NR_clone, [&] { c.arg_is(0, kThreadFlags); });
+  rule(__NR_arch_prctl, [&] {
+    const auto good = p.label();
+    p.load_arg_low(0);
+    p.jump_if_eq(ARCH_SET_FS, good);
+    p.jump_if_ne(ARCH_SET_GS, trap);
+    p.bind(good);
+  });
+  rule(__NR_exit, [] {});
+  p.jump(trap);
+}
+
+// What the agent may do. Its commands come from a page that the guest cannot write.
+void agent_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) {
+  Checks c{p, trap};
+  for (uint32_t nr : {__NR_futex, __NR_mmap, __NR_munmap, __NR_mprotect, __NR_mremap, __NR_madvise,
+                      __NR_recvmsg, __NR_close, __NR_dup2, __NR_exit_group}) {
+    p.jump_if_eq(nr, allow);
+  }
+  const auto not_write = p.label(), not_clone = p.label();
+  p.jump_if_ne(__NR_write, not_write);
+  c.arg_is(0, STUB_FD_AGENT);
+  p.jump(allow);
+  p.bind(not_write);
+  p.load_nr();
+  p.jump_if_ne(__NR_clone, not_clone);
+  p.load_arg_low(0);
+  p.jump_if_eq(kForkFlags, allow);
+  p.jump_if_eq(kFirstThreadFlags, allow);
+  p.bind(not_clone);
+  p.jump(trap);
+}
+
+BpfProgram build(bool agent) {
+  BpfProgram p;
+  const auto trap = p.label(), allow = p.label(), order = p.label(), futex = p.label(),
+             wake = p.label(), first = p.label(), special = p.label();
+  p.load_ip_high();
+  p.jump_if_ne(high(STUB_TEXT), trap);
+  p.load_arch();
+  p.jump_if_ne(AUDIT_ARCH_X86_64, trap);
+  p.load_ip_low();
+  p.jump_if_eq(low(GATE_IP(GATE_ORDER)), order);
+  p.jump_if_eq(low(GATE_IP(GATE_FUTEX)), futex);
+  p.jump_if_eq(low(GATE_IP(GATE_WAKE)), wake);
+  p.jump_if_eq(low(GATE_IP(GATE_SIGRETURN)), first);
+  if (agent) {
+    p.jump_if_eq(low(GATE_IP(GATE_SECCOMP)), first);
+    p.jump_if_eq(low(GATE_IP(GATE_AGENT)), special);
+  }
+  p.jump(trap);
+
+  p.bind(first);  // a gate for one call alone
+  p.load_nr();
+  p.jump_if_eq(__NR_rt_sigreturn, allow);
+  if (agent) p.jump_if_eq(__NR_seccomp, allow);
+  p.jump(trap);
+
+  p.bind(futex);
+  p.load_nr();
+  p.jump_if_ne(__NR_futex, trap);
+  p.load_arg_low(1);
+  p.jump_if_eq(FUTEX_WAIT, allow);
+  p.jump(trap);
+
+  p.bind(wake);
+  p.load_nr();
+  p.jump_if_ne(__NR_write, trap);
+  p.load_arg_low(0);
+  p.jump_if_ne(STUB_FD_WAKE, trap);
+  p.load_arg_low(2);
+  p.jump_if_eq(8, allow);
+  p.jump(trap);
+
+  p.bind(order);
+  order_gate(p, allow, trap);
+  if (agent) {
+    p.bind(special);
+    p.load_nr();
+    agent_gate(p, allow, trap);
+  }
+  p.bind(allow);
+  p.ret(SECCOMP_RET_ALLOW);
+  p.bind(trap);
+  p.ret(SECCOMP_RET_TRAP);
+  return p;
+}
+
+}  // namespace
+
+BpfProgram make_filter_a() { return build(true); }
+BpfProgram make_filter_b() { return build(false); }
+
+}  // namespace run9::sentry::trap

@@ -1,0 +1,129 @@
+// What the stub and the Sentry agree on: the fixed layout of a stub's own region (the top of every guest
+// address space) and the pages they share. Plain data and constants: gates.S, the freestanding stub.cc
+// and the Sentry all include it.
+//
+// Who may be hostile: the guest. It reads all of this region and writes everything in it that is writable
+// (the control pages, the alternate stacks, the agent's result page), at any time. The Sentry copies a
+// request out of a control page once, checks it, and believes of it only what would hurt its author alone.
+#pragma once
+
+#define STUB_TEXT 0x7fff00000000
+#define STUB_SHARED 0x7fff00100000   // read-only: SharedPage, then the two seccomp programs
+#define STUB_SHARED_SIZE 0x4000
+#define STUB_CMD_A 0x7fff00200000    // read-only: the agent's commands; a forked child uses the other one
+#define STUB_CMD_TOGGLE 0x1000
+#define STUB_AGENT_PAGE 0x7fff00300000
+#define STUB_CTL 0x7fff10000000      // header page, then one control page for each thread slot
+#define STUB_CTL_STAGE 0x7fff20000000
+#define STUB_STACKS 0x7fff40000000   // alternate stacks, one for each slot
+#define STUB_SLOT_STACK 0x8000
+#define STUB_SLOTS 4096
+#define STUB_CTL_SIZE ((STUB_SLOTS + 1) * 0x1000)
+
+// Descriptors in a stub.
+#define STUB_FD_AGENT 3   // SOCK_SEQPACKET to the Sentry; agents alone use it
+#define STUB_FD_WAKE 4    // eventfd: wakes the worker
+#define STUB_FD_FIRST 0   // the first that a recvmsg of the agent gives (standard streams are closed)
+
+// Gates: each `syscall` instruction of the stub, at STUB_TEXT + 64 * n + 40.
+#define GATE_SIGRETURN 0
+#define GATE_FUTEX 1
+#define GATE_WAKE 2
+#define GATE_ORDER 3
+#define GATE_SECCOMP 4
+#define GATE_INIT 5   // anything, before the first filter
+#define GATE_AGENT 6
+#define GATE_IP(n) (STUB_TEXT + 64 * (n) + 42)
+
+// Offsets in the command page, for gates.S.
+#define CMD_SEQ 0
+#define CMD_COUNT 4
+#define CMD_ENTRIES 64
+#define CMD_MAX 60
+#define AGENT_RESULTS 0x800
+
+#ifndef __ASSEMBLER__
+#include <stdint.h>
+
+namespace run9::sentry::trap {
+
+struct Command {  // 64 bytes
+  uint64_t nr, args[6];
+  uint64_t kind;  // CommandKind
+};
+enum CommandKind : uint64_t { kPlain = 0, kFork = 1, kThread = 2 };
+
+struct CommandPage {
+  uint32_t seq;
+  uint32_t count;
+  uint8_t pad[CMD_ENTRIES - 8];
+  Command commands[CMD_MAX];
+};
+
+// Written by the Sentry, read by every stub.
+struct SharedPage {
+  uint32_t worker_sleeps;  // a request must be announced on the eventfd
+  uint32_t guest_spin;     // how many pauses a guest thread waits before it sleeps
+  uint32_t xstate_size;
+  uint16_t filter_a_len, filter_b_len;  // instructions; at +0x1000 and +0x2000
+};
+
+enum State : uint32_t { kIdle = 0, kRequest = 1, kRequestAsleep = 2, kReply = 3 };
+
+enum RequestKind : uint32_t { kReqSyscall = 1, kReqFault = 2, kReqKick = 3, kReqOrderFailed = 4,
+                             kReqOrdersDone = 5 };
+
+enum ReplyFlags : uint32_t {
+  kRegs = 1,           // write all gregs back; otherwise only rax
+  kNewFrame = 2,       // a first thread: make a frame from nothing
+  kInstallFilter = 4,  // a first thread: filter B
+  kSetFs = 8,
+  kSetGs = 16,
+  kOrders = 32,
+  kExit = 64,          // end this host thread
+  kResetFpu = 128,     // initial extended state
+  kReport = 256,       // say when the orders are done, and wait again
+};
+
+enum OrderKind : uint64_t { kOrderPlain = 0, kOrderThread = 1 };
+
+struct ThreadOrder {
+  uint64_t nr, args[6];
+  uint64_t kind;  // kOrderThread: args[0] is the slot
+};
+
+inline constexpr int kGregs = 23;  // ucontext's general registers, its order
+enum Greg { kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15, kRdi, kRsi, kRbp, kRbx, kRdx, kRax, kRcx,
+            kRsp, kRip, kEfl, kCsgsfs, kErr, kTrapno, kOldmask, kCr2 };
+
+inline constexpr int kMaxOrders = 6;
+
+// One for each thread slot; 4096 bytes.
+struct ControlPage {
+  uint32_t state;  // State; a futex
+  uint32_t host_tid;
+  uint32_t alive;  // cleared by the host when the thread is gone
+  uint32_t kind;   // RequestKind
+  uint64_t frame;  // address of the ucontext on the alternate stack
+  uint64_t gregs[kGregs];
+  uint64_t fs_base, gs_base;
+  int64_t syscall;  // number, as seccomp saw it
+  uint32_t arch;    // AUDIT_ARCH_*
+  int32_t signo, code;
+  uint32_t reply_flags;
+  uint64_t fault_addr;
+  int64_t order_error;
+  uint64_t orders_done;  // counts replies whose orders were carried out
+  uint32_t order_count;
+  uint32_t start_flags;  // kNewFrame, kInstallFilter: for thread_main
+  ThreadOrder orders[kMaxOrders];
+};
+static_assert(sizeof(ControlPage) <= 4096);
+
+// First page of the control area: which slots have rung.
+struct ControlHeader {
+  uint64_t bell[STUB_SLOTS / 64];
+};
+
+}  // namespace run9::sentry::trap
+#endif

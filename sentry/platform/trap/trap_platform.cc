@@ -1,0 +1,258 @@
+// TrapPlatform: the template stub, the doorbells, and the deaths of stubs.
+#include "sentry/platform/trap/trap_platform.h"
+
+#include <cpuid.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/auxv.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "sentry/platform/trap/filters.h"
+
+extern "C" const char run9_stub_begin[], run9_stub_end[];
+
+namespace run9::sentry::trap {
+
+// SIGCHLD of stubs, as a descriptor.
+class TrapPlatform::ChildWatch : public FdHandler {
+ public:
+  ChildWatch(TrapPlatform& platform, UniqueFd fd) : platform_(platform), fd_(std::move(fd)) {}
+  BorrowedFd fd() const { return fd_.borrow(); }
+  void on_ready(uint32_t) override {
+    signalfd_siginfo info[16];
+    while (::read(fd_.get(), info, sizeof info) > 0) {
+    }
+    platform_.reap();
+  }
+
+ private:
+  TrapPlatform& platform_;
+  UniqueFd fd_;
+};
+
+namespace {
+
+constexpr uint32_t kGuestSpin = 120;  // `pause`s: some 5 us
+
+// Size of the extended state in a signal frame: the XSAVE area for the features that are on, and the
+// second magic number. Bit 31: the CPU and kernel let user code read the segment bases.
+uint32_t xstate_size() {
+  uint32_t a, b, c, d;
+  uint32_t size = 512 + 4;
+  if (__get_cpuid_count(0xd, 0, &a, &b, &c, &d) != 0 && b >= 576) size = b + 4;
+  const bool fsgsbase = (getauxval(AT_HWCAP2) & 2) != 0;
+  return size | (fsgsbase ? 0x80000000u : 0);
+}
+
+Result<UniqueFd> stub_file() {
+  auto fd = TRY(take_fd(memfd_create("run9-stub", MFD_CLOEXEC | MFD_ALLOW_SEALING)));
+  const size_t size = static_cast<size_t>(run9_stub_end - run9_stub_begin);
+  if (write(fd.get(), run9_stub_begin, size) != static_cast<ssize_t>(size)) return last_errno();
+  fcntl(fd.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+  return fd;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, EventSink& sink) {
+  std::unique_ptr<TrapPlatform> p(new TrapPlatform(loop, sink));
+  p->shared_ = TRY(SharedMemory::create("run9-shared", STUB_SHARED_SIZE, true));
+  auto* base = static_cast<char*>(p->shared_.data());
+  BpfProgram a = make_filter_a(), b = make_filter_b();
+  const auto& code_a = a.finish();
+  const auto& code_b = b.finish();
+  CHECK(code_a.size() * sizeof(sock_filter) <= 0x1000 && code_b.size() * sizeof(sock_filter) <= 0x1000);
+  memcpy(base + 0x1000, code_a.data(), code_a.size() * sizeof(sock_filter));
+  memcpy(base + 0x2000, code_b.data(), code_b.size() * sizeof(sock_filter));
+  cpu_set_t cpus;
+  if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->cpus_ = CPU_COUNT(&cpus);
+  SharedPage& shared = p->shared();
+  shared.filter_a_len = static_cast<uint16_t>(code_a.size());
+  shared.filter_b_len = static_cast<uint16_t>(code_b.size());
+  shared.xstate_size = xstate_size();
+  p->count_running(0);
+
+  p->wake_ = TRY(take_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
+  TRY(loop.watch(p->wake_.borrow(), EPOLLIN, *p));
+  sigset_t chld;
+  sigemptyset(&chld);
+  sigaddset(&chld, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &chld, nullptr);
+  p->children_ = std::make_unique<ChildWatch>(
+      *p, TRY(take_fd(signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK))));
+  TRY(loop.watch(p->children_->fd(), EPOLLIN, *p->children_));
+  TRY(p->start_template());
+  return p;
+}
+
+TrapPlatform::TrapPlatform(EventLoop& loop, EventSink& sink) : loop_(loop), sink_(sink) {}
+TrapPlatform::~TrapPlatform() {
+  // Spaces take themselves off our lists when they go.
+  ready_.clear();
+  template_.reset();
+  loop_.unwatch(wake_.borrow());
+  if (children_) loop_.unwatch(children_->fd());
+}
+
+Result<void> TrapPlatform::start_template() {
+  const UniqueFd stub = TRY(stub_file());
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return last_errno();
+  UniqueFd ours(pair[0]), theirs(pair[1]);
+  auto commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
+  auto control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
+  const int inherited[] = {theirs.get(), wake_.get(), shared_.fd().get(), commands.fd().get(),
+                           control.fd().get()};
+  const pid_t pid = fork();
+  if (pid < 0) return last_errno();
+  if (pid == 0) {
+    personality(ADDR_NO_RANDOMIZE);
+    int high[5];
+    for (int i = 0; i < 5; ++i) high[i] = fcntl(inherited[i], F_DUPFD, 100);
+    const int exe = fcntl(stub.get(), F_DUPFD_CLOEXEC, 100);
+    for (int i = 0; i < 5; ++i) dup2(high[i], STUB_FD_AGENT + i);
+    for (int i = 0; i < 5; ++i) close(high[i]);
+    // The sandbox's standard streams and sockets are not the stubs' business.
+    syscall(SYS_close_range, 0, 2, 0);
+    syscall(SYS_close_range, 8, exe - 1, 0);
+    syscall(SYS_close_range, exe + 1, ~0u, 0);
+    char name[] = "run9-stub";
+    char* argv[] = {name, nullptr};
+    char* envp[] = {nullptr};
+    syscall(SYS_execveat, exe, "", argv, envp, AT_EMPTY_PATH);
+    _exit(111);
+  }
+  theirs.reset();
+  commands.close_fd();
+  control.close_fd();
+  template_ = std::make_shared<TrapSpace>(*this, std::move(ours), std::move(commands), std::move(control),
+                                          STUB_CMD_A);
+  template_->pid_ = pid;
+  by_pid_[pid] = template_.get();
+  // Not on a fiber yet: wait for the stub's word here. It closes its end if it fails.
+  uint64_t vdso = 0;
+  const ssize_t n = recv(template_->socket_.get(), &vdso, sizeof vdso, 0);
+  if (n != sizeof vdso) {
+    int status = 0;
+    waitpid(pid, &status, 0);
+    log_error("the stub did not start (wait status {:#x}); memfds must be executable: vm.memfd_noexec",
+              status);
+    return Errno{ENOEXEC};
+  }
+  vdso_ = vdso;
+  return ok();
+}
+
+Result<AddressSpaceRef> TrapPlatform::create_address_space() {
+  std::shared_ptr<TrapSpace> space;
+  if (!ready_.empty()) {
+    space = std::move(ready_.back());
+    ready_.pop_back();
+  } else {
+    space = TRY(template_->fork_stub(nullptr));
+  }
+  if (!making_ready_) {
+    making_ready_ = true;
+    loop_.spawn([this] {
+      if (ready_.empty()) {
+        auto next = template_->fork_stub(nullptr);
+        if (next.has_value()) ready_.push_back(std::move(next).value());
+      }
+      making_ready_ = false;
+    });
+  }
+  return AddressSpaceRef(std::move(space));
+}
+
+void TrapPlatform::add(TrapSpace& space) { active_.push_back(&space); }
+
+void TrapPlatform::remove(TrapSpace& space) {
+  const auto it = std::find(active_.begin(), active_.end(), &space);
+  if (it == active_.end()) return;
+  *it = active_.back();
+  active_.pop_back();
+}
+
+// A guest thread waits a little for its answer only while a core is left for the worker.
+void TrapPlatform::count_running(int change) {
+  running_ += change;
+  const uint32_t spin = running_ < cpus_ && cpus_ > 1 ? kGuestSpin : 0;
+  if (shared().guest_spin != spin) shared().guest_spin = spin;
+}
+
+bool TrapPlatform::poll() {
+  bool any = false;
+  // An event may end spaces and start others: the list is read by index, and a missed one comes next time.
+  for (size_t i = 0; i < active_.size(); ++i) any |= poll_space(*active_[i]);
+  return any;
+}
+
+bool TrapPlatform::poll_space(TrapSpace& space) {
+  bool any = false;
+  std::shared_ptr<AddressSpace> keep;
+  for (size_t w = 0; w * 64 < space.next_slot_; ++w) {
+    uint64_t& bell = space.header().bell[w];
+    if (__atomic_load_n(&bell, __ATOMIC_RELAXED) == 0) continue;
+    if (!keep) keep = space.shared_from_this();
+    uint64_t bits = __atomic_exchange_n(&bell, 0, __ATOMIC_SEQ_CST);
+    for (; bits != 0; bits &= bits - 1) {
+      const auto it = space.contexts_.find(static_cast<uint32_t>(w * 64 + __builtin_ctzll(bits)));
+      if (it == space.contexts_.end()) continue;
+      const auto kind = it->second->take_request();
+      if (!kind) continue;
+      any = true;
+      count_running(-1);
+      if (--space.running_ == 0) remove(space);
+      if (it->second->report_waiter_ != nullptr) {
+        loop_.ready(it->second->report_waiter_);
+      } else {
+        sink_.on_event(*it->second, *kind);
+      }
+    }
+  }
+  return any;
+}
+
+void TrapPlatform::before_sleep() {
+  __atomic_store_n(&shared().worker_sleeps, 1, __ATOMIC_SEQ_CST);
+}
+
+void TrapPlatform::after_sleep() {
+  __atomic_store_n(&shared().worker_sleeps, 0, __ATOMIC_SEQ_CST);
+}
+
+void TrapPlatform::on_ready(uint32_t) {
+  uint64_t n;
+  [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &n, sizeof n);
+}
+
+void TrapPlatform::reap() {
+  int status;
+  for (;;) {
+    const pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
+    if (pid <= 0) return;
+    const auto it = by_pid_.find(pid);
+    if (it == by_pid_.end()) continue;
+    TrapSpace* space = it->second;
+    by_pid_.erase(it);
+    log_debug("stub {} ended, wait status {:#x}", pid, status);
+    const auto keep = space->shared_from_this();
+    space->process_died();
+  }
+}
+
+}  // namespace run9::sentry::trap

@@ -1,0 +1,200 @@
+// The trap platform: guest code runs natively in stub processes; seccomp turns each of its system calls into
+// a SIGSYS whose handler talks to us through shared memory. See stub_abi.h for the two sides' contract and
+// docs/ARCHITECTURE.md for the picture.
+#pragma once
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "sentry/platform/platform.h"
+#include "sentry/platform/trap/stub_abi.h"
+#include "sentry/sched/event_loop.h"
+#include "sentry/sched/fiber_mutex.h"
+
+namespace run9::sentry::trap {
+
+class TrapPlatform;
+class TrapSpace;
+
+// Host memory shared with a stub, mapped here for its whole life.
+class SharedMemory {
+ public:
+  // read_only_there: sealed so that nobody can map it writable again after us.
+  static Result<SharedMemory> create(const char* name, size_t size, bool read_only_there);
+  SharedMemory(SharedMemory&& o) noexcept;
+  SharedMemory& operator=(SharedMemory&& o) noexcept;
+  SharedMemory() = default;
+  ~SharedMemory();
+  void* data() const { return data_; }
+  BorrowedFd fd() const { return fd_.borrow(); }
+  void close_fd() { fd_.reset(); }
+
+ private:
+  UniqueFd fd_;
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+class TrapContext final : public Context {
+ public:
+  TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot);
+  ~TrapContext() override;
+
+  Regs& regs() override { return regs_; }
+  void set_regs_changed() override { regs_changed_ = true; }
+  void set_result(uint64_t rax) override { regs_.rax = rax; }
+  const Fault& fault() const override { return fault_; }
+  int order_error() const override { return order_error_; }
+  bool compat_syscall() const override { return compat_; }
+  Result<std::vector<std::byte>> xstate() override;
+  Result<void> set_xstate(ByteSpan state) override;
+  void reset_xstate() override { reply_flags_ |= kResetFpu; }
+  void resume() override;
+  void kick() override;
+  bool running() const override { return running_; }
+  int host_tid() const override;
+
+ private:
+  friend class TrapSpace;
+  friend class TrapPlatform;
+  ControlPage& page() const;
+  // A new thread, waiting in thread_main: what it starts with, and the bases that it has already.
+  void prepare(const Regs& regs, uint64_t frame, uint64_t fs, uint64_t gs);
+  // A bell rang for this slot: takes the request out of the page. Nothing there: nothing.
+  std::optional<EventKind> take_request();
+  void queue(const ThreadOrder& order);
+  void write_regs();
+  void start_running();
+  bool orders_outstanding() const;
+  // Has the guest thread carry out the queued orders and come back. Blocks.
+  Result<void> carry_out_now();
+  Result<uint64_t> fpstate_address() const;
+
+  std::shared_ptr<TrapSpace> space_;
+  const uint32_t slot_;
+  Regs regs_{};
+  uint64_t known_fs_ = 0, known_gs_ = 0;
+  Fault fault_;
+  int order_error_ = 0;
+  bool compat_ = false;
+  bool regs_changed_ = false;
+  bool running_ = false;
+  bool gone_ = false;
+  uint32_t reply_flags_ = 0;
+  uint64_t frame_ = 0;
+  std::vector<ThreadOrder> orders_;
+  uint64_t orders_expected_ = 0;
+  Fiber* report_waiter_ = nullptr;
+  std::unique_ptr<Timer> kick_retry_;
+};
+
+class TrapSpace final : public AddressSpace {
+ public:
+  TrapSpace(TrapPlatform& platform, UniqueFd socket, SharedMemory commands, SharedMemory control,
+            uint64_t command_address);
+  ~TrapSpace() override;
+
+  Result<void> map(Context* via, const MapRequest&) override;
+  Result<void> unmap(Context* via, uint64_t addr, uint64_t length) override;
+  Result<void> protect(Context* via, uint64_t addr, uint64_t length, int prot) override;
+  Result<void> remap(Context* via, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
+                     uint64_t new_length) override;
+  Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) override;
+  void settle(Context* via) override;
+  Result<void> map_all(std::span<const MapRequest>) override;
+  Result<size_t> read(uint64_t addr, std::span<std::byte> dst) override;
+  Result<size_t> write(uint64_t addr, ByteSpan src) override;
+  Result<Child> fork(Context& parent, const Regs& regs) override;
+  Result<std::unique_ptr<Context>> clone_thread(Context& parent, const Regs& regs,
+                                                bool parent_waits) override;
+  void kill() override;
+  Result<std::unique_ptr<Context>> first_thread(const Regs& regs) override;
+  uint64_t cpu_time_ns() const override;
+  int host_pid() const override { return pid_; }
+
+ private:
+  friend class TrapContext;
+  friend class TrapPlatform;
+  class Answer;
+
+  Result<void> do_or_order(Context* via, const Command& command);
+  // Hands the agent a list and waits until it is done; what came back is a hint.
+  Result<std::vector<int64_t>> run_agent(std::span<const Command> list,
+                                         std::span<const int> descriptors = {});
+  void post(std::span<const Command> list);
+  Result<void> send_descriptors(std::span<const int> descriptors);
+  // The next message of the agent; its author's pid as the host attests it. Blocks, at most 10 s.
+  Result<std::vector<int64_t>> await_agent(int* author);
+  // A forked stub; `prepare` gives a command that the child's agent carries out right away.
+  using PrepareChild = std::function<Command(TrapSpace& child)>;
+  Result<std::shared_ptr<TrapSpace>> fork_stub(const PrepareChild& prepare);
+  void ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags);
+  Result<uint32_t> take_slot();
+  void process_died();
+  ControlHeader& header() const { return *static_cast<ControlHeader*>(control_.data()); }
+  ControlPage& page(uint32_t slot) const {
+    return *reinterpret_cast<ControlPage*>(static_cast<char*>(control_.data()) + (slot + 1) * 0x1000);
+  }
+  Command first_thread_command(uint32_t slot, uint64_t frame, uint32_t start_flags);
+
+  TrapPlatform& platform_;
+  UniqueFd socket_;
+  SharedMemory commands_, control_;
+  uint64_t command_address_;
+  int pid_ = 0;
+  bool dead_ = false;
+  FiberMutex agent_mutex_;
+  std::unordered_map<uint32_t, TrapContext*> contexts_;
+  uint32_t next_slot_ = 0;
+  std::vector<uint32_t> free_slots_;  // given up; usable once the host says that the thread is gone
+  int running_ = 0;
+  std::unique_ptr<Answer> answer_;
+};
+
+class TrapPlatform final : public Platform, private FdHandler {
+ public:
+  // Starts the template stub. Before the Sentry's seccomp filter: this execs.
+  static Result<std::unique_ptr<TrapPlatform>> create(EventLoop& loop, EventSink& sink);
+  ~TrapPlatform() override;
+
+  std::string_view name() const override { return "trap"; }
+  Result<AddressSpaceRef> create_address_space() override;
+  uint64_t vdso() const override { return vdso_; }
+  bool poll() override;
+  void before_sleep() override;
+  void after_sleep() override;
+  int running_contexts() const override { return running_; }
+
+ private:
+  friend class TrapSpace;
+  friend class TrapContext;
+  TrapPlatform(EventLoop& loop, EventSink& sink);
+  Result<void> start_template();
+  bool poll_space(TrapSpace& space);
+  void on_ready(uint32_t events) override;  // the wake eventfd
+  void reap();
+  void count_running(int change);
+  void add(TrapSpace& space);
+  void remove(TrapSpace& space);
+  SharedPage& shared() const { return *static_cast<SharedPage*>(shared_.data()); }
+
+  class ChildWatch;
+  EventLoop& loop_;
+  EventSink& sink_;
+  SharedMemory shared_;
+  UniqueFd wake_;
+  std::unique_ptr<ChildWatch> children_;
+  std::shared_ptr<TrapSpace> template_;
+  std::vector<std::shared_ptr<TrapSpace>> ready_;  // made ahead of need
+  bool making_ready_ = false;
+  std::vector<TrapSpace*> active_;  // those with a running context
+  std::map<int, TrapSpace*> by_pid_;
+  uint64_t vdso_ = 0;
+  int running_ = 0;
+  int cpus_ = 1;
+};
+
+}  // namespace run9::sentry::trap

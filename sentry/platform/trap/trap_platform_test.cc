@@ -1,0 +1,204 @@
+// The trap platform alone: a few bytes of guest code, and what comes out as events. The same cases run for
+// any platform that is added to the list.
+#include "sentry/platform/trap/trap_platform.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include <functional>
+
+#include "base/log.h"
+
+namespace run9::sentry {
+namespace {
+
+constexpr uint64_t kCode = 0x400000, kData = 0x500000;
+
+// Runs `body` on a fiber of a fresh loop, with a platform; events go to `on_event`.
+struct Machine : EventSink {
+  std::unique_ptr<EventLoop> loop = EventLoop::create().value();
+  std::unique_ptr<trap::TrapPlatform> platform;
+  std::vector<std::pair<Context*, EventKind>> events;
+  Fiber* waiter = nullptr;
+
+  void on_event(Context& c, EventKind k) override {
+    events.emplace_back(&c, k);
+    if (waiter != nullptr) loop->ready(waiter);
+  }
+  EventKind next(Context& c) {
+    for (;;) {
+      for (auto it = events.begin(); it != events.end(); ++it) {
+        if (it->first != &c) continue;
+        const EventKind k = it->second;
+        events.erase(it);
+        return k;
+      }
+      waiter = loop->current();
+      loop->park();
+      waiter = nullptr;
+    }
+  }
+  void run(std::function<void(Machine&)> body) {
+    auto p = trap::TrapPlatform::create(*loop, *this);
+    ASSERT_TRUE(p.has_value()) << describe(p.error());
+    platform = std::move(p).value();
+    loop->set_platform(platform.get());
+    loop->spawn([&] {
+      body(*this);
+      loop->stop();
+    });
+    loop->run();
+  }
+  AddressSpaceRef program(std::initializer_list<unsigned char> code) {
+    auto space = platform->create_address_space().value();
+    const MapRequest maps[] = {
+        {.addr = kCode, .length = 4096, .prot = PROT_READ | PROT_WRITE | PROT_EXEC},
+        {.addr = kData, .length = 8192, .prot = PROT_READ | PROT_WRITE}};
+    EXPECT_TRUE(space->map_all(maps).has_value());
+    std::vector<std::byte> bytes;
+    for (unsigned char c : code) bytes.push_back(std::byte{c});
+    EXPECT_EQ(space->write(kCode, bytes).value(), bytes.size());
+    return space;
+  }
+};
+
+Regs start_regs() {
+  Regs r{};
+  r.rip = kCode;
+  r.rsp = kData + 8192 - 64;
+  r.eflags = 0x202;
+  return r;
+}
+
+TEST(TrapPlatformTest, ACallComesOutWithItsRegistersAndGetsItsResult) {
+  Machine m;
+  m.run([](Machine& m) {
+    // mov $39,%eax; mov $7,%edi; syscall; mov %rax,%rbx; mov $40,%eax; syscall
+    auto space = m.program({0xb8, 39, 0, 0, 0, 0xbf, 7, 0, 0, 0, 0x0f, 0x05, 0x48, 0x89, 0xc3, 0xb8, 40,
+                            0, 0, 0, 0x0f, 0x05});
+    auto c = space->first_thread(start_regs()).value();
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    EXPECT_EQ(c->regs().orig_rax, 39u);
+    EXPECT_EQ(c->regs().rdi, 7u);
+    EXPECT_EQ(c->regs().rip, kCode + 12);
+    c->set_result(1234567);
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    EXPECT_EQ(c->regs().orig_rax, 40u);
+    EXPECT_EQ(c->regs().rbx, 1234567u);
+  });
+}
+
+TEST(TrapPlatformTest, AnOrderMapsMemoryBeforeTheGuestGoesOn) {
+  Machine m;
+  m.run([](Machine& m) {
+    // mov $1,%eax; syscall; mov $0x600000,%edi; movb $42,(%rdi); mov $2,%eax; syscall
+    auto space = m.program({0xb8, 1, 0, 0, 0, 0x0f, 0x05, 0xbf, 0, 0, 0x60, 0, 0xc6, 0x07, 42, 0xb8, 2, 0,
+                            0, 0, 0x0f, 0x05});
+    auto c = space->first_thread(start_regs()).value();
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    ASSERT_TRUE(space->map(c.get(), {.addr = 0x600000, .length = 4096, .prot = PROT_READ | PROT_WRITE})
+                    .has_value());
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    std::byte b{};
+    ASSERT_EQ(space->read(0x600000, {&b, 1}).value(), 1u);
+    EXPECT_EQ(b, std::byte{42});
+  });
+}
+
+TEST(TrapPlatformTest, AFaultIsReported) {
+  Machine m;
+  m.run([](Machine& m) {
+    auto space = m.program({0x31, 0xff, 0x8a, 0x07});  // xor %edi,%edi; mov (%rdi),%al
+    auto c = space->first_thread(start_regs()).value();
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kFault);
+    EXPECT_EQ(c->fault().signo, SIGSEGV);
+    EXPECT_EQ(c->fault().addr, 0u);
+    EXPECT_EQ(c->regs().rip, kCode + 2);
+  });
+}
+
+TEST(TrapPlatformTest, AKickInterruptsALoop) {
+  Machine m;
+  m.run([](Machine& m) {
+    auto space = m.program({0xeb, 0xfe});  // jmp .
+    auto c = space->first_thread(start_regs()).value();
+    c->resume();
+    c->kick();
+    ASSERT_EQ(m.next(*c), EventKind::kInterrupted);
+    EXPECT_EQ(c->regs().rip, kCode);
+  });
+}
+
+TEST(TrapPlatformTest, AForkedSpaceHasItsOwnMemory) {
+  Machine m;
+  m.run([](Machine& m) {
+    // mov $57,%eax; syscall; mov %eax,0x500000; mov $2,%eax; syscall
+    auto space = m.program({0xb8, 57, 0, 0, 0, 0x0f, 0x05, 0x89, 0x04, 0x25, 0, 0, 0x50, 0, 0xb8, 2, 0, 0,
+                            0, 0x0f, 0x05});
+    auto c = space->first_thread(start_regs()).value();
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    Regs r = c->regs();
+    r.rax = 0;
+    auto child = space->fork(*c, r);
+    ASSERT_TRUE(child.has_value());
+    child.value().context->resume();
+    c->set_result(77);
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    ASSERT_EQ(m.next(*child.value().context), EventKind::kSyscall);
+    int32_t in_parent = -1, in_child = -1;
+    (void)space->read(kData, std::as_writable_bytes(std::span(&in_parent, 1)));
+    (void)child.value().space->read(kData, std::as_writable_bytes(std::span(&in_child, 1)));
+    EXPECT_EQ(in_parent, 77);
+    EXPECT_EQ(in_child, 0);
+    child.value().context.reset();
+  });
+}
+
+TEST(TrapPlatformTest, AThreadSharesMemoryAndGetsItsOwnRegisters) {
+  Machine m;
+  m.run([](Machine& m) {
+    // mov $56,%eax; syscall; mov $2,%eax; syscall; mov $3,%eax; syscall
+    auto space = m.program({0xb8, 56, 0, 0, 0, 0x0f, 0x05, 0xb8, 2, 0, 0, 0, 0x0f, 0x05, 0xb8, 3, 0, 0, 0,
+                            0x0f, 0x05});
+    auto c = space->first_thread(start_regs()).value();
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    for (const bool now : {false, true}) {
+      Regs r = c->regs();
+      r.rbx = 99;
+      r.fs_base = kData;
+      auto t = space->clone_thread(*c, r, now);
+      ASSERT_TRUE(t.has_value());
+      t.value()->resume();
+      if (!now) {
+        c->resume();
+        ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+      }
+      ASSERT_EQ(m.next(*t.value()), EventKind::kSyscall);
+      EXPECT_EQ(t.value()->regs().rbx, 99u);
+      EXPECT_EQ(t.value()->regs().fs_base, kData);
+    }
+  });
+}
+
+TEST(TrapPlatformTest, AKilledStubIsNoticed) {
+  Machine m;
+  m.run([](Machine& m) {
+    auto space = m.program({0xeb, 0xfe});
+    auto c = space->first_thread(start_regs()).value();
+    c->resume();
+    kill(space->host_pid(), SIGKILL);
+    ASSERT_EQ(m.next(*c), EventKind::kGone);
+  });
+}
+
+}  // namespace
+}  // namespace run9::sentry

@@ -1,0 +1,456 @@
+// TrapSpace: one stub process. Changes of its memory, forks and threads, by the agent or by orders to the
+// calling guest thread.
+#include <asm/unistd.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <linux/futex.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "sentry/platform/trap/trap_platform.h"
+
+namespace run9::sentry::trap {
+namespace {
+
+constexpr uint64_t kAgentTimeoutNs = 10'000'000'000;
+constexpr int kThreadFlags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+                             CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+
+Command command(uint64_t nr, uint64_t a0 = 0, uint64_t a1 = 0, uint64_t a2 = 0, uint64_t a3 = 0,
+                uint64_t a4 = 0, uint64_t a5 = 0, CommandKind kind = kPlain) {
+  return {nr, {a0, a1, a2, a3, a4, a5}, kind};
+}
+
+Command receive_command(int count) {  // stub.cc, AgentMessages
+  return command(__NR_recvmsg, STUB_FD_AGENT, STUB_AGENT_PAGE + (count == 1 ? 0 : sizeof(msghdr)));
+}
+
+Command map_command(const MapRequest& r, int fd) {
+  const int flags = MAP_FIXED | r.extra_flags | (r.shared ? MAP_SHARED : MAP_PRIVATE) |
+                    (r.fd.valid() ? 0 : MAP_ANONYMOUS);
+  return command(__NR_mmap, r.addr, r.length, static_cast<uint64_t>(r.prot),
+                 static_cast<uint64_t>(flags), static_cast<uint64_t>(static_cast<int64_t>(fd)), r.offset);
+}
+
+}  // namespace
+
+// Collects what an agent writes to its socket.
+class TrapSpace::Answer : public FdHandler {
+ public:
+  explicit Answer(TrapSpace& space) : space_(space), timer_(space.platform_.loop_, [this] { wake(); }) {}
+
+  struct Message {
+    int author = 0;
+    std::vector<int64_t> results;
+  };
+  std::deque<Message> messages;
+
+  // False: nothing came in time, or the stub died.
+  bool wait() {
+    timer_.arm(EventLoop::now_ns() + kAgentTimeoutNs);
+    while (messages.empty() && timer_.armed() && !space_.dead_ && !closed_) {
+      waiter_ = space_.platform_.loop_.current();
+      space_.platform_.loop_.park();
+      waiter_ = nullptr;
+    }
+    timer_.disarm();
+    return !messages.empty();
+  }
+  void wake() {
+    if (waiter_ != nullptr) space_.platform_.loop_.ready(waiter_);
+  }
+  void on_ready(uint32_t) override {
+    int64_t buffer[CMD_MAX];
+    iovec iov{buffer, sizeof buffer};
+    alignas(cmsghdr) char control[128];
+    msghdr m{};
+    m.msg_iov = &iov;
+    m.msg_iovlen = 1;
+    m.msg_control = control;
+    m.msg_controllen = sizeof control;
+    const ssize_t n = recvmsg(space_.socket_.get(), &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n <= 0) {
+      if (n < 0 && errno == EAGAIN) return;
+      closed_ = true;
+      space_.platform_.loop_.unwatch(space_.socket_.borrow());
+      return wake();
+    }
+    Message out;
+    for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
+      if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
+        ucred cred;
+        memcpy(&cred, CMSG_DATA(c), sizeof cred);
+        out.author = cred.pid;
+      }
+    }
+    out.results.assign(buffer, buffer + n / 8);
+    messages.push_back(std::move(out));
+    wake();
+  }
+
+ private:
+  TrapSpace& space_;
+  Timer timer_;
+  Fiber* waiter_ = nullptr;
+  bool closed_ = false;
+};
+
+TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, SharedMemory commands,
+                     SharedMemory control, uint64_t command_address)
+    : platform_(platform),
+      socket_(std::move(socket)),
+      commands_(std::move(commands)),
+      control_(std::move(control)),
+      command_address_(command_address),
+      agent_mutex_(platform.loop_),
+      answer_(std::make_unique<Answer>(*this)) {
+  const int on = 1;
+  setsockopt(socket_.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+  CHECK(platform_.loop_.watch(socket_.borrow(), EPOLLIN, *answer_).has_value());
+}
+
+TrapSpace::~TrapSpace() {
+  platform_.loop_.unwatch(socket_.borrow());
+  if (running_ > 0) platform_.remove(*this);
+  if (pid_ != 0) platform_.by_pid_.erase(pid_);
+  if (pid_ != 0 && !dead_) ::kill(pid_, SIGKILL);
+}
+
+void TrapSpace::process_died() {
+  dead_ = true;
+  answer_->wake();
+  std::vector<TrapContext*> lost;
+  for (auto& [slot, context] : contexts_) {
+    if (context->running_) lost.push_back(context);
+  }
+  for (TrapContext* c : lost) {
+    c->running_ = false;
+    c->gone_ = true;
+    platform_.count_running(-1);
+    if (--running_ == 0) platform_.remove(*this);
+    if (c->report_waiter_ != nullptr) {
+      platform_.loop_.ready(c->report_waiter_);
+    } else {
+      platform_.sink_.on_event(*c, EventKind::kGone);
+    }
+  }
+}
+
+void TrapSpace::post(std::span<const Command> list) {
+  CHECK(list.size() <= CMD_MAX);
+  auto* page = static_cast<CommandPage*>(commands_.data());
+  for (size_t i = 0; i < list.size(); ++i) page->commands[i] = list[i];
+  page->count = static_cast<uint32_t>(list.size());
+  __atomic_fetch_add(&page->seq, 1, __ATOMIC_SEQ_CST);
+}
+
+Result<void> TrapSpace::send_descriptors(std::span<const int> descriptors) {
+  uint64_t data = 0;
+  iovec iov{&data, sizeof data};
+  alignas(cmsghdr) char control[64] = {};
+  msghdr m{};
+  m.msg_iov = &iov;
+  m.msg_iovlen = 1;
+  m.msg_control = control;
+  m.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+  cmsghdr* c = CMSG_FIRSTHDR(&m);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+  memcpy(CMSG_DATA(c), descriptors.data(), descriptors.size_bytes());
+  if (sendmsg(socket_.get(), &m, MSG_NOSIGNAL) < 0) return last_errno();
+  return ok();
+}
+
+Result<std::vector<int64_t>> TrapSpace::await_agent(int* author) {
+  if (!answer_->wait()) {
+    if (!dead_) {
+      log_warn("stub {}: its agent does not answer; ended", pid_);
+      if (pid_ != 0) ::kill(pid_, SIGKILL);
+    }
+    return Errno{EIO};
+  }
+  auto message = std::move(answer_->messages.front());
+  answer_->messages.pop_front();
+  if (author != nullptr) *author = message.author;
+  return std::move(message.results);
+}
+
+Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
+                                                  std::span<const int> descriptors) {
+  if (dead_) return Errno{EIO};
+  agent_mutex_.lock();
+  struct Unlock {
+    FiberMutex& m;
+    ~Unlock() { m.unlock(); }
+  } unlock{agent_mutex_};
+  // The message queue of a stub whose agent is busy is short, so one descriptor message at a time is ours.
+  for (size_t i = 0; i < descriptors.size(); ++i) TRY(send_descriptors(descriptors.subspan(i, 1)));
+  post(list);
+  auto* page = static_cast<CommandPage*>(commands_.data());
+  syscall(SYS_futex, &page->seq, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+  return await_agent(nullptr);
+}
+
+Result<void> TrapSpace::do_or_order(Context* via, const Command& c) {
+  if (via != nullptr) {
+    auto* context = static_cast<TrapContext*>(via);
+    if (context->space_.get() == this && context->orders_.size() < kMaxOrders) {
+      ThreadOrder o{};
+      o.nr = c.nr;
+      for (int i = 0; i < 6; ++i) o.args[i] = c.args[i];
+      context->queue(o);
+      return ok();
+    }
+  }
+  const auto results = TRY(run_agent(std::span(&c, 1)));
+  if (results.size() != 1) return Errno{EIO};
+  if (results[0] < 0 && results[0] > -4096) return Errno{static_cast<int>(-results[0])};
+  return ok();
+}
+
+Result<void> TrapSpace::map(Context* via, const MapRequest& r) {
+  if (!r.fd.valid() && !r.shared) return do_or_order(via, map_command(r, -1));
+  return map_all(std::span(&r, 1));
+}
+
+Result<void> TrapSpace::map_all(std::span<const MapRequest> list) {
+  // Three commands for each descriptor: receive, map, close. Lists longer than a page go in parts.
+  while (!list.empty()) {
+    std::vector<Command> commands;
+    std::vector<int> descriptors;
+    std::vector<size_t> maps;
+    while (!list.empty() && commands.size() + 3 <= CMD_MAX && descriptors.size() < 8) {
+      const MapRequest& r = list.front();
+      if (r.fd.valid()) {
+        descriptors.push_back(r.fd.get());
+        commands.push_back(receive_command(1));
+        maps.push_back(commands.size());
+        commands.push_back(map_command(r, STUB_FD_FIRST));
+        commands.push_back(command(__NR_close, STUB_FD_FIRST));
+      } else {
+        maps.push_back(commands.size());
+        commands.push_back(map_command(r, -1));
+      }
+      list = list.subspan(1);
+    }
+    const auto results = TRY(run_agent(commands, descriptors));
+    if (results.size() != commands.size()) return Errno{EIO};
+    for (size_t i : maps) {
+      if (results[i] < 0 && results[i] > -4096) return Errno{static_cast<int>(-results[i])};
+    }
+  }
+  return ok();
+}
+
+Result<void> TrapSpace::unmap(Context* via, uint64_t addr, uint64_t length) {
+  return do_or_order(via, command(__NR_munmap, addr, length));
+}
+
+Result<void> TrapSpace::protect(Context* via, uint64_t addr, uint64_t length, int prot) {
+  return do_or_order(via, command(__NR_mprotect, addr, length, static_cast<uint64_t>(prot)));
+}
+
+Result<void> TrapSpace::remap(Context* via, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
+                              uint64_t new_length) {
+  return do_or_order(via, command(__NR_mremap, old_addr, old_length, new_length,
+                                  MREMAP_MAYMOVE | MREMAP_FIXED, new_addr));
+}
+
+Result<void> TrapSpace::advise(Context* via, uint64_t addr, uint64_t length, int advice) {
+  return do_or_order(via, command(__NR_madvise, addr, length, static_cast<uint64_t>(advice)));
+}
+
+void TrapSpace::settle(Context* via) {
+  const uint64_t give_up = EventLoop::now_ns() + 1'000'000'000;
+  for (;;) {
+    bool outstanding = false;
+    for (auto& [slot, c] : contexts_) {
+      if (c != via && c->orders_outstanding()) outstanding = true;
+    }
+    if (!outstanding || EventLoop::now_ns() > give_up) return;
+    platform_.loop_.yield();
+  }
+}
+
+Result<size_t> TrapSpace::read(uint64_t addr, std::span<std::byte> dst) {
+  if (dead_) return Errno{EFAULT};
+  iovec local{dst.data(), dst.size()};
+  iovec remote{reinterpret_cast<void*>(addr), dst.size()};
+  const ssize_t n = process_vm_readv(pid_, &local, 1, &remote, 1, 0);
+  if (n < 0) return Errno{EFAULT};
+  return static_cast<size_t>(n);
+}
+
+Result<size_t> TrapSpace::write(uint64_t addr, ByteSpan src) {
+  if (dead_) return Errno{EFAULT};
+  iovec local{const_cast<std::byte*>(src.data()), src.size()};
+  iovec remote{reinterpret_cast<void*>(addr), src.size()};
+  const ssize_t n = process_vm_writev(pid_, &local, 1, &remote, 1, 0);
+  if (n < 0) return Errno{EFAULT};
+  return static_cast<size_t>(n);
+}
+
+Result<uint32_t> TrapSpace::take_slot() {
+  for (size_t i = 0; i < free_slots_.size(); ++i) {
+    const uint32_t slot = free_slots_[i];
+    if (__atomic_load_n(&page(slot).alive, __ATOMIC_ACQUIRE) != 0) continue;
+    free_slots_.erase(free_slots_.begin() + static_cast<ptrdiff_t>(i));
+    return slot;
+  }
+  if (next_slot_ >= STUB_SLOTS) return Errno{EAGAIN};
+  return next_slot_++;
+}
+
+// The page that thread_main finds: it waits there for the first reply.
+void TrapSpace::ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags) {
+  ControlPage& p = page(slot);
+  p.alive = 1;
+  p.host_tid = 0;
+  p.frame = frame;
+  p.start_flags = start_flags;
+  p.orders_done = 0;
+  __atomic_store_n(&p.state, kRequest, __ATOMIC_RELEASE);
+}
+
+Command TrapSpace::first_thread_command(uint32_t slot, uint64_t frame, uint32_t start_flags) {
+  ready_page(slot, frame, start_flags);
+  const uint64_t control = STUB_CTL + (uint64_t{slot} + 1) * 0x1000;
+  return command(__NR_clone, kThreadFlags, (frame - 1024) & ~uint64_t{15},
+                 control + offsetof(ControlPage, host_tid), control + offsetof(ControlPage, alive), 0, 0,
+                 kThread);
+}
+
+// What a child needs before its first message: its own pages in their places.
+Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prepare) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return last_errno();
+  UniqueFd ours(pair[0]), theirs(pair[1]);
+  auto commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
+  auto control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
+  const uint64_t child_commands = command_address_ ^ STUB_CMD_TOGGLE;
+  const int descriptors[3] = {commands.fd().get(), control.fd().get(), theirs.get()};
+  const uint64_t fd = STUB_FD_FIRST;
+
+  auto child = std::make_shared<TrapSpace>(platform_, std::move(ours), std::move(commands),
+                                           std::move(control), child_commands);
+  std::vector<Command> first = {
+      command(__NR_dup2, fd + 2, STUB_FD_AGENT),
+      command(__NR_close, fd),
+      command(__NR_close, fd + 1),
+      command(__NR_close, fd + 2),
+      command(__NR_mremap, STUB_CTL_STAGE, STUB_CTL_SIZE, STUB_CTL_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+              STUB_CTL),
+      command(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTFORK),
+      command(__NR_madvise, child_commands, 0x1000, MADV_DONTFORK),
+  };
+  if (prepare) first.push_back(prepare(*child));
+  child->post(first);
+
+  const Command list[] = {
+      receive_command(3),
+      command(__NR_mmap, child_commands, 0x1000, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0),
+      command(__NR_mmap, STUB_CTL_STAGE, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+              fd + 1, 0),
+      command(__NR_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0, 0, kFork),
+      command(__NR_munmap, child_commands, 0x1000),
+      command(__NR_munmap, STUB_CTL_STAGE, STUB_CTL_SIZE),
+      command(__NR_close, fd),
+      command(__NR_close, fd + 1),
+      command(__NR_close, fd + 2),
+  };
+  agent_mutex_.lock();
+  auto sent = dead_ ? Result<void>(Errno{EIO}) : send_descriptors(descriptors);
+  Result<std::vector<int64_t>> done = Errno{EIO};
+  if (sent.has_value()) {
+    post(list);
+    syscall(SYS_futex, commands_.data(), FUTEX_WAKE, 1, nullptr, nullptr, 0);
+    done = await_agent(nullptr);
+  }
+  agent_mutex_.unlock();
+  if (!done.has_value()) return Errno{EAGAIN};
+  const auto& results = done.value();
+  if (results.size() != std::size(list) || results[3] < 0) return Errno{EAGAIN};
+  int author = 0;
+  TRY(child->await_agent(&author));
+  if (author <= 0) return Errno{EAGAIN};
+  child->pid_ = author;
+  platform_.by_pid_[author] = child.get();
+  child->commands_.close_fd();
+  child->control_.close_fd();
+  return child;
+}
+
+Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
+  auto& from = static_cast<TrapContext&>(parent);
+  settle(nullptr);
+  const uint32_t slot = from.slot_;
+  // The parent's frame is in its alternate stack, private memory that the child has a copy of; the child's
+  // thread starts from it.
+  const uint64_t base = STUB_STACKS + uint64_t{slot} * STUB_SLOT_STACK;
+  if (from.frame_ < base + 4096 || from.frame_ + sizeof(ucontext_t) > base + STUB_SLOT_STACK) {
+    return Errno{EAGAIN};
+  }
+  auto space = TRY(fork_stub([&](TrapSpace& child) {
+    return child.first_thread_command(slot, from.frame_, kInstallFilter);
+  }));
+  auto context = std::make_unique<TrapContext>(space, slot);
+  space->next_slot_ = slot + 1;
+  for (uint32_t s = 0; s < slot; ++s) space->free_slots_.push_back(s);
+  context->prepare(regs, from.frame_, 0, 0);  // the agent made the thread: its bases are 0
+  return Child{space, std::move(context)};
+}
+
+Result<std::unique_ptr<Context>> TrapSpace::first_thread(const Regs& regs) {
+  const uint32_t slot = TRY(take_slot());
+  auto context = std::make_unique<TrapContext>(
+      std::static_pointer_cast<TrapSpace>(shared_from_this()), slot);
+  const uint64_t base = STUB_STACKS + uint64_t{slot} * STUB_SLOT_STACK;
+  const uint64_t frame = base + STUB_SLOT_STACK - 4096;
+  const Command clone = first_thread_command(slot, frame, kInstallFilter | kNewFrame);
+  context->prepare(regs, frame, 0, 0);
+  const auto results = TRY(run_agent(std::span(&clone, 1)));
+  if (results.size() != 1 || results[0] < 0) return Errno{EAGAIN};
+  return context;
+}
+
+Result<std::unique_ptr<Context>> TrapSpace::clone_thread(Context& parent, const Regs& regs,
+                                                           bool parent_waits) {
+  auto& from = static_cast<TrapContext&>(parent);
+  if (from.orders_.size() >= kMaxOrders) return Errno{EAGAIN};
+  const uint32_t slot = TRY(take_slot());
+  auto context = std::make_unique<TrapContext>(
+      std::static_pointer_cast<TrapSpace>(shared_from_this()), slot);
+  const uint64_t frame = from.frame_ + (uint64_t{slot} - from.slot_) * STUB_SLOT_STACK;
+  ready_page(slot, frame, 0);
+  context->prepare(regs, frame, from.known_fs_, from.known_gs_);  // the host's clone copies the bases
+  ThreadOrder o{};
+  o.kind = kOrderThread;
+  o.args[0] = slot;
+  from.queue(o);
+  if (parent_waits) TRY(from.carry_out_now());
+  return context;
+}
+
+void TrapSpace::kill() {
+  if (pid_ != 0 && !dead_) ::kill(pid_, SIGKILL);
+  dead_ = true;
+  answer_->wake();
+}
+
+uint64_t TrapSpace::cpu_time_ns() const {
+  timespec ts{};
+  const auto clock = static_cast<clockid_t>((~static_cast<unsigned>(pid_) << 3) | 2);
+  if (pid_ == 0 || clock_gettime(clock, &ts) != 0) return 0;
+  return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(ts.tv_nsec);
+}
+
+}  // namespace run9::sentry::trap

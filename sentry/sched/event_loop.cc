@@ -1,0 +1,196 @@
+#include "sentry/sched/event_loop.h"
+
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "sentry/platform/platform.h"
+#include "sentry/sched/fiber.h"
+
+namespace run9::sentry {
+
+Timer::Timer(EventLoop& loop, std::function<void()> fire) : loop_(loop), fire_(std::move(fire)) {}
+Timer::~Timer() { disarm(); }
+
+void Timer::arm(uint64_t deadline_ns) {
+  disarm();
+  deadline_ = std::max<uint64_t>(deadline_ns, 1);
+  loop_.timers_.insert(this);
+}
+
+void Timer::disarm() {
+  if (deadline_ == 0) return;
+  loop_.timers_.erase(this);
+  deadline_ = 0;
+}
+
+Result<std::unique_ptr<EventLoop>> EventLoop::create() {
+  std::unique_ptr<EventLoop> loop(new EventLoop);
+  loop->epoll_ = TRY(take_fd(epoll_create1(EPOLL_CLOEXEC)));
+  cpu_set_t cpus;
+  if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) loop->online_cpus_ = CPU_COUNT(&cpus);
+  return loop;
+}
+
+EventLoop::~EventLoop() {
+  for (Fiber* f : idle_) delete f;
+}
+
+uint64_t EventLoop::now_ns() {
+  timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(ts.tv_nsec);
+}
+
+Fiber* EventLoop::take_fiber(std::function<void()> body) {
+  Fiber* f;
+  if (idle_.empty()) {
+    f = new Fiber;
+  } else {
+    f = idle_.back();
+    idle_.pop_back();
+  }
+  f->body = std::move(body);
+  return f;
+}
+
+void EventLoop::switch_to(Fiber* fiber) {
+  Fiber* const outer = current_;
+  CHECK(outer == nullptr);
+  current_ = fiber;
+  fiber->run();
+  current_ = nullptr;
+  if (!fiber->done) return;
+  if (idle_.size() < 64) {
+    idle_.push_back(fiber);
+  } else {
+    delete fiber;
+  }
+}
+
+void EventLoop::spawn(std::function<void()> body) { ready(take_fiber(std::move(body))); }
+void EventLoop::enter(std::function<void()> body) { switch_to(take_fiber(std::move(body))); }
+
+void EventLoop::park() {
+  CHECK(current_ != nullptr);
+  current_->leave();
+}
+
+void EventLoop::ready(Fiber* fiber) {
+  if (fiber->queued) return;
+  fiber->queued = true;
+  ready_.push_back(fiber);
+}
+
+void EventLoop::yield() {
+  ready(current_);
+  park();
+}
+
+void EventLoop::run_ready() {
+  // Those that become ready meanwhile wait for the next round: events and timers come first.
+  std::vector<Fiber*> round;
+  round.swap(ready_);
+  for (Fiber* f : round) {
+    f->queued = false;
+    switch_to(f);
+  }
+}
+
+void EventLoop::fire_timers(uint64_t now) {
+  while (!timers_.empty()) {
+    Timer* t = *timers_.begin();
+    if (t->deadline_ > now) return;
+    t->disarm();
+    t->fire_();
+  }
+}
+
+Result<void> EventLoop::watch(BorrowedFd fd, uint32_t epoll_events, FdHandler& handler) {
+  epoll_event ev{.events = epoll_events, .data = {.ptr = &handler}};
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &ev) != 0) return last_errno();
+  return ok();
+}
+
+Result<void> EventLoop::rewatch(BorrowedFd fd, uint32_t epoll_events, FdHandler& handler) {
+  epoll_event ev{.events = epoll_events, .data = {.ptr = &handler}};
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd.get(), &ev) != 0) return last_errno();
+  return ok();
+}
+
+void EventLoop::unwatch(BorrowedFd fd) {
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd.get(), nullptr);
+}
+
+bool EventLoop::poll_fds(int64_t timeout_ns) {
+  // One event at a time: a handler may end the owner of the next one's handler.
+  epoll_event ev;
+  timespec ts{.tv_sec = timeout_ns / 1'000'000'000, .tv_nsec = timeout_ns % 1'000'000'000};
+  bool any = false;
+  int n = epoll_pwait2(epoll_.get(), &ev, 1, timeout_ns < 0 ? nullptr : &ts, nullptr);
+  for (int budget = 64; n == 1; --budget) {
+    any = true;
+    static_cast<FdHandler*>(ev.data.ptr)->on_ready(ev.events);
+    if (budget == 0) break;
+    n = epoll_wait(epoll_.get(), &ev, 1, 0);
+  }
+  return any;
+}
+
+bool EventLoop::may_spin() const {
+  return online_cpus_ > 1 && (platform_ == nullptr || platform_->running_contexts() < online_cpus_);
+}
+
+void EventLoop::run() {
+  uint64_t next_fd_poll = 0;
+  last_activity_ = now_ns();
+  while (!stopping_) {
+    bool busy = platform_ != nullptr && platform_->poll();
+    if (!ready_.empty()) {
+      run_ready();
+      busy = true;
+    }
+    const uint64_t now = now_ns();
+    if (!timers_.empty() && (*timers_.begin())->deadline_ <= now) {
+      fire_timers(now);
+      busy = true;
+    }
+    if (now >= next_fd_poll) {
+      if (poll_fds(0)) busy = true;
+      next_fd_poll = now + 5'000;
+    }
+    if (busy) {
+      last_activity_ = now;
+      continue;
+    }
+    // Spin while an answer is likely soon and a core is to spare: a guest that computes on another
+    // core, and none that waits for ours.
+    if (may_spin() && now - last_activity_ < spin_limit_ns) {
+      for (int i = 0; i < 16; ++i) __builtin_ia32_pause();
+      continue;
+    }
+    if (platform_ != nullptr) {
+      platform_->before_sleep();
+      if (platform_->poll()) {
+        platform_->after_sleep();
+        last_activity_ = now_ns();
+        continue;
+      }
+    }
+    int64_t timeout = -1;
+    if (!ready_.empty()) {
+      timeout = 0;
+    } else if (!timers_.empty()) {
+      const uint64_t at = (*timers_.begin())->deadline_;
+      const uint64_t t = now_ns();
+      timeout = at > t ? static_cast<int64_t>(at - t) : 0;
+    }
+    if (poll_fds(timeout)) last_activity_ = now_ns();
+    if (platform_ != nullptr) platform_->after_sleep();
+  }
+}
+
+}  // namespace run9::sentry

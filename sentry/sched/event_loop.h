@@ -1,0 +1,109 @@
+// EventLoop: the worker. Runs fibers, fires timers, watches host descriptors, and polls the platform's
+// doorbells; spins a while before it sleeps in epoll_wait. One for each Sentry, one thread
+// (docs/decisions/0001-one-worker.md).
+#pragma once
+#include <sys/epoll.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace run9::sentry {
+
+class EventLoop;
+class Platform;
+struct Fiber;
+
+// Fires once at a time of CLOCK_MONOTONIC. Owned by whoever waits; disarmed when destroyed.
+class Timer {
+ public:
+  explicit Timer(EventLoop& loop, std::function<void()> fire);
+  ~Timer();
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+  void arm(uint64_t deadline_ns);  // again: moves it
+  void disarm();
+  bool armed() const { return deadline_ != 0; }
+  uint64_t deadline() const { return deadline_; }
+
+ private:
+  friend class EventLoop;
+  EventLoop& loop_;
+  std::function<void()> fire_;
+  uint64_t deadline_ = 0;
+};
+
+// Told of readiness of a host descriptor (level-triggered). Runs outside any fiber; must not block.
+class FdHandler {
+ public:
+  virtual ~FdHandler() = default;
+  virtual void on_ready(uint32_t epoll_events) = 0;
+};
+
+class EventLoop {
+ public:
+  static Result<std::unique_ptr<EventLoop>> create();
+  ~EventLoop();
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+
+  void set_platform(Platform* p) { platform_ = p; }
+  // Until stop(). Everything else is called from inside it, or before it.
+  void run();
+  void stop() { stopping_ = true; }
+
+  // Runs `body` on a fiber of its own, soon (behind those that are ready).
+  void spawn(std::function<void()> body);
+  // As spawn, but at once: called from outside fibers (event handlers), returns when the fiber parks
+  // or ends.
+  void enter(std::function<void()> body);
+  // The running fiber; null outside.
+  Fiber* current() const { return current_; }
+  // Parks the running fiber until somebody calls ready() on it. Spurious returns do not happen.
+  void park();
+  void ready(Fiber* fiber);
+  // Gives way to all others that are ready, and to events.
+  void yield();
+
+  static uint64_t now_ns();  // CLOCK_MONOTONIC
+  Result<void> watch(BorrowedFd fd, uint32_t epoll_events, FdHandler& handler);
+  Result<void> rewatch(BorrowedFd fd, uint32_t epoll_events, FdHandler& handler);
+  void unwatch(BorrowedFd fd);
+
+  // A core is left for waiting: no more threads run guest code than there are cores beside ours.
+  bool may_spin() const;
+  uint64_t spin_limit_ns = 500'000;  // 0: never spin
+  // Something arrived that is worth spinning after (an event of a guest).
+  void note_activity() { last_activity_ = now_ns(); }
+
+ private:
+  friend class Timer;
+  struct Order {
+    bool operator()(const Timer* a, const Timer* b) const {
+      return a->deadline_ != b->deadline_ ? a->deadline_ < b->deadline_ : a < b;
+    }
+  };
+  EventLoop() = default;
+  void run_ready();
+  void fire_timers(uint64_t now);
+  bool poll_fds(int64_t timeout_ns);
+  void switch_to(Fiber* fiber);
+  Fiber* take_fiber(std::function<void()> body);
+
+  UniqueFd epoll_;
+  Platform* platform_ = nullptr;
+  bool stopping_ = false;
+  Fiber* current_ = nullptr;
+  std::vector<Fiber*> ready_;
+  std::vector<Fiber*> idle_;  // finished, their stacks wait for the next body
+  std::set<Timer*, Order> timers_;
+  uint64_t last_activity_ = 0;
+  int online_cpus_ = 1;
+};
+
+}  // namespace run9::sentry

@@ -1,0 +1,80 @@
+#include "sentry/sched/fiber.h"
+
+#include <sys/mman.h>
+
+#include "base/check.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#endif
+
+namespace run9::sentry {
+
+namespace ctx = boost::context::detail;
+
+Fiber::Fiber() {
+  stack_ = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+  CHECK(stack_ != MAP_FAILED);
+  CHECK(mprotect(stack_, 4096, PROT_NONE) == 0);
+#if defined(__SANITIZE_THREAD__)
+  tsan_fiber_ = __tsan_create_fiber(0);
+#endif
+}
+
+Fiber::~Fiber() {
+#if defined(__SANITIZE_THREAD__)
+  __tsan_destroy_fiber(tsan_fiber_);
+#endif
+  munmap(stack_, kStackSize);
+}
+
+void Fiber::run() {
+  if (done) {
+    done = false;
+    inside_ = ctx::make_fcontext(static_cast<char*>(stack_) + kStackSize, kStackSize - 4096, &Fiber::entry);
+  }
+#if defined(__SANITIZE_ADDRESS__)
+  void* outer_fake = nullptr;
+  __sanitizer_start_switch_fiber(&outer_fake, static_cast<char*>(stack_) + 4096, kStackSize - 4096);
+#elif defined(__SANITIZE_THREAD__)
+  tsan_outer_ = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(tsan_fiber_, 0);
+#endif
+  const ctx::transfer_t t = ctx::jump_fcontext(inside_, this);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(outer_fake, nullptr, nullptr);
+#endif
+  inside_ = t.fctx;
+}
+
+void Fiber::leave() {
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_start_switch_fiber(done ? nullptr : &fake_stack_, outer_bottom_, outer_size_);
+#elif defined(__SANITIZE_THREAD__)
+  __tsan_switch_to_fiber(tsan_outer_, 0);
+#endif
+  const ctx::transfer_t t = ctx::jump_fcontext(outside_, nullptr);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(fake_stack_, &outer_bottom_, &outer_size_);
+#endif
+  outside_ = t.fctx;
+}
+
+void Fiber::entry(ctx::transfer_t from) {
+  auto* self = static_cast<Fiber*>(from.data);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(nullptr, &self->outer_bottom_, &self->outer_size_);
+#endif
+  self->outside_ = from.fctx;
+  self->body();
+  self->body = nullptr;
+  self->done = true;
+  self->leave();
+  CHECK(false);  // a finished fiber is started anew, never entered again
+}
+
+}  // namespace run9::sentry

@@ -1,0 +1,41 @@
+// Fiber: a stack and a place on it. The only file besides fiber.cc that knows Boost.Context; the sanitizers
+// are told of each switch here. Owned by the EventLoop, which reuses finished ones.
+#pragma once
+#include <boost/context/detail/fcontext.hpp>
+
+#include <cstddef>
+#include <functional>
+
+namespace run9::sentry {
+
+struct Fiber {
+  // 256 KiB of address space, of which only touched pages cost memory, behind a guard page.
+  static constexpr size_t kStackSize = 256 << 10;
+
+  Fiber();
+  ~Fiber();
+  Fiber(const Fiber&) = delete;
+  Fiber& operator=(const Fiber&) = delete;
+
+  // From the worker: runs the fiber until it parks or its body ends.
+  void run();
+  // From the fiber: back to the worker.
+  void leave();
+
+  std::function<void()> body;
+  bool done = true;
+  bool queued = false;  // in EventLoop's ready list
+
+ private:
+  static void entry(boost::context::detail::transfer_t from);
+  void* stack_ = nullptr;
+  boost::context::detail::fcontext_t inside_ = nullptr;
+  boost::context::detail::fcontext_t outside_ = nullptr;
+  void* fake_stack_ = nullptr;
+  const void* outer_bottom_ = nullptr;
+  size_t outer_size_ = 0;
+  void* tsan_fiber_ = nullptr;
+  void* tsan_outer_ = nullptr;
+};
+
+}  // namespace run9::sentry

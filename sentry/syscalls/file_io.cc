@@ -1,0 +1,326 @@
+#include "sentry/syscalls/file_io.h"
+
+#include <linux/fs.h>
+#include <poll.h>
+
+#include <algorithm>
+
+#include "sentry/syscalls/file_util.h"
+
+namespace run9::sentry {
+namespace {
+
+constexpr size_t kSmallBuffer = 8 * 1024;  // on the fiber's stack
+constexpr int kRwfNoAppend = 0x20;         // RWF_NOAPPEND; newer than our headers
+
+// Where a transfer's bytes rest between the file and the guest: the stack for small ones, the worker's
+// buffer for big ones, the heap where the call may sleep for long (streams).
+class Bounce {
+ public:
+  Bounce(Task& task, uint64_t wanted, bool may_sleep) {
+    if (wanted <= kSmallBuffer) {
+      bytes_ = {small_, static_cast<size_t>(wanted)};
+    } else if (may_sleep) {
+      const auto n = std::min<size_t>(wanted, SpecialFiles::kBigBuffer);
+      heap_ = std::make_unique_for_overwrite<std::byte[]>(n);
+      bytes_ = {heap_.get(), n};
+    } else {
+      loan_.emplace(task.kernel().special(), wanted);
+      bytes_ = loan_->bytes();
+    }
+  }
+  std::span<std::byte> first(uint64_t n) const {
+    return bytes_.first(std::min<uint64_t>(n, bytes_.size()));
+  }
+
+ private:
+  std::byte small_[kSmallBuffer];
+  std::unique_ptr<std::byte[]> heap_;
+  std::optional<SpecialFiles::Loan> loan_;
+  std::span<std::byte> bytes_;
+};
+
+Result<uint64_t> partial(uint64_t done, Errno e) {
+  if (done > 0) return done;
+  return e;
+}
+
+Result<uint64_t> read_stream(Task& task, vfs::File& file, GuestSegments& dst) {
+  const bool ready = (file.poll(task) & (POLLIN | POLLHUP | POLLERR)) != 0;
+  Bounce bounce(task, dst.remaining(), !ready);
+  auto buffer = bounce.first(dst.remaining());
+  const size_t n = TRY(file.read(task, buffer));
+  if (n == 0) return uint64_t{0};
+  return TRY(dst.copy_out(buffer.first(n)));
+}
+
+Result<uint64_t> read_at(Task& task, vfs::File& file, GuestSegments& dst, uint64_t at) {
+  Bounce bounce(task, dst.remaining(), false);
+  uint64_t done = 0;
+  while (dst.remaining() > 0) {
+    auto buffer = bounce.first(dst.remaining());
+    auto n = file.pread(task, buffer, at + done);
+    if (!n.has_value()) return partial(done, n.error());
+    if (n.value() == 0) break;
+    auto copied = dst.copy_out(buffer.first(n.value()));
+    if (!copied.has_value()) return partial(done, copied.error());
+    done += copied.value();
+    if (copied.value() < buffer.size()) break;
+  }
+  return done;
+}
+
+Result<uint64_t> read_position(Task& task, vfs::File& file, GuestSegments& dst) {
+  PositionLock lock(task, file);
+  TRY(lock.acquire());
+  Bounce bounce(task, dst.remaining(), false);
+  uint64_t done = 0;
+  while (dst.remaining() > 0) {
+    auto buffer = bounce.first(dst.remaining());
+    const uint64_t before = file.position();
+    auto n = file.read(task, buffer);
+    if (!n.has_value()) return partial(done, n.error());
+    if (n.value() == 0) break;
+    auto copied = dst.copy_out(buffer.first(n.value()));
+    const size_t taken = copied.has_value() ? copied.value() : 0;
+    if (taken < n.value()) file.set_position(before + taken);
+    if (!copied.has_value()) return partial(done, copied.error());
+    done += taken;
+    if (taken < buffer.size()) break;
+  }
+  return done;
+}
+
+// Writes all of src by `write`, a buffer at a time, until it takes less than it was given.
+template <typename Write>
+Result<uint64_t> write_chunks(GuestSegments& src, uint64_t count, const Bounce& bounce,
+                              Write write) {
+  uint64_t done = 0;
+  while (done < count) {
+    auto buffer = bounce.first(count - done);
+    auto copied = src.copy_in(buffer);
+    if (!copied.has_value()) return partial(done, copied.error());
+    auto n = write(ByteSpan(buffer.first(copied.value())), done);
+    if (!n.has_value()) return partial(done, n.error());
+    done += n.value();
+    if (n.value() < buffer.size()) break;
+  }
+  return done;
+}
+
+Result<uint64_t> write_positioned(Task& task, vfs::File& file, GuestSegments& src,
+                                  std::optional<uint64_t> offset, bool append) {
+  const bool own_position = !offset;
+  PositionLock lock(task, file);
+  if (own_position) TRY(lock.acquire());
+  uint64_t at = offset.value_or(file.position());
+  if (append && file.inode().is_regular() && task.file_size_limit() != RLIM_INFINITY) {
+    at = TRY(file.getattr(task)).size;
+  }
+  const uint64_t count = TRY(clip_to_file_size_limit(task, file, at, src.remaining()));
+  Bounce bounce(task, count, false);
+  if (append) {
+    return write_chunks(src, count, bounce, [&](ByteSpan b, uint64_t) -> Result<size_t> {
+      uint64_t end = 0;
+      const size_t n = TRY(file.append(task, b, end));
+      if (own_position) file.set_position(end);
+      return n;
+    });
+  }
+  // With O_APPEND set here, RWF_NOAPPEND was asked for, and File::write would append.
+  if (own_position && (file.flags() & O_APPEND) == 0) {
+    return write_chunks(src, count, bounce,
+                        [&](ByteSpan b, uint64_t) { return file.write(task, b); });
+  }
+  return write_chunks(src, count, bounce, [&](ByteSpan b, uint64_t done) -> Result<size_t> {
+    const size_t n = TRY(file.pwrite(task, b, at + done));
+    if (own_position) file.set_position(at + done + n);
+    return n;
+  });
+}
+
+Result<uint64_t> check_rwf(int flags) {
+  constexpr int kKnown = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | kRwfNoAppend;
+  if ((flags & ~kKnown) != 0) return Errno{EOPNOTSUPP};
+  if ((flags & RWF_APPEND) != 0 && (flags & kRwfNoAppend) != 0) return Errno{EINVAL};
+  return 0;
+}
+
+using Transfer = Result<uint64_t> (*)(Task&, vfs::File&, GuestSegments&, std::optional<uint64_t>,
+                                      int);
+
+Result<uint64_t> one_segment(Task& task, GuestFd fd, uint64_t buf, uint64_t count,
+                             std::optional<int64_t> offset, Transfer transfer) {
+  if (offset && *offset < 0) return Errno{EINVAL};
+  const auto file = TRY(task.fds().get_not_path(fd));
+  if (offset && file->is_stream()) return Errno{ESPIPE};
+  const iovec one{reinterpret_cast<void*>(buf), count};
+  auto segments = TRY(GuestSegments::create(task.memory(), std::span(&one, 1)));
+  return transfer(task, *file, segments, offset, 0);
+}
+
+Result<uint64_t> many_segments(Task& task, GuestFd fd, uint64_t iov, uint64_t count,
+                               std::optional<int64_t> offset, int rwf, Transfer transfer) {
+  if (offset && *offset < 0) return Errno{EINVAL};
+  const auto file = TRY(task.fds().get_not_path(fd));
+  if (offset && file->is_stream()) return Errno{ESPIPE};
+  const IoVec vec = TRY(task.memory().read_iovec(iov, count));
+  auto segments = TRY(GuestSegments::create(task.memory(), vec));
+  TRY(check_rwf(rwf));
+  return transfer(task, *file, segments, offset, rwf);
+}
+
+}  // namespace
+
+Result<GuestSegments> GuestSegments::create(MemoryManager& memory,
+                                            std::span<const iovec> segments) {
+  GuestSegments s(memory, segments);
+  uint64_t total = 0;
+  for (const iovec& v : segments) {
+    const auto start = reinterpret_cast<uint64_t>(v.iov_base);
+    if (v.iov_len > kGuestEnd || start > kGuestEnd - v.iov_len) return Errno{EFAULT};
+    total = std::min<uint64_t>(total + v.iov_len, kMaxTransfer);
+  }
+  s.remaining_ = total;
+  return s;
+}
+
+template <typename Copy>
+Result<size_t> GuestSegments::advance(size_t wanted, Copy copy) {
+  size_t done = 0;
+  while (done < wanted && remaining_ > 0) {
+    const iovec& v = segments_.front();
+    if (used_ == v.iov_len) {
+      segments_ = segments_.subspan(1);
+      used_ = 0;
+      continue;
+    }
+    const size_t n = std::min({wanted - done, v.iov_len - used_, remaining_});
+    Result<size_t> copied = copy(reinterpret_cast<uint64_t>(v.iov_base) + used_, done, n);
+    if (!copied.has_value()) {
+      if (done > 0) return done;
+      return copied.error();
+    }
+    done += copied.value();
+    used_ += copied.value();
+    remaining_ -= copied.value();
+    if (copied.value() < n) break;
+  }
+  return done;
+}
+
+Result<size_t> GuestSegments::copy_out(ByteSpan src) {
+  return advance(src.size(), [&](uint64_t addr, size_t at, size_t n) {
+    return memory_->copy_out_some(addr, src.subspan(at, n));
+  });
+}
+
+Result<size_t> GuestSegments::copy_in(std::span<std::byte> dst) {
+  return advance(dst.size(), [&](uint64_t addr, size_t at, size_t n) {
+    return memory_->copy_in_some(dst.subspan(at, n), addr);
+  });
+}
+
+Result<uint64_t> clip_to_file_size_limit(Task& task, vfs::File& file, uint64_t at,
+                                         uint64_t count) {
+  if (!file.inode().is_regular() || count == 0) return count;
+  const uint64_t limit = task.file_size_limit();
+  if (at >= limit) {
+    const SigInfo info =
+        SigInfo::user(SIGXFSZ, SI_USER, task.tgid(), task.creds().ruid);
+    TRY(task.kernel().send_task_signal(task, info));
+    return Errno{EFBIG};
+  }
+  const uint64_t end = std::min<uint64_t>(limit, INT64_MAX);
+  if (at >= end) return Errno{EFBIG};
+  return std::min(count, end - at);
+}
+
+Result<uint64_t> read_file(Task& task, vfs::File& file, GuestSegments& dst,
+                           std::optional<uint64_t> offset, int rwf) {
+  if (!file.readable()) return Errno{EBADF};
+  if (file.inode().is_dir()) return Errno{EISDIR};
+  if (dst.remaining() == 0) return uint64_t{0};
+  if ((rwf & RWF_NOWAIT) != 0 && file.is_stream() &&
+      (file.poll(task) & (POLLIN | POLLHUP | POLLERR)) == 0) {
+    return Errno{EAGAIN};
+  }
+  if (offset) return read_at(task, file, dst, *offset);
+  if (file.is_stream()) return read_stream(task, file, dst);
+  return read_position(task, file, dst);
+}
+
+Result<uint64_t> write_file(Task& task, vfs::File& file, GuestSegments& src,
+                            std::optional<uint64_t> offset, int rwf) {
+  if (!file.writable()) return Errno{EBADF};
+  if (src.remaining() == 0) return uint64_t{0};
+  if (file.is_stream()) {
+    if ((rwf & RWF_NOWAIT) != 0 && (file.poll(task) & (POLLOUT | POLLERR)) == 0) {
+      return Errno{EAGAIN};
+    }
+    Bounce bounce(task, src.remaining(), true);
+    return write_chunks(src, src.remaining(), bounce,
+                        [&](ByteSpan b, uint64_t) { return file.write(task, b); });
+  }
+  // O_APPEND wins over pwrite's offset (pwrite(2), BUGS), unless RWF_NOAPPEND.
+  const bool append =
+      ((file.flags() & O_APPEND) != 0 && (rwf & kRwfNoAppend) == 0) || (rwf & RWF_APPEND) != 0;
+  const uint64_t n = TRY(write_positioned(task, file, src, offset, append));
+  if (n > 0 && file.inode().is_regular()) {
+    const bool sync = (rwf & RWF_SYNC) != 0 || (file.flags() & O_SYNC) == O_SYNC;
+    if (sync || (rwf & RWF_DSYNC) != 0 || (file.flags() & O_DSYNC) != 0) {
+      TRY(file.fsync(task, !sync));
+    }
+  }
+  return n;
+}
+
+Result<uint64_t> sys_read(Task& task, GuestFd fd, uint64_t buf, uint64_t count) {
+  return one_segment(task, fd, buf, count, {}, read_file);
+}
+
+Result<uint64_t> sys_write(Task& task, GuestFd fd, uint64_t buf, uint64_t count) {
+  return one_segment(task, fd, buf, count, {}, write_file);
+}
+
+Result<uint64_t> sys_pread64(Task& task, GuestFd fd, uint64_t buf, uint64_t count,
+                             int64_t offset) {
+  return one_segment(task, fd, buf, count, offset, read_file);
+}
+
+Result<uint64_t> sys_pwrite64(Task& task, GuestFd fd, uint64_t buf, uint64_t count,
+                              int64_t offset) {
+  return one_segment(task, fd, buf, count, offset, write_file);
+}
+
+Result<uint64_t> sys_readv(Task& task, GuestFd fd, uint64_t iov, uint64_t count) {
+  return many_segments(task, fd, iov, count, {}, 0, read_file);
+}
+
+Result<uint64_t> sys_writev(Task& task, GuestFd fd, uint64_t iov, uint64_t count) {
+  return many_segments(task, fd, iov, count, {}, 0, write_file);
+}
+
+Result<uint64_t> sys_preadv(Task& task, GuestFd fd, uint64_t iov, uint64_t count,
+                            int64_t offset) {
+  return many_segments(task, fd, iov, count, offset, 0, read_file);
+}
+
+Result<uint64_t> sys_pwritev(Task& task, GuestFd fd, uint64_t iov, uint64_t count,
+                             int64_t offset) {
+  return many_segments(task, fd, iov, count, offset, 0, write_file);
+}
+
+Result<uint64_t> sys_preadv2(Task& task, GuestFd fd, uint64_t iov, uint64_t count, int64_t offset,
+                             uint64_t, int flags) {
+  if (offset == -1) return many_segments(task, fd, iov, count, {}, flags, read_file);
+  return many_segments(task, fd, iov, count, offset, flags, read_file);
+}
+
+Result<uint64_t> sys_pwritev2(Task& task, GuestFd fd, uint64_t iov, uint64_t count,
+                              int64_t offset, uint64_t, int flags) {
+  if (offset == -1) return many_segments(task, fd, iov, count, {}, flags, write_file);
+  return many_segments(task, fd, iov, count, offset, flags, write_file);
+}
+
+}  // namespace run9::sentry

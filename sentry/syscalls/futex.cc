@@ -1,0 +1,155 @@
+#include "sentry/syscalls/futex.h"
+
+#include <linux/futex.h>
+
+#include "sentry/ipc/futex.h"
+#include "sentry/task/kernel.h"
+#include "sentry/time/clocks.h"
+
+namespace run9::sentry {
+namespace {
+
+constexpr uint64_t kRobustHeadSize = 24;
+
+Result<uint64_t> wait(Task& task, uint64_t addr, bool is_private, uint32_t value, uint32_t bitset,
+                      std::optional<uint64_t> deadline) {
+  if (bitset == 0) return Errno{EINVAL};
+  const auto r = task.kernel().futexes().wait(task, addr, is_private, value, bitset, deadline);
+  if (r.has_value()) return 0;
+  if (r.error() == kErestartsys && deadline) {
+    return task.restart_with(
+        [=](Task& t) { return wait(t, addr, is_private, value, bitset, deadline); });
+  }
+  return r.error();
+}
+
+// FUTEX_WAKE_OP's arithmetic on the second word, by copies: a guest thread's own update between the two is
+// lost.
+Result<bool> apply_op(Task& task, uint64_t addr, uint32_t code) {
+  const auto sign12 = [](uint32_t v) { return static_cast<int32_t>(v << 20) >> 20; };
+  const uint32_t op = (code >> 28) & 7, cmp = (code >> 24) & 15;
+  int32_t arg = sign12((code >> 12) & 0xfff);
+  const int32_t cmp_arg = sign12(code & 0xfff);
+  if ((code >> 28) & FUTEX_OP_OPARG_SHIFT) arg = static_cast<int32_t>(1u << (arg & 31));
+  const auto old = TRY(task.memory().read(UserPtr<int32_t>{addr}));
+  uint32_t next = static_cast<uint32_t>(old);
+  switch (op) {
+    case FUTEX_OP_SET: next = static_cast<uint32_t>(arg); break;
+    case FUTEX_OP_ADD: next += static_cast<uint32_t>(arg); break;
+    case FUTEX_OP_OR: next |= static_cast<uint32_t>(arg); break;
+    case FUTEX_OP_ANDN: next &= ~static_cast<uint32_t>(arg); break;
+    case FUTEX_OP_XOR: next ^= static_cast<uint32_t>(arg); break;
+    default: return Errno{ENOSYS};
+  }
+  TRY(task.memory().write(UserPtr<uint32_t>{addr}, next));
+  switch (cmp) {
+    case FUTEX_OP_CMP_EQ: return old == cmp_arg;
+    case FUTEX_OP_CMP_NE: return old != cmp_arg;
+    case FUTEX_OP_CMP_LT: return old < cmp_arg;
+    case FUTEX_OP_CMP_GE: return old >= cmp_arg;
+    case FUTEX_OP_CMP_LE: return old <= cmp_arg;
+    case FUTEX_OP_CMP_GT: return old > cmp_arg;
+    default: return Errno{ENOSYS};
+  }
+}
+
+Result<uint64_t> wake_op(Task& task, uint64_t addr, uint64_t addr2, bool is_private, int n, int n2,
+                         uint32_t code) {
+  auto& table = task.kernel().futexes();
+  const auto key = TRY(FutexTable::key_of(task.memory(), addr, is_private));
+  const auto key2 = TRY(FutexTable::key_of(task.memory(), addr2, is_private));
+  const bool second = TRY(apply_op(task, addr2, code));
+  int woken = table.wake(key, n);
+  if (second) woken += table.wake(key2, n2);
+  return static_cast<uint64_t>(woken);
+}
+
+Result<uint64_t> requeue(Task& task, uint64_t addr, uint64_t addr2, bool is_private, int wake_n,
+                         int move_n, std::optional<uint32_t> expected) {
+  if (wake_n < 0 || move_n < 0) return Errno{EINVAL};
+  const auto from = TRY(FutexTable::key_of(task.memory(), addr, is_private));
+  const auto to = TRY(FutexTable::key_of(task.memory(), addr2, is_private));
+  if (expected && TRY(task.memory().read(UserPtr<uint32_t>{addr})) != *expected) {
+    return Errno{EAGAIN};
+  }
+  return static_cast<uint64_t>(task.kernel().futexes().requeue(from, to, wake_n, move_n));
+}
+
+// The monotonic deadline of a wait: relative for FUTEX_WAIT, absolute for the others.
+Result<std::optional<uint64_t>> read_deadline(Task& task, int command, bool realtime,
+                                              uint64_t addr) {
+  auto t = TRY(read_timeout(task, addr));
+  if (!t) return t;
+  if (command == FUTEX_WAIT) return std::optional(saturating_add(EventLoop::now_ns(), *t));
+  const auto clock = realtime ? ClockRef::realtime() : ClockRef::monotonic();
+  return std::optional(clock.monotonic_deadline(*t));
+}
+
+}  // namespace
+
+Result<uint64_t> sys_futex(Task& task, uint64_t addr, int op, uint32_t value, uint64_t timeout,
+                           uint64_t addr2, uint32_t value3) {
+  const int command = op & FUTEX_CMD_MASK;
+  const bool is_private = (op & FUTEX_PRIVATE_FLAG) != 0;
+  const bool realtime = (op & FUTEX_CLOCK_REALTIME) != 0;
+  if (realtime && command != FUTEX_WAIT && command != FUTEX_WAIT_BITSET) return Errno{ENOSYS};
+  const int n = static_cast<int>(value), n2 = static_cast<int>(timeout);
+  switch (command) {
+    case FUTEX_WAIT: value3 = FUTEX_BITSET_MATCH_ANY; [[fallthrough]];
+    case FUTEX_WAIT_BITSET:
+      return wait(task, addr, is_private, value, value3,
+                  TRY(read_deadline(task, command, realtime, timeout)));
+    case FUTEX_WAKE: value3 = FUTEX_BITSET_MATCH_ANY; [[fallthrough]];
+    case FUTEX_WAKE_BITSET: {
+      if (value3 == 0) return Errno{EINVAL};
+      const auto key = TRY(FutexTable::key_of(task.memory(), addr, is_private));
+      return static_cast<uint64_t>(task.kernel().futexes().wake(key, n, value3));
+    }
+    case FUTEX_REQUEUE: return requeue(task, addr, addr2, is_private, n, n2, {});
+    case FUTEX_CMP_REQUEUE: return requeue(task, addr, addr2, is_private, n, n2, value3);
+    case FUTEX_WAKE_OP: return wake_op(task, addr, addr2, is_private, n, n2, value3);
+    // The PI commands need a compare-and-swap on guest memory, which the platform does not offer.
+    default: return Errno{ENOSYS};
+  }
+}
+
+Result<uint64_t> sys_futex_waitv(Task& task, uint64_t waiters, uint32_t count, uint32_t flags,
+                                 uint64_t timeout, int32_t clock) {
+  constexpr uint32_t kMax = 128, kSize32 = 2;
+  if (flags != 0 || count == 0 || count > kMax || waiters == 0) return Errno{EINVAL};
+  std::optional<uint64_t> deadline;
+  if (timeout != 0) {
+    if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC) return Errno{EINVAL};
+    const auto ref = TRY(ClockRef::find(task, clock));
+    deadline = ref.monotonic_deadline(*TRY(read_timeout(task, timeout)));
+  }
+  const auto in = TRY(task.memory().read_array(UserPtr<futex_waitv>{waiters}, count));
+  std::vector<FutexTable::WaitSpec> specs;
+  for (const auto& w : in) {
+    if ((w.flags & ~(kSize32 | FUTEX_PRIVATE_FLAG)) != 0 || w.__reserved != 0) return Errno{EINVAL};
+    if ((w.flags & 3) != kSize32) return Errno{EINVAL};
+    specs.push_back({w.uaddr, (w.flags & FUTEX_PRIVATE_FLAG) != 0, static_cast<uint32_t>(w.val)});
+  }
+  return TRY(task.kernel().futexes().wait_any(task, specs, deadline));
+}
+
+Result<uint64_t> sys_set_robust_list(Task& task, uint64_t head, uint64_t length) {
+  if (length != kRobustHeadSize) return Errno{EINVAL};
+  task.robust_list = head;
+  return 0;
+}
+
+Result<uint64_t> sys_get_robust_list(Task& task, int32_t tid, UserPtr<uint64_t> head,
+                                     UserPtr<uint64_t> length) {
+  Task* target = tid == 0 ? &task : task.kernel().find_task(tid);
+  if (target == nullptr) return Errno{ESRCH};
+  if (&target->process() != &task.process() && !task.creds().has_cap(CAP_SYS_PTRACE) &&
+      task.creds().ruid != target->creds().ruid) {
+    return Errno{EPERM};
+  }
+  TRY(task.memory().write(length, kRobustHeadSize));
+  TRY(task.memory().write(head, target->robust_list));
+  return 0;
+}
+
+}  // namespace run9::sentry

@@ -1,0 +1,213 @@
+// stat, statx, statfs, access.
+#include <linux/securebits.h>
+#include <linux/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+
+#include "sentry/syscalls/file_util.h"
+#include "sentry/syscalls/meta.h"
+
+namespace run9::sentry {
+namespace {
+
+constexpr uint64_t kStatfsValid = 0x20;  // ST_VALID
+constexpr int kAtStatxSyncType = 0x6000;
+constexpr uint32_t kStatxMntIdUnique = 0x4000;
+
+timespec to_timespec(vfs::Timespec t) { return {t.sec, static_cast<long>(t.nsec)}; }
+
+Result<vfs::Stat> stat_file(Task& task, vfs::File& file) {
+  if ((file.flags() & O_PATH) != 0) return task.mounts().stat(task, file.path());
+  vfs::Stat st = TRY(file.getattr(task));
+  if (st.dev == 0) st.dev = file.inode().fs().dev();
+  return st;
+}
+
+Result<vfs::Stat> stat_place(Task& task, const Place& place) {
+  if (place.file != nullptr) return stat_file(task, *place.file);
+  return task.mounts().stat(task, place.path);
+}
+
+Result<uint64_t> write_stat(Task& task, const vfs::Stat& st, uint64_t buf) {
+  struct ::stat out {};
+  out.st_dev = st.dev;
+  out.st_ino = st.ino;
+  out.st_nlink = st.nlink;
+  out.st_mode = st.mode;
+  out.st_uid = st.uid;
+  out.st_gid = st.gid;
+  out.st_rdev = st.rdev;
+  out.st_size = static_cast<int64_t>(st.size);
+  out.st_blksize = st.blksize;
+  out.st_blocks = static_cast<int64_t>(st.blocks);
+  out.st_atim = to_timespec(st.atime);
+  out.st_mtim = to_timespec(st.mtime);
+  out.st_ctim = to_timespec(st.ctime);
+  TRY(task.memory().copy_out(buf, &out, sizeof out));
+  return 0;
+}
+
+Result<uint64_t> stat_path(Task& task, GuestFd dirfd, UserString path, uint64_t buf,
+                           uint32_t lookup) {
+  const Place place = TRY(resolve(task, dirfd, path, lookup));
+  return write_stat(task, TRY(stat_place(task, place)), buf);
+}
+
+struct ::statx to_statx(const vfs::Stat& st, const vfs::Path& path) {
+  const auto stamp = [](vfs::Timespec t) {
+    return statx_timestamp{.tv_sec = t.sec, .tv_nsec = t.nsec};
+  };
+  struct ::statx out {};
+  out.stx_mask = st.mask;
+  out.stx_blksize = st.blksize;
+  out.stx_nlink = st.nlink;
+  out.stx_uid = st.uid;
+  out.stx_gid = st.gid;
+  out.stx_mode = static_cast<uint16_t>(st.mode);
+  out.stx_ino = st.ino;
+  out.stx_size = st.size;
+  out.stx_blocks = st.blocks;
+  out.stx_attributes_mask = STATX_ATTR_MOUNT_ROOT;
+  out.stx_atime = stamp(st.atime);
+  out.stx_mtime = stamp(st.mtime);
+  out.stx_ctime = stamp(st.ctime);
+  if ((st.mask & STATX_BTIME) != 0) out.stx_btime = stamp(st.btime);
+  out.stx_rdev_major = gnu_dev_major(st.rdev);
+  out.stx_rdev_minor = gnu_dev_minor(st.rdev);
+  out.stx_dev_major = gnu_dev_major(st.dev);
+  out.stx_dev_minor = gnu_dev_minor(st.dev);
+  if (path.mount != nullptr) {
+    if (path.dentry == path.mount->root) out.stx_attributes = STATX_ATTR_MOUNT_ROOT;
+    out.stx_mask |= STATX_MNT_ID;
+    out.stx_mnt_id = static_cast<uint64_t>(path.mount->id);
+  }
+  return out;
+}
+
+Result<uint64_t> statfs_place(Task& task, const vfs::Path& path, uint64_t buf) {
+  const vfs::StatFs s = TRY(task.mounts().statfs(task, path));
+  struct ::statfs out {};
+  out.f_type = static_cast<long>(s.type);
+  out.f_bsize = static_cast<long>(s.bsize);
+  out.f_blocks = s.blocks;
+  out.f_bfree = s.bfree;
+  out.f_bavail = s.bavail;
+  out.f_files = s.files;
+  out.f_ffree = s.ffree;
+  std::memcpy(&out.f_fsid, &s.fsid, sizeof out.f_fsid);
+  out.f_namelen = s.namelen;
+  out.f_frsize = static_cast<long>(s.bsize);
+  uint64_t flags = kStatfsValid;
+  if (path.mount != nullptr) flags |= path.mount->flags;
+  if (path.inode()->fs().read_only()) flags |= vfs::kMntReadOnly;
+  out.f_flags = static_cast<long>(flags);
+  TRY(task.memory().copy_out(buf, &out, sizeof out));
+  return 0;
+}
+
+// access_override_creds(): the real ids, with the capabilities a program of that user would have.
+vfs::Credentials real_credentials(const vfs::Credentials& now) {
+  vfs::Credentials c = now;
+  c.fsuid = now.ruid;
+  c.fsgid = now.rgid;
+  if ((now.securebits & SECBIT_NO_SETUID_FIXUP) == 0) {
+    c.cap_effective = now.ruid == 0 ? now.cap_permitted : 0;
+  }
+  return c;
+}
+
+Result<void> check_access(Task& task, vfs::OpContext& ctx, GuestFd dirfd, std::string_view name,
+                          uint32_t mode, uint32_t lookup) {
+  vfs::Path path;
+  if (name.empty() && (lookup & vfs::kEmptyPath) != 0) {
+    path = TRY(resolve(task, dirfd, name, lookup)).path;
+  } else {
+    if (name.empty()) return Errno{ENOENT};
+    const vfs::Path start = TRY(task.start_of(dirfd, name));
+    path = TRY(task.mounts().walk(ctx, task.fs(), start, name, lookup));
+  }
+  return task.mounts().access(ctx, path, mode);
+}
+
+}  // namespace
+
+Result<uint64_t> sys_stat(Task& task, UserString path, uint64_t buf) {
+  return stat_path(task, kAtFdcwd, path, buf, vfs::kFollow);
+}
+
+Result<uint64_t> sys_lstat(Task& task, UserString path, uint64_t buf) {
+  return stat_path(task, kAtFdcwd, path, buf, 0);
+}
+
+Result<uint64_t> sys_fstat(Task& task, GuestFd fd, uint64_t buf) {
+  const auto file = TRY(task.fds().get(fd));
+  return write_stat(task, TRY(stat_file(task, *file)), buf);
+}
+
+Result<uint64_t> sys_newfstatat(Task& task, GuestFd dirfd, UserString path, uint64_t buf,
+                                int flags) {
+  constexpr int kKnown = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | kAtStatxSyncType;
+  if ((flags & ~kKnown) != 0) return Errno{EINVAL};
+  if (path.is_null() && (flags & AT_EMPTY_PATH) != 0 && dirfd != kAtFdcwd) {
+    return sys_fstat(task, dirfd, buf);
+  }
+  return stat_path(task, dirfd, path, buf, lookup_flags(flags));
+}
+
+Result<uint64_t> sys_statx(Task& task, GuestFd dirfd, UserString path, int flags, uint32_t mask,
+                           uint64_t buf) {
+  constexpr int kKnown = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | kAtStatxSyncType;
+  if ((mask & STATX__RESERVED) != 0) return Errno{EINVAL};
+  if ((flags & kAtStatxSyncType) == kAtStatxSyncType) return Errno{EINVAL};
+  if ((flags & ~kKnown) != 0) return Errno{EINVAL};
+  Place place;
+  if (path.is_null() && (flags & AT_EMPTY_PATH) != 0) {
+    place = TRY(resolve(task, dirfd, std::string_view{}, vfs::kEmptyPath));
+  } else {
+    place = TRY(resolve(task, dirfd, path, lookup_flags(flags)));
+  }
+  struct ::statx out = to_statx(TRY(stat_place(task, place)), place.path);
+  if ((mask & kStatxMntIdUnique) != 0 && (out.stx_mask & STATX_MNT_ID) != 0) {
+    out.stx_mask = (out.stx_mask & ~STATX_MNT_ID) | kStatxMntIdUnique;
+  }
+  TRY(task.memory().copy_out(buf, &out, sizeof out));
+  return 0;
+}
+
+Result<uint64_t> sys_statfs(Task& task, UserString path, uint64_t buf) {
+  return statfs_place(task, TRY(resolve(task, kAtFdcwd, path, vfs::kFollow)).path, buf);
+}
+
+Result<uint64_t> sys_fstatfs(Task& task, GuestFd fd, uint64_t buf) {
+  return statfs_place(task, TRY(task.fds().get(fd))->path(), buf);
+}
+
+Result<uint64_t> sys_access(Task& task, UserString path, int mode) {
+  return sys_faccessat2(task, kAtFdcwd, path, mode, 0);
+}
+
+Result<uint64_t> sys_faccessat(Task& task, GuestFd dirfd, UserString path, int mode) {
+  return sys_faccessat2(task, dirfd, path, mode, 0);
+}
+
+Result<uint64_t> sys_faccessat2(Task& task, GuestFd dirfd, UserString user_path, int mode,
+                                int flags) {
+  if ((mode & ~(R_OK | W_OK | X_OK)) != 0) return Errno{EINVAL};
+  if ((flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) return Errno{EINVAL};
+  const std::string path = TRY(task.memory().read_path(user_path));
+  const uint32_t lookup = lookup_flags(flags);
+  const auto wanted = static_cast<uint32_t>(mode);
+  const vfs::Credentials& now = task.creds();
+  vfs::Credentials real = real_credentials(now);
+  const bool same = real.fsuid == now.fsuid && real.fsgid == now.fsgid &&
+                    real.cap_effective == now.cap_effective;
+  if (same || (flags & AT_EACCESS) != 0) {
+    TRY(check_access(task, task, dirfd, path, wanted, lookup));
+    return 0;
+  }
+  ContextWithCreds ctx(task, std::move(real));
+  TRY(check_access(task, ctx, dirfd, path, wanted, lookup));
+  return 0;
+}
+
+}  // namespace run9::sentry

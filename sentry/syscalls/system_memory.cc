@@ -1,0 +1,139 @@
+// Memory locking, residency and NUMA policy: the host decides what is resident, and there is one node.
+#include <linux/mempolicy.h>
+
+#include <algorithm>
+
+#include "sentry/syscalls/system.h"
+#include "sentry/task/kernel.h"
+
+namespace run9::sentry {
+namespace {
+
+// The page range of an mlock-like call.
+Result<void> page_range(uint64_t& address, uint64_t& length) {
+  const uint64_t start = address & ~(kPage - 1);
+  uint64_t end = 0;
+  if (__builtin_add_overflow(address, length, &end) || end + kPage - 1 < end) return Errno{EINVAL};
+  length = ((end + kPage - 1) & ~(kPage - 1)) - start;
+  address = start;
+  return ok();
+}
+
+Result<uint64_t> lock(Task& task, uint64_t address, uint64_t length) {
+  const uint64_t limit = task.process().limit(RLIMIT_MEMLOCK);
+  const bool capable = task.creds().has_cap(CAP_IPC_LOCK);
+  if (limit == 0 && !capable) return Errno{EPERM};
+  TRY(page_range(address, length));
+  if (length > limit && !capable) return Errno{ENOMEM};
+  if (length != 0 && !task.memory().covered(address, length)) return Errno{ENOMEM};
+  return 0;
+}
+
+// Modes whose node mask must name our one node; 0 and MPOL_LOCAL take none.
+Result<void> check_policy(Task& task, uint64_t mode, uint64_t nodes, uint64_t max_node) {
+  mode &= ~uint64_t{MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES | (1 << 13)};
+  if (mode > 6) return Errno{EINVAL};
+  uint64_t mask = 0;
+  if (nodes != 0 && max_node > 1) {
+    if (max_node > kPage * 8) return Errno{EINVAL};
+    const size_t words = (max_node - 1 + 63) / 64;
+    const auto bits = TRY(task.memory().read_array(UserPtr<uint64_t>{nodes}, words));
+    mask = bits[0] & (max_node - 1 >= 64 ? ~uint64_t{0} : (uint64_t{1} << (max_node - 1)) - 1);
+    if (std::any_of(bits.begin() + 1, bits.end(), [](uint64_t w) { return w != 0; })) {
+      return Errno{EINVAL};
+    }
+  }
+  if ((mask & ~uint64_t{1}) != 0) return Errno{EINVAL};
+  const bool takes_none = mode == MPOL_DEFAULT || mode == MPOL_LOCAL;
+  if (takes_none ? mask != 0 : mask == 0 && mode != MPOL_PREFERRED) return Errno{EINVAL};
+  return ok();
+}
+
+}  // namespace
+
+Result<uint64_t> sys_mlock(Task& task, uint64_t address, uint64_t length) {
+  return lock(task, address, length);
+}
+
+Result<uint64_t> sys_mlock2(Task& task, uint64_t address, uint64_t length, int flags) {
+  if ((flags & ~MLOCK_ONFAULT) != 0) return Errno{EINVAL};
+  return lock(task, address, length);
+}
+
+Result<uint64_t> sys_munlock(Task& task, uint64_t address, uint64_t length) {
+  TRY(page_range(address, length));
+  if (length != 0 && !task.memory().covered(address, length)) return Errno{ENOMEM};
+  return 0;
+}
+
+Result<uint64_t> sys_mlockall(Task& task, int flags) {
+  if (flags == 0 || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) != 0 ||
+      flags == MCL_ONFAULT) {
+    return Errno{EINVAL};
+  }
+  if (task.creds().has_cap(CAP_IPC_LOCK)) return 0;
+  const uint64_t limit = task.process().limit(RLIMIT_MEMLOCK);
+  if (limit == 0) return Errno{EPERM};
+  if ((flags & MCL_CURRENT) != 0 && task.memory().total_bytes() > limit) return Errno{ENOMEM};
+  return 0;
+}
+
+Result<uint64_t> sys_munlockall(Task&) { return 0; }
+
+Result<uint64_t> sys_mincore(Task& task, uint64_t address, uint64_t length, uint64_t out) {
+  if (address % kPage != 0) return Errno{EINVAL};
+  if (address > kGuestEnd || length > kGuestEnd - address) return Errno{ENOMEM};
+  uint64_t pages = (length + kPage - 1) / kPage;
+  if (pages == 0) return 0;
+  if (!task.memory().covered(address, pages * kPage)) return Errno{ENOMEM};
+  const std::vector<uint8_t> ones(std::min<uint64_t>(pages, 4096), 1);
+  for (; pages > 0;) {
+    const size_t n = std::min<uint64_t>(pages, ones.size());
+    TRY(task.memory().copy_out(out, ones.data(), n));
+    out += n;
+    pages -= n;
+  }
+  return 0;
+}
+
+Result<uint64_t> sys_mbind(Task& task, uint64_t address, uint64_t length, uint64_t mode,
+                           uint64_t nodes, uint64_t max_node, uint32_t flags) {
+  if ((flags & ~uint32_t{MPOL_MF_STRICT | MPOL_MF_MOVE | MPOL_MF_MOVE_ALL}) != 0) {
+    return Errno{EINVAL};
+  }
+  if ((flags & MPOL_MF_MOVE_ALL) && !task.creds().has_cap(CAP_SYS_NICE)) return Errno{EPERM};
+  if (address % kPage != 0) return Errno{EINVAL};
+  TRY(page_range(address, length));
+  TRY(check_policy(task, mode, nodes, max_node));
+  if (length != 0 && !task.memory().covered(address, length)) return Errno{EFAULT};
+  return 0;
+}
+
+Result<uint64_t> sys_set_mempolicy(Task& task, int mode, uint64_t nodes, uint64_t max_node) {
+  TRY(check_policy(task, static_cast<uint32_t>(mode), nodes, max_node));
+  return 0;
+}
+
+Result<uint64_t> sys_get_mempolicy(Task& task, UserPtr<int> mode, uint64_t nodes,
+                                   uint64_t max_node, uint64_t address, uint64_t flags) {
+  if ((flags & ~uint64_t{MPOL_F_NODE | MPOL_F_ADDR | MPOL_F_MEMS_ALLOWED}) != 0) {
+    return Errno{EINVAL};
+  }
+  const bool allowed = (flags & MPOL_F_MEMS_ALLOWED) != 0;
+  if (allowed && (flags & (MPOL_F_NODE | MPOL_F_ADDR)) != 0) return Errno{EINVAL};
+  if (nodes != 0 && max_node < 1) return Errno{EINVAL};
+  if ((flags & MPOL_F_ADDR) != 0) {
+    if (!task.memory().covered(address & ~(kPage - 1), kPage)) return Errno{EFAULT};
+  } else if (address != 0 || (flags & MPOL_F_NODE) != 0) {
+    return Errno{EINVAL};
+  }
+  if (!mode.is_null()) TRY(task.memory().write(mode, int{MPOL_DEFAULT}));
+  if (nodes != 0) {
+    const uint64_t bytes = std::min<uint64_t>((max_node + 63) / 64 * 8, kPage);
+    TRY(task.memory().zero(nodes, bytes));
+    if (allowed) TRY(task.memory().write(UserPtr<uint8_t>{nodes}, uint8_t{1}));
+  }
+  return 0;
+}
+
+}  // namespace run9::sentry

@@ -1,0 +1,176 @@
+#include <poll.h>
+#include <sys/sem.h>
+
+#include "sentry/ipc/ipc_objects.h"
+#include "sentry/ipc/sysv.h"
+#include "sentry/syscalls/sysv.h"
+#include "sentry/task/kernel.h"
+#include "sentry/time/clocks.h"
+
+namespace run9::sentry {
+namespace {
+
+constexpr int kMaxPerSet = 32000, kMaxValue = 32767;
+constexpr uint32_t kMaxOps = 500;
+
+SysvTable<SemaphoreSet>& table(Task& task) { return ipc_objects(task.kernel()).sysv().semaphores; }
+
+// Does all operations, or none: then gives the one that has to wait.
+Result<const sembuf*> attempt(Task& task, SemaphoreSet& set, const std::vector<sembuf>& ops) {
+  const auto before = set.all;
+  for (const auto& op : ops) {
+    auto& s = set.all[op.sem_num];
+    const bool blocks = op.sem_op == 0 ? s.value != 0 : s.value + op.sem_op < 0;
+    const bool overflows = s.value + op.sem_op > kMaxValue;
+    if (blocks || overflows) {
+      set.all = before;
+      if (overflows) return Errno{ERANGE};
+      return &op;
+    }
+    s.value += op.sem_op;
+    s.pid = task.tgid();
+  }
+  set.operated = task.now().sec;
+  return nullptr;
+}
+
+Result<uint64_t> operate(Task& task, int32_t id, uint64_t addr, uint32_t count,
+                         std::optional<uint64_t> timeout) {
+  if (count < 1) return Errno{EINVAL};
+  if (count > kMaxOps) return Errno{E2BIG};
+  const auto ops = TRY(task.memory().read_array(UserPtr<sembuf>{addr}, count));
+  const auto set = TRY(sysv_find(table(task), id));
+  bool changes = false;
+  for (const auto& op : ops) {
+    if (op.sem_num >= set->all.size()) return Errno{EFBIG};
+    changes |= op.sem_op != 0;
+    // TODO(compat): SEM_UNDO needs a hook at the process's end.
+    if ((op.sem_flg & SEM_UNDO) != 0) task.kernel().note_missing(task, "semop SEM_UNDO");
+  }
+  TRY(set->check(task, changes ? 2 : 4));
+  std::optional<uint64_t> deadline;
+  if (timeout) deadline = saturating_add(EventLoop::now_ns(), *timeout);
+  for (;;) {
+    if (set->removed) return Errno{EIDRM};
+    const sembuf* waits = TRY(attempt(task, *set, ops));
+    if (waits == nullptr) {
+      if (changes) set->queue.notify_all(POLLIN);
+      return 0;
+    }
+    if ((waits->sem_flg & IPC_NOWAIT) != 0) return Errno{EAGAIN};
+    const auto number = waits->sem_num;
+    const bool for_zero = waits->sem_op == 0;
+    const auto count_waiter = [&](int by) {
+      auto& s = set->all[number];
+      (for_zero ? s.waiting_zero : s.waiting_more) += by;
+    };
+    count_waiter(1);
+    const auto waited = task.wait(set->queue, POLLIN, deadline);
+    count_waiter(-1);
+    if (waited.has_value()) continue;
+    if (set->removed) return Errno{EIDRM};
+    return waited.error() == Errno{ETIMEDOUT} ? Errno{EAGAIN} : Errno{EINTR};
+  }
+}
+
+Result<uint64_t> set_all(Task& task, SemaphoreSet& set, uint64_t arg) {
+  const auto values = TRY(task.memory().read_array(UserPtr<uint16_t>{arg}, set.all.size()));
+  for (const auto v : values) {
+    if (v > kMaxValue) return Errno{ERANGE};
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    set.all[i].value = values[i];
+    set.all[i].pid = task.tgid();
+  }
+  set.changed = task.now().sec;
+  set.queue.notify_all(POLLIN);
+  return 0;
+}
+
+Result<uint64_t> one_semaphore(Task& task, SemaphoreSet& set, int number, int command, uint64_t arg) {
+  if (number < 0 || static_cast<size_t>(number) >= set.all.size()) return Errno{EINVAL};
+  TRY(set.check(task, command == SETVAL ? 2 : 4));
+  auto& s = set.all[static_cast<size_t>(number)];
+  switch (command) {
+    case GETVAL: return static_cast<uint64_t>(s.value);
+    case GETPID: return static_cast<uint64_t>(s.pid);
+    case GETNCNT: return static_cast<uint64_t>(s.waiting_more);
+    case GETZCNT: return static_cast<uint64_t>(s.waiting_zero);
+    default: break;
+  }
+  const int value = static_cast<int>(arg);
+  if (value < 0 || value > kMaxValue) return Errno{ERANGE};
+  s.value = value;
+  s.pid = task.tgid();
+  set.changed = task.now().sec;
+  set.queue.notify_all(POLLIN);
+  return 0;
+}
+
+}  // namespace
+
+Result<uint64_t> sys_semget(Task& task, int32_t key, int count, int flags) {
+  if (count < 0 || count > kMaxPerSet) return Errno{EINVAL};
+  const auto check = [&](SemaphoreSet& s) -> Result<void> {
+    if (s.all.size() < static_cast<size_t>(count)) return Errno{EINVAL};
+    return ok();
+  };
+  return sysv_get(task, table(task), key, flags, check, [&](SemaphoreSet& s) -> Result<void> {
+    if (count == 0) return Errno{EINVAL};
+    s.all.resize(static_cast<size_t>(count));
+    return ok();
+  });
+}
+
+Result<uint64_t> sys_semop(Task& task, int32_t id, uint64_t ops, uint32_t count) {
+  return operate(task, id, ops, count, {});
+}
+
+Result<uint64_t> sys_semtimedop(Task& task, int32_t id, uint64_t ops, uint32_t count,
+                                uint64_t timeout) {
+  return operate(task, id, ops, count, TRY(read_timeout(task, timeout)));
+}
+
+Result<uint64_t> sys_semctl(Task& task, int32_t id, int number, int command, uint64_t arg) {
+  const auto set = TRY(sysv_find(table(task), id));
+  switch (command) {
+    case GETVAL:
+    case GETPID:
+    case GETNCNT:
+    case GETZCNT:
+    case SETVAL: return one_semaphore(task, *set, number, command, arg);
+    case GETALL: {
+      TRY(set->check(task, 4));
+      std::vector<uint16_t> values;
+      for (const auto& s : set->all) values.push_back(static_cast<uint16_t>(s.value));
+      TRY(task.memory().copy_out(arg, values.data(), values.size() * 2));
+      return 0;
+    }
+    case SETALL: TRY(set->check(task, 2)); return set_all(task, *set, arg);
+    case IPC_STAT:
+    case SEM_STAT: {
+      TRY(set->check(task, 4));
+      semid_ds d{};
+      d.sem_perm = set->permissions();
+      d.sem_otime = set->operated;
+      d.sem_ctime = set->changed;
+      d.sem_nsems = set->all.size();
+      TRY(task.memory().copy_out(arg, &d, sizeof d));
+      return command == IPC_STAT ? 0 : static_cast<uint64_t>(set->id);
+    }
+    case IPC_SET: {
+      const auto d = TRY(task.memory().read(UserPtr<semid_ds>{arg}));
+      if (!set->owned_by(task)) return Errno{EPERM};
+      set->set(task, d.sem_perm);
+      return 0;
+    }
+    case IPC_RMID:
+      if (!set->owned_by(task)) return Errno{EPERM};
+      table(task).remove(*set);
+      set->queue.notify_all();
+      return 0;
+    default: return Errno{EINVAL};
+  }
+}
+
+}  // namespace run9::sentry

@@ -1,0 +1,187 @@
+// clone(2) in all its forms, and the first process of a container.
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "sentry/ipc/pidfd.h"
+#include "sentry/loader/loader.h"
+#include "sentry/task/kernel.h"
+
+namespace run9::sentry {
+namespace {
+
+constexpr uint64_t kNamespaceFlags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
+                                     CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
+
+Result<void> check(const CloneArgs& a) {
+  if ((a.flags & CLONE_SIGHAND) && !(a.flags & CLONE_VM)) return Errno{EINVAL};
+  if ((a.flags & CLONE_THREAD) && !(a.flags & CLONE_SIGHAND)) return Errno{EINVAL};
+  if ((a.flags & CLONE_THREAD) && (a.flags & CLONE_PIDFD)) return Errno{EINVAL};
+  if ((a.flags & CLONE_FS) && (a.flags & CLONE_NEWNS)) return Errno{EINVAL};
+  if (a.flags & kNamespaceFlags) return Errno{EPERM};  // namespaces inside are missing
+  return ok();
+}
+
+}  // namespace
+
+Result<int32_t> Kernel::clone(Task& parent, const CloneArgs& a) {
+  TRY(check(a));
+  const bool thread = (a.flags & CLONE_THREAD) != 0;
+  const bool share_memory = (a.flags & CLONE_VM) != 0;
+  Process& from = parent.process();
+  if (!thread) {
+    const uint64_t limit = from.limit(RLIMIT_NPROC);
+    if (limit != RLIM_INFINITY && tasks_.size() >= limit && !parent.creds().has_cap(CAP_SYS_RESOURCE) &&
+        !parent.creds().has_cap(CAP_SYS_ADMIN)) {
+      return Errno{EAGAIN};
+    }
+  }
+  const int32_t tid = TRY(allocate_tid(a.set_tid));
+
+  ProcessRef process = parent.process_ref();
+  if (!thread) {
+    process = std::make_shared<Process>(*this, tid);
+    process->group = from.group;
+    process->limits = from.limits;
+    process->actions = (a.flags & CLONE_SIGHAND) ? from.actions : std::make_shared<SignalActions>(*from.actions);
+    process->exit_signal = a.exit_signal;
+    process->start_time_ns = EventLoop::now_ns();
+    process->oom_score_adj = from.oom_score_adj;
+    process->nice = from.nice;
+    process->personality = from.personality;
+    process->container = from.container;
+    process->in_container_exec = from.in_container_exec;
+  }
+  auto child = std::make_shared<Task>(*this, tid, process);
+
+  Regs regs = parent.regs();
+  regs.rax = 0;
+  regs.orig_rax = ~uint64_t{0};
+  if (a.stack != 0) regs.rsp = a.stack;
+  if (a.flags & CLONE_SETTLS) regs.fs_base = a.tls;
+
+  Task::Parts parts;
+  if (share_memory) {
+    parts.memory = parent.memory_ref();
+    child->attach(TRY(parts.memory->space().clone_thread(parent.context(), regs, (a.flags & CLONE_VFORK) != 0)));
+  } else {
+    auto copy = TRY(parent.memory().fork(parent, regs));
+    parts.memory = std::move(copy.memory);
+    child->attach(std::move(copy.context));
+  }
+  parts.fds = (a.flags & CLONE_FILES) ? parent.fds_ref() : parent.fds().clone();
+  parts.fs = (a.flags & CLONE_FS) ? parent.fs_ref() : std::make_shared<vfs::FsContext>(parent.fs());
+  parts.creds = parent.creds_ref();
+  child->set_parts(std::move(parts));
+  child->comm = parent.comm;
+  child->mask_ = parent.mask_;
+  child->cpu_affinity = parent.cpu_affinity;
+  child->sched_policy = parent.sched_policy;
+  child->sched_priority = parent.sched_priority;
+  child->timer_slack_ns = parent.timer_slack_ns;
+  // An alternate stack is the thread's own, unless memory is shared by nobody or by a waiting parent.
+  if (!share_memory || (a.flags & CLONE_VFORK)) child->alt_stack_ = parent.alt_stack_;
+  if (a.flags & CLONE_CLEAR_SIGHAND) {
+    for (auto& action : process->actions->at) {
+      if (action.handler > 1) action = SigAction{};
+    }
+  }
+  return finish_clone(parent, *child, a);
+}
+
+// The child exists but has not run: publish it, tell everybody its number, and let it go.
+Result<int32_t> Kernel::finish_clone(Task& parent, Task& task, const CloneArgs& a) {
+  const auto child = task.shared_from_this();
+  const ProcessRef process = child->process_ref();
+  const bool thread = (a.flags & CLONE_THREAD) != 0;
+  add_task(child);
+  if (!thread) {
+    process->leader = child.get();
+    ProcessRef up = parent.process_ref();
+    if (a.flags & CLONE_PARENT) {
+      up = parent.process().parent.lock();
+      process->exit_signal = parent.process().exit_signal;
+    }
+    if (up) {
+      process->parent = up;
+      up->children.push_back(process);
+    }
+  }
+  const int32_t tid = child->tid();
+  if (a.flags & CLONE_PARENT_SETTID) (void)parent.memory().copy_out(a.parent_tid, &tid, sizeof tid);
+  if (a.flags & CLONE_CHILD_SETTID) (void)child->memory().copy_out(a.child_tid, &tid, sizeof tid);
+  if (a.flags & CLONE_CHILD_CLEARTID) child->clear_child_tid = a.child_tid;
+  if (a.flags & CLONE_PIDFD) {
+    const auto fd = parent.fds().install(make_pidfd(*this, process, 0), true,
+                                         parent.process().limit(RLIMIT_NOFILE));
+    if (fd.has_value()) {
+      const int32_t number = to_int(fd.value());
+      (void)parent.memory().copy_out(a.pidfd, &number, sizeof number);
+    }
+  }
+  if (a.flags & CLONE_VFORK) {
+    child->vfork_parent = parent.shared_from_this();
+    process->vfork_done = false;
+  }
+  child->start();
+  if (a.flags & CLONE_VFORK) {
+    // Only death interrupts this wait.
+    while (!process->vfork_done && !parent.exiting()) {
+      if (!parent.sleep_for_vfork()) break;
+    }
+  }
+  return tid;
+}
+
+Result<int32_t> Kernel::spawn(SpawnArgs args) {
+  const int32_t pid = TRY(allocate_tid(args.init ? 1 : 0));
+  if (args.init) last_tid_ = 1;
+  auto process = std::make_shared<Process>(*this, pid);
+  auto task = std::make_shared<Task>(*this, pid, process);
+  process->leader = task.get();
+  process->limits = args.limits;
+  process->actions = std::make_shared<SignalActions>();
+  process->start_time_ns = EventLoop::now_ns();
+  process->in_container_exec = !args.init;
+  auto session = std::make_shared<Session>();
+  session->sid = pid;
+  session->tty = args.tty;
+  session->foreground_pgid = args.tty ? pid : 0;
+  process->group = make_group(pid, session);
+
+  auto fs = std::make_shared<vfs::FsContext>();
+  fs->root = fs->cwd = mounts().root();
+  fs->umask = args.umask;
+  auto fds = std::make_shared<FdTable>();
+  for (size_t i = 0; i < args.stdio.size(); ++i) {
+    if (args.stdio[i]) (void)fds->install_at(GuestFd{static_cast<int>(i)}, args.stdio[i], false, 1024);
+  }
+  Task::Parts parts;
+  parts.fds = fds;
+  parts.fs = fs;
+  parts.creds = args.creds;
+  task->set_parts(std::move(parts));
+  task->fiber_ = loop_->current();
+  const auto cwd = mounts().walk(*task, *fs, fs->root, args.cwd, vfs::kFollow | vfs::kDirectory);
+  if (!cwd.has_value()) {
+    log_error("process.cwd {}: {}", quoted(args.cwd), describe(cwd.error()));
+    return cwd.error();
+  }
+  fs->cwd = cwd.value();
+  add_task(task);
+  const auto loaded = exec(*task, std::move(args.exec));
+  if (!loaded.has_value()) {
+    std::erase(process->tasks, task.get());
+    remove_task(*task);
+    processes_.erase(pid);
+    return loaded.error();
+  }
+  process->did_exec = false;
+  if (args.on_exit) on_exit_[pid] = std::move(args.on_exit);
+  task->fiber_ = nullptr;
+  return pid;
+}
+
+}  // namespace run9::sentry

@@ -1,0 +1,85 @@
+// execve(2): after the new program is loaded, the rest of the old process goes.
+#include "base/log.h"
+#include "sentry/ipc/futex.h"
+#include "sentry/loader/loader.h"
+#include "sentry/syscalls/file_util.h"
+#include "sentry/task/kernel.h"
+
+namespace run9::sentry {
+namespace {
+
+// Capabilities and ids of the new program (capabilities(7), "Transformation of capabilities during
+// execve"); file capabilities are not looked at.
+vfs::Credentials after_exec(const vfs::Credentials& old, const vfs::Stat& st, bool honour_setid) {
+  vfs::Credentials c = old;
+  if (honour_setid && (st.mode & S_ISUID)) c.euid = st.uid;
+  if (honour_setid && (st.mode & S_ISGID) && (st.mode & 0010)) c.egid = st.gid;
+  c.suid = c.fsuid = c.euid;
+  c.sgid = c.fsgid = c.egid;
+  const bool setid = c.euid != old.euid || c.egid != old.egid;
+  if (setid) c.cap_ambient = 0;
+  const bool no_root = (old.securebits & 1) != 0;  // SECBIT_NOROOT
+  uint64_t file_permitted = 0, file_inheritable = 0;
+  bool file_effective = false;
+  if (!no_root) {
+    if (c.euid == 0 || c.ruid == 0) file_permitted = file_inheritable = vfs::kAllCaps;
+    if (c.euid == 0) file_effective = true;
+  }
+  c.cap_permitted = (old.cap_inheritable & file_inheritable) | (file_permitted & old.cap_bounding) |
+                    c.cap_ambient;
+  c.cap_effective = file_effective ? c.cap_permitted : c.cap_ambient;
+  c.securebits &= ~uint32_t{1 << 4};  // SECBIT_KEEP_CAPS
+  return c;
+}
+
+}  // namespace
+
+Result<void> Kernel::exec(Task& task, ExecArgs args) {
+  LoadedProgram program = TRY(load_program(*this, task, std::move(args)));
+  const auto st = TRY(mounts().stat(context(), program.executable->path()));
+
+  // No way back from here. The other threads go first; this one takes over the process's number.
+  Process& p = task.process();
+  for (Task* t : p.tasks) {
+    if (t != &task) t->request_exit();
+  }
+  while (p.tasks.size() > 1) {
+    if (task.exiting()) return Errno{EINTR};
+    (void)context().wait(p.child_changed, ~0u);
+  }
+  if (task.tid() != p.pid) {
+    rename_task(task, p.pid);
+    p.leader = &task;
+  }
+  futexes_->exit_robust_list(task);
+  task.robust_list = 0;
+  if (task.clear_child_tid != 0 && task.memory_ref() && task.memory_ref().use_count() > 1) {
+    const int32_t zero = 0;
+    if (task.memory().copy_out(task.clear_child_tid, &zero, sizeof zero).has_value()) {
+      futexes_->wake(task.memory(), task.clear_child_tid, 1, ~0u);
+    }
+  }
+  task.clear_child_tid = 0;
+  task.rseq_addr = 0;
+
+  const bool nosuid = (program.executable->path().mount->flags & vfs::kMntNoSuid) != 0;
+  task.set_creds(after_exec(task.creds(), st, !nosuid && !task.creds().no_new_privs));
+  auto actions = std::make_shared<SignalActions>();
+  for (size_t i = 0; i < actions->at.size(); ++i) {
+    if (p.actions->at[i].handler == 1) actions->at[i].handler = 1;  // ignored stays ignored
+  }
+  p.actions = std::move(actions);
+  task.alt_stack() = AltStack{};
+  if (task.fds_ref().use_count() > 1) task.set_fds(task.fds().clone());
+  for (auto& f : task.fds().remove_cloexec()) close_file(task, std::move(f));
+  task.comm = program.comm;
+  p.did_exec = true;
+  p.timers.reset();
+  if (task.memory_ref() && task.memory_ref().use_count() == 1) task.memory().space().kill();
+  task.replace_memory(std::move(program.memory), std::move(program.context));
+  task.end_vfork();
+  task.mark_regs_replaced();
+  return ok();
+}
+
+}  // namespace run9::sentry

@@ -1,0 +1,306 @@
+#include "sentry/task/task.h"
+
+#include <time.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "sentry/ipc/futex.h"
+#include "sentry/syscalls/file_util.h"
+#include "sentry/syscalls/syscall.h"
+#include "sentry/task/kernel.h"
+#include "sentry/trace/tracer.h"
+
+namespace run9::sentry {
+
+Task::Task(Kernel& kernel, int32_t tid, ProcessRef process)
+    : kernel_(kernel),
+      tid_(tid),
+      process_(std::move(process)),
+      sleep_timer_(kernel.loop(), [this] {
+        timed_out_ = true;
+        if (sleeping_) kernel_.loop().ready(fiber_);
+      }) {
+  start_time_ns = EventLoop::now_ns();
+}
+
+Task::~Task() = default;
+
+Task* task_of(vfs::OpContext& ctx) { return dynamic_cast<Task*>(&ctx); }
+
+vfs::Timespec Task::now() const {
+  timespec ts;
+  clock_gettime(CLOCK_REALTIME, &ts);
+  return {ts.tv_sec, static_cast<uint32_t>(ts.tv_nsec)};
+}
+
+vfs::MountNamespace& Task::mounts() const { return kernel_.mounts(); }
+
+void Task::set_parts(Parts p) {
+  memory_ = std::move(p.memory);
+  fds_ = std::move(p.fds);
+  fs_ = std::move(p.fs);
+  creds_ = std::move(p.creds);
+}
+
+void Task::attach(std::unique_ptr<Context> context) {
+  context_ = std::move(context);
+  context_->owner = this;
+}
+
+void Task::replace_memory(MemoryManagerRef memory, std::unique_ptr<Context> context) {
+  context_.reset();  // ends the old guest thread, or leaves it to the end of its space
+  memory_ = std::move(memory);
+  attach(std::move(context));
+}
+
+TaskState Task::state() const {
+  if (stopped_) return TaskState::kStopped;
+  if (sleeping_) return TaskState::kSleeping;
+  return TaskState::kRunning;
+}
+
+// ---------------------------------------------------------------- sleeping
+
+void Task::wake() {
+  woken_ = true;
+  if (sleeping_) kernel_.loop().ready(fiber_);
+}
+
+Result<void> Task::sleep(std::optional<uint64_t> deadline_ns) {
+  CHECK(kernel_.loop().current() == fiber_);
+  timed_out_ = false;
+  if (deadline_ns) sleep_timer_.arm(*deadline_ns);
+  while (!woken_ && !timed_out_ && !interrupted()) {
+    sleeping_ = true;
+    kernel_.loop().park();
+    sleeping_ = false;
+  }
+  sleep_timer_.disarm();
+  if (woken_) {
+    woken_ = false;
+    return ok();
+  }
+  if (interrupted()) return kErestartsys;
+  return Errno{ETIMEDOUT};
+}
+
+Result<void> Task::wait(WaitQueue& q, uint32_t events, std::optional<uint64_t> deadline_ns) {
+  struct WakeTask : Waiter {
+    Task& task;
+    explicit WakeTask(Task& t) : task(t) {}
+    void on_notify(uint32_t) override { task.wake(); }
+  } waiter(*this);
+  woken_ = false;
+  q.add(waiter, events);
+  waiting_on = &q;
+  auto result = sleep(deadline_ns);
+  waiting_on = nullptr;
+  return result;
+}
+
+Result<void> Task::sleep_until(uint64_t deadline_ns) {
+  woken_ = false;
+  for (;;) {
+    const auto r = sleep(deadline_ns);
+    if (!r.has_value()) {
+      if (r.error() == Errno{ETIMEDOUT}) return ok();
+      return r.error();
+    }
+  }
+}
+
+void Task::interrupt() {
+  if (sleeping_) {
+    kernel_.loop().ready(fiber_);
+  } else if (context_ != nullptr && context_->running()) {
+    context_->kick();
+  }
+}
+
+Result<uint64_t> Task::restart_with(std::function<Result<uint64_t>(Task&)> fn) {
+  restart_ = std::move(fn);
+  return kErestartRestartblock;
+}
+
+Result<uint64_t> Task::run_restart() {
+  if (!restart_) return Errno{EINTR};
+  const auto fn = std::move(restart_);
+  restart_ = nullptr;
+  return fn(*this);
+}
+
+Result<vfs::Path> Task::start_of(GuestFd dirfd, std::string_view path) const {
+  if (!path.empty() && path.front() == '/') return fs_->root;
+  if (to_int(dirfd) == AT_FDCWD) return fs_->cwd;
+  const auto file = TRY(fds_->get(dirfd));
+  if (!path.empty() && file->path().inode() != nullptr && !file->path().inode()->is_dir()) {
+    return Errno{ENOTDIR};
+  }
+  return file->path();
+}
+
+// ---------------------------------------------------------------- calls
+
+void Task::start() {
+  started_ = true;
+  context_->resume();
+}
+
+void Task::run_syscall() {
+  Regs& r = regs();
+  const uint64_t number = r.orig_rax;
+  last_syscall = static_cast<int>(number);
+  regs_replaced_ = false;
+  Result<uint64_t> result = Errno{ENOSYS};
+  const auto& table = syscall_table();
+  const SyscallArgs args = {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9};
+  Tracer* const tracer = kernel_.tracer();
+  const SyscallEntry* entry = number < table.size() ? &table[number] : nullptr;
+  if (context_->compat_syscall()) {
+    kernel_.note_missing(*this, "32-bit system calls");
+  } else if (entry == nullptr || entry->fn == nullptr) {
+    if (tracer != nullptr) tracer->enter(*this, number, args);
+    kernel_.note_missing(*this, entry != nullptr && !entry->name.empty()
+                                    ? std::string(entry->name)
+                                    : "system call " + std::to_string(number));
+    if (tracer != nullptr) tracer->leave(*this, number, args, result);
+  } else if (tracer != nullptr) {
+    tracer->enter(*this, number, args);
+    result = entry->fn(*this, args);
+    tracer->leave(*this, number, args, result);
+  } else {
+    result = entry->fn(*this, args);
+  }
+  if (regs_replaced_) {
+    if (!deliver_signals({})) exit_requested_ = true;
+    return;
+  }
+  const int64_t value = result.has_value() ? static_cast<int64_t>(result.value()) : -to_int(result.error());
+  regs().rax = static_cast<uint64_t>(value);
+  const bool restartable = !result.has_value() && to_int(result.error()) >= 512;
+  // Only an interrupted call may be restarted; anything else keeps its value.
+  if (!deliver_signals(restartable ? std::optional<int64_t>(value) : std::nullopt)) exit_requested_ = true;
+}
+
+void Task::dispatch_fault() {
+  const Fault& f = context_->fault();
+  SigInfo info;
+  info.signo = f.signo;
+  info.code = f.code;
+  info.fault.addr = f.addr;
+  force_signal(info);
+}
+
+void Task::handle(EventKind kind) {
+  const auto self = shared_from_this();
+  fiber_ = kernel_.loop().current();
+  in_call_ = true;
+  switch (kind) {
+    case EventKind::kSyscall:
+      run_syscall();
+      break;
+    case EventKind::kFault:
+      dispatch_fault();
+      if (!deliver_signals({})) exit_requested_ = true;
+      break;
+    case EventKind::kOrderFailed:
+      context_->set_result(static_cast<uint64_t>(-static_cast<int64_t>(context_->order_error())));
+      if (!deliver_signals({})) exit_requested_ = true;
+      break;
+    case EventKind::kInterrupted:
+      if (!deliver_signals({})) exit_requested_ = true;
+      break;
+    case EventKind::kGone:
+      log_debug("task {}: its stub is gone", tid_);
+      if (!process_->exiting) exit_group(SIGKILL);
+      exit_requested_ = true;
+      break;
+  }
+  if (exit_requested_) {
+    finish_exit();
+    return;
+  }
+  in_call_ = false;
+  fiber_ = nullptr;
+  context_->resume();
+}
+
+// ---------------------------------------------------------------- the end
+
+void Task::request_exit() {
+  exit_requested_ = true;
+  interrupt();
+}
+
+void Task::exit_thread(int wait_status) {
+  if (process_->tasks.size() == 1 && !process_->exiting) {
+    process_->exiting = true;
+    process_->exit_status = wait_status;
+  }
+  exit_requested_ = true;
+}
+
+void Task::exit_group(int wait_status) {
+  if (!process_->exiting) {
+    process_->exiting = true;
+    process_->exit_status = wait_status;
+  }
+  process_->stopped = false;
+  exit_requested_ = true;
+  for (Task* t : process_->tasks) {
+    if (t != this) t->request_exit();
+  }
+}
+
+void Task::end_vfork() {
+  const auto parent = vfork_parent.lock();
+  vfork_parent.reset();
+  if (!parent) return;
+  process_->vfork_done = true;
+  parent->wake();
+}
+
+// vfork: signals wait until the child has gone its way; only death does not.
+bool Task::sleep_for_vfork() {
+  woken_ = false;
+  sleeping_ = true;
+  kernel_.loop().park();
+  sleeping_ = false;
+  return !exit_requested_;
+}
+
+void Task::finish_exit() {
+  gone_ = true;
+  sleep_timer_.disarm();
+  kernel_.futexes().exit_robust_list(*this);
+  if (clear_child_tid != 0 && memory_.use_count() > 1) {
+    const int32_t zero = 0;
+    if (memory_->copy_out(clear_child_tid, &zero, sizeof zero).has_value()) {
+      kernel_.futexes().wake(*memory_, clear_child_tid, 1, ~0u);
+    }
+  }
+  if (process_->tasks.size() == 1) {
+    const uint64_t cpu = memory_ ? memory_->space().cpu_time_ns() : 0;
+    process_->usage_dead_threads.user_ns = cpu;
+  }
+  end_vfork();
+  if (fds_.use_count() == 1) {
+    for (auto& f : fds_->remove_all()) close_file(*this, std::move(f));
+  }
+  fds_.reset();
+  fs_.reset();
+  if (memory_.use_count() == 1) memory_->space().kill();
+  context_.reset();
+  memory_.reset();
+  std::erase(process_->tasks, this);
+  if (process_->leader == this) process_->leader = nullptr;
+  const ProcessRef process = process_;
+  kernel_.remove_task(*this);
+  if (process->tasks.empty()) {
+    kernel_.process_exited(*process);
+  } else {
+    process->child_changed.notify_all();  // exec waits here for its siblings
+  }
+}
+
+}  // namespace run9::sentry

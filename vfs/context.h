@@ -1,0 +1,29 @@
+// OpContext: on whose behalf an operation runs. The kernel's Task is one; tests and tools have simple
+// ones. An operation that has to wait does so here and nowhere else.
+#pragma once
+#include <cstdint>
+#include <optional>
+
+#include "base/result.h"
+#include "base/wait_queue.h"
+#include "vfs/credentials.h"
+#include "vfs/types.h"
+
+namespace run9::vfs {
+
+class OpContext {
+ public:
+  virtual ~OpContext() = default;
+  virtual const Credentials& creds() const = 0;
+  virtual Timespec now() const = 0;  // CLOCK_REALTIME
+  // Thread group id of the caller; 0 for the kernel itself. Owner of POSIX locks.
+  virtual int32_t tgid() const = 0;
+  // RLIMIT_FSIZE of the caller in bytes.
+  virtual uint64_t file_size_limit() const { return ~uint64_t{0}; }
+  // Blocks until `q` is notified of one of `events` (poll bits). Gives kErestartsys when a signal is
+  // pending, ETIMEDOUT after `deadline_ns` (CLOCK_MONOTONIC). The caller checks its condition again.
+  virtual Result<void> wait(WaitQueue& q, uint32_t events,
+                            std::optional<uint64_t> deadline_ns = {}) = 0;
+};
+
+}  // namespace run9::vfs

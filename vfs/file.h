@@ -1,0 +1,98 @@
+// File: an open file description (open(2)), shared by every descriptor that dup or fork made of it.
+// Owned by descriptor tables and in-flight calls through FileRef; the last reference closes it.
+//
+// Data moves through spans of the caller's memory: the system-call layer copies to and from the guest.
+#pragma once
+#include <fcntl.h>
+
+#include <memory>
+#include <optional>
+
+#include "vfs/dentry.h"
+#include "vfs/inode.h"
+
+namespace run9::vfs {
+
+// What a mapping of a file maps on the host: a descriptor that stays open as long as the holder lives.
+struct MapSource {
+  std::shared_ptr<UniqueFd> fd;  // null: anonymous zero memory (/dev/zero)
+  uint64_t offset = 0;           // added to the mapping's file offset
+};
+
+class File : public std::enable_shared_from_this<File> {
+ public:
+  File(Path path, uint32_t flags) : path_(std::move(path)), flags_(flags) {}
+  virtual ~File();  // drops the OFD and flock locks it holds
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  const Path& path() const { return path_; }
+  Inode& inode() const { return *path_.dentry->inode(); }
+  // Access mode and status flags, as F_GETFL shows them.
+  uint32_t flags() const { return flags_; }
+  virtual Result<void> set_flags(uint32_t flags);  // O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME, O_ASYNC
+  bool readable() const { return (flags_ & O_ACCMODE) != O_WRONLY && (flags_ & O_PATH) == 0; }
+  bool writable() const { return (flags_ & O_ACCMODE) != O_RDONLY && (flags_ & O_PATH) == 0; }
+  bool nonblocking() const { return (flags_ & O_NONBLOCK) != 0; }
+
+  // Files with a position. Defaults: ESPIPE.
+  virtual Result<size_t> pread(OpContext&, std::span<std::byte> dst, uint64_t offset);
+  virtual Result<size_t> pwrite(OpContext&, ByteSpan src, uint64_t offset);
+  // O_APPEND write: gives the count and moves `end` to the position after it. Default: size + pwrite.
+  virtual Result<size_t> append(OpContext&, ByteSpan src, uint64_t& end);
+  // Streams override these two; the defaults use position() and pread/pwrite/append.
+  virtual Result<size_t> read(OpContext&, std::span<std::byte> dst);
+  virtual Result<size_t> write(OpContext&, ByteSpan src);
+  // True for streams (pipes, sockets, terminals): no position, pread gives ESPIPE.
+  virtual bool is_stream() const { return false; }
+  virtual Result<uint64_t> seek(OpContext&, int64_t offset, int whence);
+  uint64_t position() const { return position_; }
+  void set_position(uint64_t p) { position_ = p; }
+
+  // Directories: entries from position() on; moves it past those taken. "." and ".." included.
+  virtual Result<void> readdir(OpContext&, DirSink&);
+
+  // poll(2) bits that hold now, and the queue that is notified when they may have changed
+  // (null: they never change). Default: always readable and writable.
+  virtual uint32_t poll(OpContext&);
+  virtual WaitQueue* wait_queue() { return nullptr; }
+
+  virtual Result<uint64_t> ioctl(OpContext&, uint32_t request, uint64_t arg);  // default ENOTTY
+  virtual Result<MapSource> map_source(OpContext&, bool shared, bool writable);  // default ENODEV
+  virtual Result<void> fsync(OpContext&, bool data_only);  // default ok for regular, EINVAL for others
+  virtual Result<void> fallocate(OpContext&, int mode, uint64_t offset, uint64_t length);
+  // Attributes of the open file: default inode().
+  virtual Result<Stat> getattr(OpContext& ctx) { return inode().getattr(ctx); }
+  virtual Result<void> setattr(OpContext& ctx, const SetAttr& a) { return inode().setattr(ctx, a); }
+  // Called when one descriptor of it is closed (flush in FUSE terms).
+  virtual void on_close(OpContext&) {}
+  // Lines added to /proc/PID/fdinfo/N after pos, flags and mnt_id.
+  virtual std::string fdinfo() const { return ""; }
+
+
+ private:
+  Path path_;
+  uint32_t flags_;
+  uint64_t position_ = 0;
+};
+
+// What O_PATH opens: names a place and does nothing else (EBADF).
+class PathFile : public File {
+ public:
+  using File::File;
+  Result<void> set_flags(uint32_t) override { return Errno{EBADF}; }
+  Result<size_t> read(OpContext&, std::span<std::byte>) override { return Errno{EBADF}; }
+  Result<size_t> write(OpContext&, ByteSpan) override { return Errno{EBADF}; }
+  Result<size_t> pread(OpContext&, std::span<std::byte>, uint64_t) override { return Errno{EBADF}; }
+  Result<size_t> pwrite(OpContext&, ByteSpan, uint64_t) override { return Errno{EBADF}; }
+  Result<uint64_t> seek(OpContext&, int64_t, int) override { return Errno{EBADF}; }
+  Result<void> readdir(OpContext&, DirSink&) override { return Errno{EBADF}; }
+  uint32_t poll(OpContext&) override;
+  Result<uint64_t> ioctl(OpContext&, uint32_t, uint64_t) override { return Errno{EBADF}; }
+  Result<MapSource> map_source(OpContext&, bool, bool) override { return Errno{EBADF}; }
+  Result<void> fsync(OpContext&, bool) override { return Errno{EBADF}; }
+  Result<void> fallocate(OpContext&, int, uint64_t, uint64_t) override { return Errno{EBADF}; }
+  Result<void> setattr(OpContext&, const SetAttr&) override { return Errno{EBADF}; }
+};
+
+}  // namespace run9::vfs

@@ -1,0 +1,124 @@
+// What each operation costs in round trips: the reason for this folder to exist. A number that grows
+// is a regression.
+#include "vfs/gofer/testing.h"
+
+namespace run9::vfs::gofer {
+namespace {
+
+class BudgetTest : public testing::Test {
+ protected:
+  // Round trips of what `f` does, which must succeed.
+  template <typename F>
+  int cost(F f) {
+    rig.channel->take();
+    auto result = f();
+    EXPECT_TRUE(result.has_value()) << describe(result.error());
+    log = rig.channel->log();
+    return rig.channel->take();
+  }
+  template <typename F>
+  int cost_of_failure(F f, int error) {
+    rig.channel->take();
+    auto result = f();
+    EXPECT_FALSE(result.has_value());
+    if (!result.has_value()) {
+      EXPECT_EQ(to_int(result.error()), error);
+    }
+    return rig.channel->take();
+  }
+  void deep() {
+    std::filesystem::create_directories(rig.at_host("a/b/c/d"));
+    rig.host_write("a/b/c/d/file", "text");
+  }
+  Rig rig;
+  std::string log;
+};
+
+TEST_F(BudgetTest, Stat) {
+  deep();
+  EXPECT_EQ(cost([&] { return rig.stat("/a/b/c/d/file"); }), 1) << log;
+  EXPECT_EQ(cost([&] { return rig.stat("/a/b/c/d/file"); }), 0) << log;
+  EXPECT_EQ(cost_of_failure([&] { return rig.stat("/a/b/c/d/none"); }, ENOENT), 1);
+  EXPECT_EQ(cost_of_failure([&] { return rig.stat("/a/b/c/d/none"); }, ENOENT), 0);
+}
+
+TEST_F(BudgetTest, MissingInTheMiddleOfAColdPath) {
+  deep();
+  EXPECT_EQ(cost_of_failure([&] { return rig.stat("/a/b/none/d/file"); }, ENOENT), 1);
+}
+
+TEST_F(BudgetTest, OpenReadClose) {
+  deep();
+  // The walk, and the descriptor.
+  EXPECT_EQ(cost([&] { return rig.read("/a/b/c/d/file"); }), 2) << log;
+  EXPECT_EQ(cost([&] { return rig.read("/a/b/c/d/file"); }), 0) << log;
+}
+
+TEST_F(BudgetTest, CreateWriteClose) {
+  ASSERT_TRUE(rig.mkdir("/dir"));
+  // That the name is free, and the creation.
+  EXPECT_EQ(cost([&] { return rig.write("/dir/file", "text"); }), 2) << log;
+  EXPECT_EQ(rig.host_read("dir/file"), "text");
+  EXPECT_EQ(cost([&] { return rig.stat("/dir/file"); }), 0) << log;
+  EXPECT_EQ(rig.stat("/dir/file").value().size, 4u);
+  EXPECT_EQ(cost([&] { return rig.read("/dir/file"); }), 0) << log;
+  EXPECT_EQ(cost([&] { return rig.write("/dir/file", "again"); }), 0) << log;
+  ASSERT_TRUE(rig.list("/dir"));
+  EXPECT_EQ(cost([&] { return rig.write("/dir/other", "text"); }), 1) << log;
+}
+
+TEST_F(BudgetTest, TruncatingOpen) {
+  rig.host_write("file", "text");
+  ASSERT_TRUE(rig.stat("/file"));
+  EXPECT_EQ(cost([&] { return rig.write("/file", "new"); }), 1) << log;
+  EXPECT_EQ(rig.host_read("file"), "new");
+}
+
+TEST_F(BudgetTest, ReaddirAndStatOfHundred) {
+  std::filesystem::create_directory(rig.at_host("dir"));
+  for (int i = 0; i < 100; ++i) rig.host_write("dir/f" + std::to_string(i), std::to_string(i));
+  EXPECT_LE(cost([&]() -> Result<void> {
+    const auto names = TRY(rig.list("/dir"));
+    EXPECT_EQ(names.size(), 100u);
+    for (const auto& [name, ino] : names) {
+      const Stat st = TRY(rig.stat("/dir/" + name));
+      EXPECT_EQ(st.ino, ino);
+      EXPECT_EQ(st.size, name.size() - 1);
+    }
+    return ok();
+  }), 2) << log;
+  // Removing them needs no fids.
+  EXPECT_EQ(cost([&]() -> Result<void> {
+    for (int i = 0; i < 100; ++i) TRY(rig.unlink("/dir/f" + std::to_string(i)));
+    return rig.rmdir("/dir");
+  }), 101);
+}
+
+TEST_F(BudgetTest, Names) {
+  ASSERT_TRUE(rig.list("/"));
+  EXPECT_EQ(cost([&] { return rig.mkdir("/dir"); }), 1) << log;
+  EXPECT_EQ(cost([&] { return rig.rmdir("/dir"); }), 1) << log;
+  ASSERT_TRUE(rig.write("/file", "x"));
+  EXPECT_EQ(cost([&] { return rig.rename("/file", "/new"); }), 1) << log;
+  EXPECT_EQ(cost([&] { return rig.link("/new", "/other"); }), 1) << log;
+  EXPECT_EQ(cost([&] { return rig.unlink("/new"); }), 1) << log;
+  EXPECT_EQ(cost([&] { return rig.symlink("/link", "other"); }), 2) << log;
+  EXPECT_EQ(cost([&] { return rig.read("/link"); }), 0) << log;
+  EXPECT_EQ(cost([&] {
+    return rig.ns->setattr(rig.ctx, rig.walk("/other").value(),
+                           {.valid = kSetMode, .mode = 0600});
+  }), 1) << log;
+}
+
+// Clunks go many at a time.
+TEST_F(BudgetTest, Clunks) {
+  rig.ns->set_cache_limit(0);
+  for (int i = 0; i < 256; ++i) rig.host_write("f" + std::to_string(i), "x");
+  EXPECT_LE(cost([&]() -> Result<void> {
+    for (int i = 0; i < 256; ++i) TRY(rig.stat("/f" + std::to_string(i)));
+    return ok();
+  }), 256 + 256 / 32) << log;
+}
+
+}  // namespace
+}  // namespace run9::vfs::gofer

@@ -1,0 +1,346 @@
+// GoferInode's operations on names. A change is made on the server first; what is remembered here
+// (listings, link counts, times of directories) follows when the answer is in.
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include "vfs/gofer/gofer_fs.h"
+#include "vfs/gofer/gofer_inode.h"
+#include "vfs/permission.h"
+
+namespace run9::vfs::gofer {
+
+namespace {
+
+uint8_t dirent_type(uint32_t mode) { return static_cast<uint8_t>((mode & S_IFMT) >> 12); }
+
+p9::TimeX to_wire(Timespec t) { return {.sec = static_cast<uint64_t>(t.sec), .nsec = t.nsec}; }
+
+GoferInode& as_gofer(Inode& inode) { return static_cast<GoferInode&>(inode); }
+
+}  // namespace
+
+Result<std::shared_ptr<GoferInode>> GoferInode::known_child(std::string_view name) {
+  if (!gofer().authoritative()) return nullptr;
+  if (!names_.missing.empty() && names_.missing == name) return Errno{ENOENT};
+  if (names_.listing == nullptr) return nullptr;
+  Listing::Entry* entry = names_.listing->find(name);
+  if (entry == nullptr) return Errno{ENOENT};
+  if (auto live = gofer().find_live(entry->qid);
+      live != nullptr && dirent_type(live->type()) == entry->type) {
+    return live;
+  }
+  if ((entry->attr.valid & p9::kAttrBasic) != p9::kAttrBasic) return nullptr;
+  auto child = gofer().intern(entry->qid, entry->attr, p9::kNoFid);
+  child->moved_to(*this, name);
+  entry->attr.valid = 0;  // the inode knows better from now on
+  return child;
+}
+
+// A child from our listing that nothing was ever done with: its attributes are good still.
+void GoferInode::take_back(const GoferInode& child) {
+  if (names_.listing == nullptr || !child.attr_known_) return;
+  Listing::Entry* entry = names_.listing->find(child.name_);
+  if (entry == nullptr || entry->qid.path != child.qid_.path) return;
+  if (child.is_dir() || child.attr_.nlink == 1) entry->attr = child.attr_;
+}
+
+Result<InodeRef> GoferInode::lookup(OpContext& ctx, std::string_view name) {
+  if (!is_dir()) return Errno{ENOTDIR};
+  return TRY(lookup_many(ctx, std::span(&name, 1))).front();
+}
+
+Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext&,
+                                                      std::span<const std::string_view> names) {
+  if (!is_dir()) return Errno{ENOTDIR};
+  std::vector<InodeRef> found;
+  if (auto known = TRY(known_child(names[0]));
+      known != nullptr && (names.size() == 1 || !known->is_dir())) {
+    found.push_back(std::move(known));
+    return found;
+  }
+  const Fid dir = TRY(fid());
+  names = names.first(std::min(names.size(), wire().max_walk()));
+  const uint64_t version = version_;
+  const Walked w = TRY(wire().walk(dir, names, Bind::kYes));
+  for (size_t i = 0; i < w.found.size(); ++i) {
+    const Fid fid{static_cast<uint32_t>(w.first) + static_cast<uint32_t>(i)};
+    auto inode = gofer().intern(w.found[i].qid, w.found[i].attr, fid);
+    // From now on the inode knows better than the listing its name may be in.
+    GoferInode& parent = i == 0 ? *this : as_gofer(*found.back());
+    if (parent.names_.listing != nullptr) {
+      if (auto* entry = parent.names_.listing->find(names[i])) entry->attr.valid = 0;
+    }
+    inode->has_name(parent, names[i]);
+    if (inode->is_symlink() && !w.target.empty()) inode->link_ = w.target;
+    found.push_back(std::move(inode));
+  }
+  if (w.end == p9::WalkStatus::kMissing && gofer().authoritative() &&
+      w.found.size() < names.size()) {
+    // The path walk asks for the next name next.
+    GoferInode& last = found.empty() ? *this : as_gofer(*found.back());
+    if (last.is_dir() && (&last != this || version == version_)) {
+      last.names_.missing = names[w.found.size()];
+    }
+  }
+  if (!found.empty()) return found;
+  switch (w.end) {
+    case p9::WalkStatus::kFailed: return w.error;
+    case p9::WalkStatus::kMissing: return Errno{ENOENT};
+    case p9::WalkStatus::kNotDir: return Errno{ENOTDIR};
+    default: return Errno{EPROTO};
+  }
+}
+
+Owner GoferInode::new_owner_of(OpContext& ctx, uint32_t& mode) const {
+  const NewOwner n = new_owner(ctx.creds(), stat_now(), mode);
+  mode = n.mode;
+  return {.uid = n.uid, .gid = n.gid};
+}
+
+InodeRef GoferInode::made(OpContext& ctx, std::string_view name, const Made& file) {
+  auto child = gofer().intern(file.qid, file.attr, file.fid);
+  name_added(ctx, name, *child);
+  return child;
+}
+
+Result<InodeRef> GoferInode::create(OpContext& ctx, std::string_view name, uint32_t mode) {
+  TRY(gofer().writable());
+  const Fid dir = TRY(fid());
+  mode |= S_IFREG;
+  const Owner owner = new_owner_of(ctx, mode);
+  Created c = TRY(wire().create(dir, name, mode & 07777, owner));
+  InodeRef inode = made(ctx, name, c.file);
+  GoferInode& child = as_gofer(*inode);
+  if (c.host.valid() && child.rw_ == nullptr && child.is_regular()) {
+    child.rw_ = std::make_shared<UniqueFd>(std::move(c.host));
+    gofer().host_files().use(child);
+  }
+  if (c.open.fid != p9::kNoFid) {
+    wire().drop(std::exchange(child.spare_open_, c.open).fid);
+  }
+  return inode;
+}
+
+Result<InodeRef> GoferInode::mkdir(OpContext& ctx, std::string_view name, uint32_t mode) {
+  TRY(gofer().writable());
+  const Fid dir = TRY(fid());
+  mode |= S_IFDIR;
+  const Owner owner = new_owner_of(ctx, mode);
+  const Made file = TRY(wire().mkdir(dir, name, mode & 07777, owner));
+  InodeRef child = made(ctx, name, file);
+  ++attr_.nlink;
+  return child;
+}
+
+Result<InodeRef> GoferInode::mknod(OpContext& ctx, std::string_view name, uint32_t mode,
+                                   uint64_t rdev) {
+  TRY(gofer().writable());
+  const Fid dir = TRY(fid());
+  const Owner owner = new_owner_of(ctx, mode);
+  return made(ctx, name, TRY(wire().mknod(dir, name, mode, rdev, owner)));
+}
+
+Result<InodeRef> GoferInode::symlink(OpContext& ctx, std::string_view name,
+                                     std::string_view target) {
+  TRY(gofer().writable());
+  const Fid dir = TRY(fid());
+  uint32_t mode = S_IFLNK | 0777;
+  const Owner owner = new_owner_of(ctx, mode);
+  InodeRef inode = made(ctx, name, TRY(wire().symlink(dir, name, target, owner)));
+  as_gofer(*inode).link_ = target;
+  return inode;
+}
+
+Result<void> GoferInode::link(OpContext& ctx, std::string_view name, Inode& target) {
+  TRY(gofer().writable());
+  GoferInode& file = as_gofer(target);
+  const Fid dir = TRY(fid());
+  const Fid from = TRY(file.fid());
+  TRY(wire().link(dir, name, from));
+  ++file.attr_.nlink;
+  file.renamed(ctx);
+  file.has_name(*this, name);
+  name_added(ctx, name, file);
+  return ok();
+}
+
+Result<void> GoferInode::unlink(OpContext& ctx, std::string_view name, Inode& victim) {
+  TRY(gofer().writable());
+  const Fid dir = TRY(fid());
+  TRY(wire().unlink(dir, name, 0));
+  name_removed(ctx, name, as_gofer(victim));
+  as_gofer(victim).lacks_name(*this, name);
+  as_gofer(victim).lost_name(ctx);
+  return ok();
+}
+
+Result<void> GoferInode::rmdir(OpContext& ctx, std::string_view name, Inode& victim) {
+  TRY(gofer().writable());
+  const Fid dir = TRY(fid());
+  TRY(wire().unlink(dir, name, p9::kAtRemovedir));
+  name_removed(ctx, name, as_gofer(victim));
+  --attr_.nlink;
+  as_gofer(victim).lost_name(ctx);
+  return ok();
+}
+
+Result<void> GoferInode::rename(OpContext& ctx, std::string_view name, Inode& victim,
+                                Inode& new_dir, std::string_view new_name, Inode* target,
+                                uint32_t flags) {
+  TRY(gofer().writable());
+  GoferInode& file = as_gofer(victim);
+  GoferInode& to = as_gofer(new_dir);
+  // Two names of one file: rename(2) does nothing.
+  if (target == &victim && flags == 0) return ok();
+  const Fid from_fid = TRY(fid());
+  const Fid to_fid = TRY(to.fid());
+  TRY(wire().rename(from_fid, name, to_fid, new_name, flags));
+  const int moved_dirs = file.is_dir() ? 1 : 0;
+  int came_back = 0;  // directories that left `to`
+  if ((flags & (RenameFlags::kExchange | RenameFlags::kWhiteout)) != 0) {
+    drop_listing();
+    to.drop_listing();
+    changed(ctx);
+    to.changed(ctx);
+    if ((flags & RenameFlags::kExchange) != 0 && target != nullptr) {
+      as_gofer(*target).moved_to(*this, name);
+      as_gofer(*target).renamed(ctx);
+      if (target->is_dir()) came_back = 1, ++attr_.nlink;
+    }
+  } else {
+    name_removed(ctx, name, file);
+    if (target != nullptr) {
+      to.name_removed(ctx, new_name, as_gofer(*target));
+      as_gofer(*target).lacks_name(to, new_name);
+      as_gofer(*target).lost_name(ctx);
+      if (target->is_dir()) came_back = 1;
+    }
+    to.name_added(ctx, new_name, file);
+  }
+  attr_.nlink -= moved_dirs;
+  to.attr_.nlink += moved_dirs - came_back;
+  file.moved_to(to, new_name);
+  file.lacks_name(*this, name);
+  file.has_name(to, new_name);
+  file.renamed(ctx);
+  return ok();
+}
+
+void GoferInode::moved_to(GoferInode& dir, std::string_view name) {
+  if (fid_ != p9::kNoFid || unlinked_) return;
+  parent_ = std::static_pointer_cast<GoferInode>(dir.shared_from_this());
+  name_ = name;
+}
+
+void GoferInode::has_name(GoferInode& dir, std::string_view name) {
+  constexpr size_t kEnough = 8;
+  if (is_dir() || attr_.nlink < 2 || places_.size() >= kEnough) return;
+  lacks_name(dir, name);
+  places_.push_back({std::static_pointer_cast<GoferInode>(dir.shared_from_this()),
+                     std::string(name)});
+}
+
+void GoferInode::lacks_name(const GoferInode& dir, std::string_view name) {
+  std::erase_if(places_, [&](const Place& p) {
+    return p.name == name && p.dir.lock().get() == &dir;
+  });
+}
+
+Result<void> GoferInode::walk_by_other_name() {
+  while (!places_.empty()) {
+    const Place place = std::move(places_.back());
+    places_.pop_back();
+    const auto dir = place.dir.lock();
+    if (dir == nullptr) continue;
+    const std::string_view names[] = {place.name};
+    const Fid dir_fid = TRY(dir->fid());
+    const Walked w = TRY(wire().walk(dir_fid, names, Bind::kYes));
+    if (w.found.empty()) continue;
+    if (w.found[0].qid.path != qid_.path) {
+      wire().drop(w.first);
+      continue;
+    }
+    wire().drop(std::exchange(fid_, w.first));
+    return ok();
+  }
+  return Errno{ENOENT};
+}
+
+void GoferInode::name_added(OpContext& ctx, std::string_view name, const GoferInode& child) {
+  if (names_.listing != nullptr) {
+    names_.listing->add(name, child.qid_, dirent_type(child.type()));
+  }
+  changed(ctx);
+}
+
+void GoferInode::name_removed(OpContext& ctx, std::string_view name, const GoferInode&) {
+  if (names_.listing != nullptr) names_.listing->erase(name);
+  changed(ctx);
+}
+
+// The server's clock is the host's, and so is ours: the times differ from its by less than a tick.
+void GoferInode::changed(OpContext& ctx) {
+  ++version_;
+  names_.missing.clear();
+  attr_.mtime = attr_.ctime = to_wire(ctx.now());
+  unread_ = false;
+}
+
+// A name of it came, went or moved.
+void GoferInode::renamed(OpContext& ctx) {
+  ++version_;
+  attr_.ctime = to_wire(ctx.now());
+  unread_ = false;
+}
+
+void GoferInode::lost_name(OpContext& ctx) {
+  attr_.nlink = is_dir() || attr_.nlink == 0 ? 0 : attr_.nlink - 1;
+  renamed(ctx);
+  if (fid_ == p9::kNoFid) parent_.reset();  // another name, if there is one, brings it back
+  if (attr_.nlink != 0) return;
+  unlinked_ = true;
+  drop_listing();
+  gofer().forget(*this);
+}
+
+Result<std::shared_ptr<Listing>> GoferInode::fetch_listing() {
+  const Fid dir = TRY(fid());
+  auto listing = std::make_shared<Listing>();
+  listing->set_parent_ino(ino());
+  const bool with_attrs = gofer().authoritative();
+  TRY(wire().read_directory(dir, with_attrs, [&](const WireEntry& e) {
+    if (e.name == ".") return;
+    if (e.name == "..") return listing->set_parent_ino(e.qid.path);
+    AttrX attr = e.attr;
+    // A file of several names may be changed through another one.
+    if (!S_ISDIR(attr.mode) && attr.nlink != 1) attr.valid = 0;
+    listing->add(e.name, e.qid, attr.mode != 0 ? dirent_type(attr.mode) : e.type, attr);
+  }));
+  return listing;
+}
+
+Result<std::shared_ptr<Listing>> GoferInode::listing() {
+  if (names_.listing != nullptr) return names_.listing;
+  if (unlinked_) return Errno{ENOENT};
+  const uint64_t version = version_;
+  auto listing = TRY(fetch_listing());
+  if (!gofer().authoritative() || version != version_ || unlinked_) return listing;
+  if (names_.listing != nullptr) return names_.listing;  // another fiber was quicker
+  // An inode that lives may have changed since it was listed by its old attributes: it is asked
+  // first, and what it leaves behind must not be found in the listing.
+  for (const auto& [position, entry] : listing->entries()) {
+    if (gofer().find_live(entry.qid) != nullptr) listing->find(entry.name)->attr.valid = 0;
+  }
+  names_.listing = listing;
+  names_.cost = listing->size() + 16;
+  names_.place = gofer().listing_kept(*this, names_.cost);
+  return listing;
+}
+
+void GoferInode::drop_listing() {
+  if (names_.listing == nullptr) return;
+  gofer().listing_dropped(names_.place, names_.cost);
+  names_.listing.reset();
+}
+
+}  // namespace run9::vfs::gofer

@@ -1,0 +1,199 @@
+#include "vfs/gofer/gofer_file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "vfs/gofer/gofer_fs.h"
+
+namespace run9::vfs::gofer {
+
+namespace {
+
+// What of `src` the caller's RLIMIT_FSIZE lets it write at `offset`.
+Result<ByteSpan> within_limit(OpContext& ctx, ByteSpan src, uint64_t offset) {
+  const uint64_t limit = ctx.file_size_limit();
+  if (src.empty() || src.size() <= limit - std::min(limit, offset)) return src;
+  if (offset >= limit) return Errno{EFBIG};
+  return src.first(limit - offset);
+}
+
+Result<uint64_t> host_size(const HostFd& host) {
+  struct stat st;
+  if (host_fstat(host->get(), &st) != 0) return last_errno();
+  return static_cast<uint64_t>(st.st_size);
+}
+
+Result<off_t> to_off(uint64_t offset) {
+  if (offset > static_cast<uint64_t>(std::numeric_limits<off_t>::max())) return Errno{EINVAL};
+  return static_cast<off_t>(offset);
+}
+
+}  // namespace
+
+GoferFile::~GoferFile() { wire().drop(open_.fid); }
+
+Wire& GoferFile::wire() const { return static_cast<GoferFs&>(node_->fs()).wire(); }
+
+Result<size_t> GoferFile::pread(OpContext&, std::span<std::byte> dst, uint64_t offset) {
+  if (host_ == nullptr) return wire().read(open_, offset, dst);
+  const ssize_t n = ::pread(host_->get(), dst.data(), dst.size(), TRY(to_off(offset)));
+  if (n < 0) return last_errno();
+  if (n > 0 && (flags() & O_NOATIME) == 0) node_->touched();
+  return static_cast<size_t>(n);
+}
+
+Result<size_t> GoferFile::write_host(ByteSpan src, uint64_t offset, int extra) {
+  int how = extra;
+  if ((flags() & O_SYNC) == O_SYNC) {
+    how |= RWF_SYNC;
+  } else if ((flags() & O_DSYNC) != 0) {
+    how |= RWF_DSYNC;
+  }
+  const off_t at = TRY(to_off(offset));
+  const iovec v{const_cast<std::byte*>(src.data()), src.size()};
+  const ssize_t n = how == 0 ? ::pwrite(host_->get(), src.data(), src.size(), at)
+                             : ::pwritev2(host_->get(), &v, 1, at, how);
+  if (n < 0) return last_errno();
+  node_->touched();
+  return static_cast<size_t>(n);
+}
+
+Result<size_t> GoferFile::pwrite(OpContext& ctx, ByteSpan src, uint64_t offset) {
+  src = TRY(within_limit(ctx, src, offset));
+  if (src.empty()) return 0;
+  size_t n = 0;
+  if (host_ != nullptr) {
+    n = TRY(write_host(src, offset, 0));
+  } else {
+    n = TRY(wire().write(open_, offset, src));
+    node_->touched();
+    if ((flags() & O_DSYNC) != 0) TRY(fsync(ctx, (flags() & O_SYNC) != O_SYNC));
+  }
+  TRY(node_->clear_set_ids(ctx));
+  return n;
+}
+
+Result<size_t> GoferFile::append(OpContext& ctx, ByteSpan src, uint64_t& end) {
+  if (host_ == nullptr) return File::append(ctx, src, end);
+  // RWF_APPEND finds the end under the host's lock: others may write to a shared tree.
+  const uint64_t size = TRY(host_size(host_));
+  src = TRY(within_limit(ctx, src, size));
+  if (src.empty()) return 0;
+  const size_t n = TRY(write_host(src, 0, RWF_APPEND));
+  end = TRY(host_size(host_));
+  TRY(node_->clear_set_ids(ctx));
+  return n;
+}
+
+Result<uint64_t> GoferFile::seek(OpContext& ctx, int64_t offset, int whence) {
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) return File::seek(ctx, offset, whence);
+  if (offset < 0) return Errno{ENXIO};
+  uint64_t found = 0;
+  if (host_ != nullptr) {
+    // The descriptor's own position means nothing to anyone.
+    const off_t at = ::lseek(host_->get(), offset, whence);
+    if (at < 0) return last_errno();
+    found = static_cast<uint64_t>(at);
+  } else if (wire().has(p9::kCapSeek)) {
+    found = TRY(wire().seek(open_.fid, static_cast<uint64_t>(offset),
+                            static_cast<uint8_t>(whence)));
+  } else {
+    return File::seek(ctx, offset, whence);
+  }
+  set_position(found);
+  return found;
+}
+
+Result<HostFd> GoferFile::private_copy(OpContext& ctx) {
+  if (copy_ != nullptr) return copy_;
+  const uint64_t size = TRY(getattr(ctx)).size;
+  auto copy = std::make_shared<UniqueFd>(
+      TRY(take_fd(memfd_create("run9-file", MFD_CLOEXEC))));
+  std::vector<std::byte> buffer(std::min<uint64_t>(size, 1 << 20));
+  for (uint64_t at = 0; at < size;) {
+    const size_t n = TRY(wire().read(open_, at, buffer));
+    if (n == 0) break;
+    const ssize_t written = ::pwrite(copy->get(), buffer.data(), n, static_cast<off_t>(at));
+    if (written != static_cast<ssize_t>(n)) return Errno{ENOMEM};
+    at += n;
+  }
+  copy_ = std::move(copy);
+  return copy_;
+}
+
+Result<MapSource> GoferFile::map_source(OpContext& ctx, bool shared, bool writable) {
+  if (host_ == nullptr) {
+    if (shared && writable) return Errno{ENODEV};
+    return MapSource{.fd = TRY(private_copy(ctx))};
+  }
+  if (shared && writable) {
+    node_->mapped_writable();
+    node_->touched();
+    return MapSource{.fd = host_};
+  }
+  // A shared mapping of a read-only open gets a descriptor that the host too lets nobody write by.
+  if (shared && !this->writable()) {
+    return MapSource{.fd = TRY(node_->host_file(Access::kRead, /*exact=*/true))};
+  }
+  return MapSource{.fd = host_};
+}
+
+// TODO(perf): fsync on a helper thread; the host blocks the worker meanwhile.
+Result<void> GoferFile::fsync(OpContext&, bool data_only) {
+  if (host_ == nullptr) return wire().fsync(open_.fid, data_only);
+  if ((data_only ? ::fdatasync(host_->get()) : ::fsync(host_->get())) != 0) return last_errno();
+  return ok();
+}
+
+Result<void> GoferFile::fallocate(OpContext& ctx, int mode, uint64_t offset, uint64_t length) {
+  if (!writable()) return Errno{EBADF};
+  const uint64_t limit = ctx.file_size_limit();
+  if ((mode & FALLOC_FL_KEEP_SIZE) == 0 && length > limit - std::min(limit, offset)) {
+    return Errno{EFBIG};
+  }
+  if (host_ == nullptr) {
+    TRY(wire().allocate(open_.fid, static_cast<uint32_t>(mode), offset, length));
+  } else if (::fallocate(host_->get(), mode, TRY(to_off(offset)), TRY(to_off(length))) != 0) {
+    return last_errno();
+  }
+  node_->touched();
+  return node_->clear_set_ids(ctx);
+}
+
+Result<void> GoferDir::readdir(OpContext&, DirSink& sink) {
+  if (listing_ == nullptr || position() == 0) listing_ = TRY(node_->listing());
+  if (position() < 1) {
+    if (!sink.add({.ino = node_->ino(), .next = 1, .type = DT_DIR, .name = "."})) return ok();
+    set_position(1);
+  }
+  if (position() < 2) {
+    const uint64_t ino = listing_->parent_ino();
+    if (!sink.add({.ino = ino, .next = 2, .type = DT_DIR, .name = ".."})) return ok();
+    set_position(2);
+  }
+  const auto& entries = listing_->entries();
+  for (auto it = entries.upper_bound(position()); it != entries.end(); ++it) {
+    const auto& [at, e] = *it;
+    if (!sink.add({.ino = e.qid.path, .next = at, .type = e.type, .name = e.name})) return ok();
+    set_position(at);
+  }
+  return ok();
+}
+
+Result<void> GoferDir::fsync(OpContext&, bool data_only) {
+  const Fid dir = TRY(node_->fid());
+  Wire& wire = static_cast<GoferFs&>(node_->fs()).wire();
+  const OpenFid open = TRY(wire.open(dir, p9::kORdonly | p9::kODirectory));
+  auto synced = wire.fsync(open.fid, data_only);
+  wire.drop(open.fid);
+  return synced;
+}
+
+}  // namespace run9::vfs::gofer

@@ -1,0 +1,87 @@
+#include "vfs/gofer/gofer_fs.h"
+
+namespace run9::vfs::gofer {
+
+Result<FileSystemRef> GoferFs::create(OpContext&, std::unique_ptr<p9::Client> client,
+                                      GoferOptions options) {
+  TRY(client->start());
+  const p9::Attached attached = TRY(client->attach(options.aname));
+  Wire wire(std::move(client));
+  const p9::WalkedX root = TRY(wire.getattr(attached.fid));
+  if (!S_ISDIR(root.attr.mode)) return Errno{ENOTDIR};
+  return FileSystemRef(
+      new GoferFs(std::move(wire), std::move(options), attached.fid, root));
+}
+
+GoferFs::GoferFs(Wire wire, GoferOptions options, Fid root_fid, const p9::WalkedX& root)
+    : options_(std::move(options)),
+      wire_(std::move(wire)),
+      host_files_(options_.max_host_files),
+      root_(std::make_shared<GoferInode>(*this, root.qid, root.attr, root_fid, KeepFs::kNo)) {
+  inodes_[root.qid.path] = root_;
+}
+
+GoferFs::~GoferFs() = default;
+
+Result<void> GoferFs::writable() const {
+  if (options_.read_only) return Errno{EROFS};
+  return ok();
+}
+
+Result<StatFs> GoferFs::statfs(OpContext&) {
+  const p9::Rstatfs r = TRY(wire_.statfs(TRY(root_->fid())));
+  return StatFs{.type = r.type, .bsize = r.bsize, .blocks = r.blocks, .bfree = r.bfree,
+                .bavail = r.bavail, .files = r.files, .ffree = r.ffree, .fsid = r.fsid,
+                .namelen = r.namelen};
+}
+
+// sync(2) promises what fsync does for every file. The data is in the host's page cache, and outlives
+// the sandbox there.
+// TODO(compat): a Tsyncfs message, for those who expect it to outlive the host as well.
+Result<void> GoferFs::sync(OpContext&) {
+  wire_.flush_drops();
+  return ok();
+}
+
+std::string GoferFs::show_options() const {
+  return std::string(",trans=fd,cache=") + (authoritative() ? "loose" : "none");
+}
+
+std::shared_ptr<GoferInode> GoferFs::find_live(Qid qid) const {
+  const auto it = inodes_.find(qid.path);
+  return it == inodes_.end() ? nullptr : it->second.lock();
+}
+
+std::shared_ptr<GoferInode> GoferFs::intern(Qid qid, const AttrX& attr, Fid fid) {
+  if (auto live = find_live(qid); live && live->type() == (attr.mode & S_IFMT)) {
+    live->meet_again(attr, fid);
+    return live;
+  }
+  auto inode = std::make_shared<GoferInode>(*this, qid, attr, fid, KeepFs::kYes);
+  inodes_[qid.path] = inode;
+  return inode;
+}
+
+void GoferFs::forget(GoferInode& inode) {
+  const auto it = inodes_.find(inode.qid().path);
+  if (it == inodes_.end()) return;
+  // Another file may have the number by now.
+  const auto holder = it->second.lock();
+  if (holder == nullptr || holder.get() == &inode) inodes_.erase(it);
+}
+
+std::list<GoferInode*>::iterator GoferFs::listing_kept(GoferInode& dir, size_t cost) {
+  const auto place = listings_.insert(listings_.begin(), &dir);
+  listed_ += cost;
+  while (listed_ > options_.max_listed_names && listings_.size() > 1) {
+    listings_.back()->drop_listing();
+  }
+  return place;
+}
+
+void GoferFs::listing_dropped(std::list<GoferInode*>::iterator place, size_t cost) {
+  listed_ -= cost;
+  listings_.erase(place);
+}
+
+}  // namespace run9::vfs::gofer

@@ -1,0 +1,76 @@
+// GoferFs: a tree that a gofer serves over 9P. Files that the gofer can donate a host descriptor for
+// are read, written and mapped through it without the gofer; names and attributes go over 9P, and are
+// remembered where the tree is the sandbox's alone (Caching::kAuthoritative).
+//
+// Owned by its mounts and inodes. When the gofer is gone, what needs it answers EIO, and donated
+// descriptors go on working.
+#pragma once
+#include <chrono>
+#include <list>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "vfs/gofer/gofer_inode.h"
+#include "vfs/gofer/host_files.h"
+#include "vfs/gofer/wire.h"
+
+namespace run9::vfs::gofer {
+
+struct GoferOptions {
+  std::string aname;  // the export
+  Caching caching = Caching::kAuthoritative;
+  bool read_only = false;
+  std::string source;  // for logs
+  // kRevalidate: for how long a name and attributes that the gofer told are believed (the actimeo of
+  // NFS). 0: each use asks.
+  std::chrono::milliseconds staleness{0};
+  size_t max_host_files = 512;            // files whose donated descriptors are kept while idle
+  size_t max_listed_names = 128 * 1024;   // names kept in listings
+  std::shared_ptr<p9::Channel> channel{}; // kept as long as the client, if the caller does not
+};
+
+class GoferFs final : public FileSystem {
+ public:
+  // `client` has not been started: version, attach and the root's attributes are asked for here.
+  static Result<FileSystemRef> create(OpContext&, std::unique_ptr<p9::Client> client,
+                                      GoferOptions options);
+  ~GoferFs() override;
+
+  std::string_view type() const override { return "9p"; }
+  InodeRef root() override { return root_; }
+  Caching caching() const override { return options_.caching; }
+  Result<StatFs> statfs(OpContext&) override;
+  Result<void> sync(OpContext&) override;
+  bool read_only() const override { return options_.read_only; }
+  std::string show_options() const override;
+
+  // For the inodes and files of this folder.
+  int64_t staleness_ns() const { return std::chrono::nanoseconds(options_.staleness).count(); }
+  Wire& wire() { return wire_; }
+  HostFileCache& host_files() { return host_files_; }
+  bool authoritative() const { return options_.caching == Caching::kAuthoritative; }
+  Result<void> writable() const;
+  // The one live inode of that file, made if there is none; takes the fid over (kNoFid: none).
+  std::shared_ptr<GoferInode> intern(Qid qid, const AttrX& attr, Fid fid);
+  std::shared_ptr<GoferInode> find_live(Qid qid) const;
+  // The file has no name any more, its number may be used again.
+  void forget(GoferInode& inode);
+
+  // Listings are kept for the directories that were read last.
+  std::list<GoferInode*>::iterator listing_kept(GoferInode& dir, size_t cost);
+  void listing_dropped(std::list<GoferInode*>::iterator place, size_t cost);
+
+ private:
+  GoferFs(Wire wire, GoferOptions options, Fid root_fid, const p9::WalkedX& root);
+
+  GoferOptions options_;
+  Wire wire_;
+  HostFileCache host_files_;
+  std::unordered_map<uint64_t, std::weak_ptr<GoferInode>> inodes_;  // by qid.path
+  std::list<GoferInode*> listings_;  // newest first
+  size_t listed_ = 0;                // what they cost together
+  std::shared_ptr<GoferInode> root_;  // last: goes first
+};
+
+}  // namespace run9::vfs::gofer

@@ -1,0 +1,354 @@
+#include "vfs/gofer/gofer_inode.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vfs/gofer/gofer_file.h"
+#include "vfs/gofer/gofer_fs.h"
+#include "vfs/permission.h"
+
+namespace run9::vfs::gofer {
+
+namespace {
+
+// How long the attributes that came with a walk serve the getattr that follows it.
+constexpr int64_t kFreshNs = 10'000'000;
+
+int64_t coarse_now() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+  return t.tv_sec * int64_t{1'000'000'000} + t.tv_nsec;
+}
+
+Timespec to_timespec(const p9::TimeX& t) { return {static_cast<int64_t>(t.sec), t.nsec}; }
+p9::TimeX from_host(const timespec& t) {
+  return {.sec = static_cast<uint64_t>(t.tv_sec), .nsec = static_cast<uint32_t>(t.tv_nsec)};
+}
+p9::Time to_wire(const Timespec& t) { return {.sec = static_cast<uint64_t>(t.sec), .nsec = t.nsec}; }
+
+}  // namespace
+
+GoferInode::GoferInode(GoferFs& fs, Qid qid, const AttrX& attr, Fid fid, KeepFs keep)
+    : Inode(fs, qid.path, attr.mode, keep), qid_(qid), fid_(fid) {
+  learn(attr);
+  named_at_ns_ = told_at_ns_;
+}
+
+GoferInode::~GoferInode() {
+  drop_listing();
+  if (fid_ == p9::kNoFid && parent_ != nullptr) parent_->take_back(*this);
+  if (spare_open_.fid != p9::kNoFid) wire().drop(spare_open_.fid);
+  if (fid_ != p9::kNoFid) {
+    if (unlinked_) {
+      wire().drop_unlinked(fid_, attr_.size);
+    } else {
+      wire().drop(fid_);
+    }
+  }
+  gofer().forget(*this);
+}
+
+GoferFs& GoferInode::gofer() const { return static_cast<GoferFs&>(fs()); }
+Wire& GoferInode::wire() const { return gofer().wire(); }
+
+Result<Fid> GoferInode::fid() {
+  // A rename while we were away moves the name: then it is walked once more.
+  for (int tries = 0; fid_ == p9::kNoFid && tries < 3; ++tries) {
+    if (parent_ == nullptr) return Errno{ESTALE};
+    const auto parent = parent_;
+    const std::string name = name_;
+    const std::string_view names[] = {name};
+    const Fid dir = TRY(parent->fid());
+    const Walked w = TRY(wire().walk(dir, names, Bind::kYes));
+    if (w.found.empty()) continue;
+    if (fid_ != p9::kNoFid || w.found[0].qid.path != qid_.path) {
+      wire().drop(w.first);
+      continue;
+    }
+    if (is_symlink()) link_ = w.target;
+    meet_again(w.found[0].attr, w.first);
+  }
+  if (fid_ == p9::kNoFid) return Errno{ESTALE};
+  return fid_;
+}
+
+void GoferInode::meet_again(const AttrX& attr, Fid fid) {
+  if (fid_ == p9::kNoFid) {
+    fid_ = fid;
+    parent_.reset();
+  } else {
+    wire().drop(fid);
+  }
+  // In a tree that is ours what we know is never older than what a walk saw on its way.
+  if (!gofer().authoritative() || !attr_known_) learn(attr);
+  named_at_ns_ = told_at_ns_;
+}
+
+void GoferInode::learn(const AttrX& attr) {
+  attr_ = attr;
+  attr_.mode = (attr.mode & 07777) | type();
+  attr_known_ = true;
+  touched_ = has_host_file();
+  told_at_ns_ = coarse_now();
+  unread_ = true;
+}
+
+void GoferInode::learn(const AttrX& attr, uint64_t since) {
+  learn(attr);
+  if (version_ != since) attr_known_ = unread_ = false;
+}
+
+bool GoferInode::fresh() const { return unread_ && coarse_now() - told_at_ns_ < kFreshNs; }
+
+bool GoferInode::attr_believed() const {
+  return gofer().authoritative() || coarse_now() - told_at_ns_ < gofer().staleness_ns();
+}
+
+// One name of several may be gone while others are walked: those are always asked for.
+bool GoferInode::name_believed() const {
+  return (is_dir() || attr_.nlink == 1) && coarse_now() - named_at_ns_ < gofer().staleness_ns();
+}
+
+Result<void> GoferInode::refresh() {
+  const Fid fid = TRY(this->fid());
+  const uint64_t version = version_;
+  learn(TRY(wire().getattr(fid)).attr, version);
+  unread_ = false;
+  return ok();
+}
+
+// Owners are not taken from the descriptor: the gofer may show others than the host has.
+void GoferInode::refresh_from_host_file() {
+  struct stat st;
+  const HostFd& host = rw_ != nullptr ? rw_ : ro_;
+  if (host == nullptr || host_fstat(host->get(), &st) != 0) {
+    attr_known_ = false;
+    return;
+  }
+  attr_.mode = (st.st_mode & 07777) | type();
+  attr_.size = static_cast<uint64_t>(st.st_size);
+  attr_.blocks = static_cast<uint64_t>(st.st_blocks);
+  attr_.atime = from_host(st.st_atim);
+  attr_.mtime = from_host(st.st_mtim);
+  attr_.ctime = from_host(st.st_ctim);
+  touched_ = mapped_;
+}
+
+void GoferInode::before_host_files_go() {
+  mapped_ = false;  // a mapping would have kept them
+  if (touched_) refresh_from_host_file();
+}
+
+void GoferInode::touched() {
+  ++version_;
+  if (has_host_file()) {
+    touched_ = true;
+  } else {
+    attr_known_ = false;
+  }
+  unread_ = false;
+}
+
+Stat GoferInode::stat_now() const {
+  Stat st{.mask = static_cast<uint32_t>(attr_.valid & (p9::kAttrBasic | p9::kAttrBtime)),
+          .ino = ino(), .mode = attr_.mode, .nlink = attr_.nlink, .uid = attr_.uid,
+          .gid = attr_.gid, .rdev = attr_.rdev, .size = attr_.size, .blocks = attr_.blocks,
+          .blksize = attr_.blksize == 0 ? 4096 : attr_.blksize,
+          .atime = to_timespec(attr_.atime), .mtime = to_timespec(attr_.mtime),
+          .ctime = to_timespec(attr_.ctime), .btime = to_timespec(attr_.btime)};
+  return st;
+}
+
+Result<Stat> GoferInode::getattr(OpContext&) {
+  if (attr_believed()) {
+    if (touched_) refresh_from_host_file();
+    if (!attr_known_) TRY(refresh());
+  } else if (fresh()) {
+    unread_ = false;
+  } else {
+    TRY(refresh());
+  }
+  return stat_now();
+}
+
+// Mode and owner are known from the walk that led here: only a root has to be asked for again.
+Result<void> GoferInode::permission(OpContext& ctx, uint32_t mask) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  if (!gofer().authoritative() && gofer().root().get() == this &&
+      coarse_now() - told_at_ns_ > kSecond) {
+    TRY(refresh());
+  }
+  return generic_permission(ctx, stat_now(), mask);
+}
+
+Result<bool> GoferInode::revalidate(OpContext&, Inode& parent, std::string_view name) {
+  if (name_believed()) return true;
+  const Fid dir = TRY(static_cast<GoferInode&>(parent).fid());
+  const Walked w = TRY(wire().walk(dir, std::span(&name, 1), Bind::kNo));
+  if (w.found.size() != 1 || w.found[0].qid.path != qid_.path) return false;
+  if ((w.found[0].attr.mode & S_IFMT) != type()) return false;
+  learn(w.found[0].attr);
+  named_at_ns_ = told_at_ns_;
+  return true;
+}
+
+Result<void> GoferInode::setattr(OpContext&, const vfs::SetAttr& a) {
+  return setattr_by(p9::kNoFid, a);
+}
+
+Result<void> GoferInode::setattr_by(Fid open, const vfs::SetAttr& a) {
+  TRY(gofer().writable());
+  // A truncation is mostly the first half of an open for writing: get the descriptor for both.
+  if (a.valid == kSetSize && is_regular()) {
+    if (auto host = host_file(Access::kReadWrite)) {
+      if (ftruncate(host.assume_value()->get(), static_cast<off_t>(a.size)) == 0) {
+        touched();
+        return ok();
+      }
+    }
+  }
+  p9::SetAttr set{.mode = a.mode & 07777, .size = a.size, .atime = to_wire(a.atime),
+                  .mtime = to_wire(a.mtime)};
+  if ((a.valid & kSetMode) != 0) set.valid |= p9::kSetMode;
+  if ((a.valid & kSetUid) != 0) set.valid |= p9::kSetUid, set.uid = a.uid;
+  if ((a.valid & kSetGid) != 0) set.valid |= p9::kSetGid, set.gid = a.gid;
+  if ((a.valid & kSetSize) != 0) set.valid |= p9::kSetSize;
+  if ((a.valid & (kSetAtime | kSetAtimeNow)) != 0) set.valid |= p9::kSetAtime;
+  if ((a.valid & (kSetMtime | kSetMtimeNow)) != 0) set.valid |= p9::kSetMtime;
+  if ((a.valid & kSetAtime) != 0) set.valid |= p9::kSetAtimeGiven;
+  if ((a.valid & kSetMtime) != 0) set.valid |= p9::kSetMtimeGiven;
+  if (set.valid == 0) return ok();
+  const Fid fid = open != p9::kNoFid ? open : TRY(this->fid());
+  const uint64_t version = ++version_;
+  auto attr = wire().setattr(fid, set);
+  if (!attr) {
+    attr_known_ = false;  // a part of it may be done
+    return attr.error();
+  }
+  learn(attr.assume_value(), version);
+  unread_ = false;
+  return ok();
+}
+
+Result<void> GoferInode::clear_set_ids(OpContext& ctx) {
+  if ((attr_.mode & (S_ISUID | S_ISGID)) == 0) return ok();
+  const uint32_t mode = mode_after_write(ctx.creds(), attr_.mode, attr_.gid);
+  if (mode == attr_.mode) return ok();
+  return setattr(ctx, {.valid = kSetMode, .mode = mode & 07777});
+}
+
+Result<std::string> GoferInode::readlink(OpContext&) {
+  if (!is_symlink()) return Errno{EINVAL};
+  if (link_.empty()) {
+    const Fid fid = TRY(this->fid());
+    // The walk for the fid may have brought it.
+    if (link_.empty()) link_ = TRY(wire().readlink(fid));
+  }
+  return link_;
+}
+
+Result<HostFd> GoferInode::host_file(Access access, bool exact) {
+  const bool write = access == Access::kReadWrite;
+  HostFd& slot = write ? rw_ : ro_;
+  if (slot == nullptr && !write && !exact && rw_ != nullptr) {
+    gofer().host_files().use(*this);
+    return rw_;
+  }
+  if (slot == nullptr) {
+    if (!wire().has(p9::kCapFd)) return Errno{EOPNOTSUPP};
+    const auto flags = write ? p9::kORdwr : p9::kORdonly;
+    auto got = wire().donated(TRY(fid()), flags);
+    while (!got && got.error() == Errno{ENOENT}) {
+      TRY(walk_by_other_name());
+      got = wire().donated(TRY(fid()), flags);
+    }
+    UniqueFd host = TRY(std::move(got));
+    // Another fiber may have been quicker.
+    if (slot == nullptr) slot = std::make_shared<UniqueFd>(std::move(host));
+  }
+  const HostFd held = slot;
+  gofer().host_files().use(*this);
+  return held;
+}
+
+Result<FileRef> GoferInode::open(OpContext&, const Path& self, uint32_t flags) {
+  auto me = std::static_pointer_cast<GoferInode>(shared_from_this());
+  if (is_dir()) return FileRef(std::make_shared<GoferDir>(self, flags, std::move(me)));
+  if (!is_regular()) return Errno{ENXIO};
+  const bool write = (flags & O_ACCMODE) != O_RDONLY;
+  if (write) TRY(gofer().writable());
+  unread_ = false;
+  auto host = host_file(write ? Access::kReadWrite : Access::kRead);
+  if (host) {
+    return FileRef(std::make_shared<GoferFile>(self, flags, std::move(me), host.assume_value()));
+  }
+  if (host.error() == Errno{EACCES} && (flags & O_ACCMODE) == O_WRONLY) {
+    // May be written but not read by the gofer. Not kept: nobody else can do with it.
+    UniqueFd only = TRY(wire().donated(TRY(fid()), p9::kOWronly));
+    return FileRef(std::make_shared<GoferFile>(self, flags, std::move(me),
+                                               std::make_shared<UniqueFd>(std::move(only))));
+  }
+  if (host.error() != Errno{EOPNOTSUPP}) return host.error();
+  OpenFid open = std::exchange(spare_open_, {});
+  if (open.fid == p9::kNoFid) {
+    const auto mode = write ? p9::kORdwr : p9::kORdonly;
+    auto opened = wire().open(TRY(fid()), mode);
+    while (!opened && opened.error() == Errno{ENOENT}) {
+      TRY(walk_by_other_name());
+      opened = wire().open(TRY(fid()), mode);
+    }
+    if (!opened && opened.error() == Errno{EACCES} && (flags & O_ACCMODE) == O_WRONLY) {
+      opened = wire().open(TRY(fid()), p9::kOWronly);
+    }
+    open = TRY(std::move(opened));
+  }
+  return FileRef(std::make_shared<GoferFile>(self, flags, std::move(me), open));
+}
+
+Result<std::vector<std::byte>> GoferInode::getxattr(OpContext&, std::string_view name) {
+  if (absent_xattrs_.contains(name)) return Errno{ENODATA};
+  const Fid fid = TRY(this->fid());
+  auto value = wire().getxattr(fid, name);
+  constexpr size_t kMostAbsent = 16;
+  if (!value && value.error() == Errno{ENODATA} && gofer().authoritative() &&
+      absent_xattrs_.size() < kMostAbsent) {
+    absent_xattrs_.emplace(name);
+  }
+  return value;
+}
+
+Result<void> GoferInode::setxattr(OpContext&, std::string_view name, ByteSpan value, int flags) {
+  TRY(gofer().writable());
+  const Fid fid = TRY(this->fid());
+  absent_xattrs_.clear();
+  auto set = wire().setxattr(fid, name, value, static_cast<uint32_t>(flags));
+  // ctime has moved, and an ACL changes the mode: ask when somebody wants to know.
+  ++version_;
+  attr_known_ = unread_ = false;
+  absent_xattrs_.clear();
+  return set;
+}
+
+Result<void> GoferInode::removexattr(OpContext&, std::string_view name) {
+  TRY(gofer().writable());
+  const Fid fid = TRY(this->fid());
+  auto removed = wire().removexattr(fid, name);
+  ++version_;
+  attr_known_ = unread_ = false;
+  return removed;
+}
+
+Result<std::vector<std::string>> GoferInode::listxattr(OpContext&) {
+  const auto bytes = TRY(wire().listxattr(TRY(fid())));
+  std::vector<std::string> names;
+  for (std::string_view rest = as_chars(bytes); !rest.empty();) {
+    const size_t n = std::min(rest.find('\0'), rest.size());
+    if (n != 0) names.emplace_back(rest.substr(0, n));
+    rest.remove_prefix(std::min(n + 1, rest.size()));
+  }
+  return names;
+}
+
+}  // namespace run9::vfs::gofer

@@ -1,0 +1,143 @@
+// GoferInode: a file on the gofer. Holds a control fid (a walked, unopened one) which goes with it,
+// its attributes, and the host descriptors it was given. One that came out of a directory listing has
+// no fid yet: it remembers its directory and name, and walks there when something needs a fid.
+//
+// Owned by dentries and open files; GoferFs finds live ones by qid. One object a file, however many
+// names it has.
+#pragma once
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "vfs/gofer/host_files.h"
+#include "vfs/gofer/listing.h"
+#include "vfs/gofer/wire.h"
+#include "vfs/inode.h"
+
+namespace run9::vfs::gofer {
+
+class GoferFs;
+using HostFd = std::shared_ptr<UniqueFd>;
+enum class Access { kRead, kReadWrite };
+
+class GoferInode final : public Inode, public HostFiles {
+ public:
+  GoferInode(GoferFs& fs, Qid qid, const AttrX& attr, Fid fid, KeepFs keep);
+  ~GoferInode() override;
+
+  Result<Stat> getattr(OpContext&) override;
+  Result<void> setattr(OpContext&, const vfs::SetAttr&) override;
+  Result<bool> revalidate(OpContext&, Inode& parent, std::string_view name) override;
+  Result<void> permission(OpContext&, uint32_t mask) override;
+
+  Result<InodeRef> lookup(OpContext&, std::string_view name) override;
+  Result<std::vector<InodeRef>> lookup_many(OpContext&,
+                                            std::span<const std::string_view> names) override;
+  Result<InodeRef> create(OpContext&, std::string_view name, uint32_t mode) override;
+  Result<InodeRef> mkdir(OpContext&, std::string_view name, uint32_t mode) override;
+  Result<InodeRef> mknod(OpContext&, std::string_view name, uint32_t mode, uint64_t rdev) override;
+  Result<InodeRef> symlink(OpContext&, std::string_view name, std::string_view target) override;
+  Result<void> link(OpContext&, std::string_view name, Inode& target) override;
+  Result<void> unlink(OpContext&, std::string_view name, Inode& victim) override;
+  Result<void> rmdir(OpContext&, std::string_view name, Inode& victim) override;
+  Result<void> rename(OpContext&, std::string_view name, Inode& victim, Inode& new_dir,
+                      std::string_view new_name, Inode* target, uint32_t flags) override;
+  Result<std::string> readlink(OpContext&) override;
+  Result<FileRef> open(OpContext&, const Path& self, uint32_t flags) override;
+
+  Result<std::vector<std::byte>> getxattr(OpContext&, std::string_view name) override;
+  Result<void> setxattr(OpContext&, std::string_view name, ByteSpan value, int flags) override;
+  Result<void> removexattr(OpContext&, std::string_view name) override;
+  Result<std::vector<std::string>> listxattr(OpContext&) override;
+
+  // For GoferFs and the open files.
+  const Qid& qid() const { return qid_; }
+  Result<Fid> fid();
+  // The server told again of this file; the fid is taken over.
+  void meet_again(const AttrX& attr, Fid fid);
+  // A donated descriptor; EOPNOTSUPP if the server has none to give. kRead may give one that is
+  // opened for writing too, unless `exact`.
+  Result<HostFd> host_file(Access access, bool exact = false);
+  // What went through a host descriptor or an open fid made the known attributes old.
+  void touched();
+  // setattr through an open fid, which works for an unlinked file on every server; kNoFid: none.
+  Result<void> setattr_by(Fid open, const vfs::SetAttr&);
+  // Somebody may write through a shared mapping from now on, as long as the descriptor lives.
+  void mapped_writable() { mapped_ = true; }
+  // A write by this caller: clears set-id bits as file systems do.
+  Result<void> clear_set_ids(OpContext&);
+  // All names of this directory.
+  Result<std::shared_ptr<Listing>> listing();
+  void drop_listing();
+
+ private:
+  GoferFs& gofer() const;
+  Wire& wire() const;
+  Stat stat_now() const;
+  void learn(const AttrX& attr);
+  // The same for an answer to a question that was asked at version `since`.
+  void learn(const AttrX& attr, uint64_t since);
+  Result<void> refresh();
+  void refresh_from_host_file();
+  void before_host_files_go() override;
+  bool fresh() const;
+  bool attr_believed() const;
+  bool name_believed() const;
+
+  // Directories (gofer_dir.cc).
+  Result<std::shared_ptr<GoferInode>> known_child(std::string_view name);
+  Result<std::shared_ptr<Listing>> fetch_listing();
+  void take_back(const GoferInode& child);
+  Owner new_owner_of(OpContext&, uint32_t& mode) const;
+  InodeRef made(OpContext&, std::string_view name, const Made& file);
+  void name_added(OpContext&, std::string_view name, const GoferInode& child);
+  void name_removed(OpContext&, std::string_view name, const GoferInode& child);
+  void changed(OpContext&);
+  void renamed(OpContext&);
+  void lost_name(OpContext&);
+  void moved_to(GoferInode& dir, std::string_view name);
+  void has_name(GoferInode& dir, std::string_view name);
+  void lacks_name(const GoferInode& dir, std::string_view name);
+  Result<void> walk_by_other_name();
+
+  Qid qid_;
+  Fid fid_;
+  // Where to walk to for a fid; empty when there is one, or the name is gone.
+  std::shared_ptr<GoferInode> parent_;
+  std::string name_;
+
+  // Names that it has been met by, if it has several. A gofer opens a fid's file by the name it was
+  // walked to by: when that one is gone, another serves.
+  struct Place {
+    std::weak_ptr<GoferInode> dir;
+    std::string name;
+  };
+  std::vector<Place> places_;
+
+  AttrX attr_;
+  // Counts our own changes: what the server told across one may be older than it.
+  uint64_t version_ = 0;
+  bool attr_known_ = true;  // kAuthoritative: attr_ is what the server would say
+  bool touched_ = false;    // but for size, blocks and times, which a host descriptor tells
+  bool mapped_ = false;
+  bool unlinked_ = false;
+  // kRevalidate: when attr_ was told, and whether a getattr may still use it.
+  int64_t told_at_ns_ = 0;
+  int64_t named_at_ns_ = 0;  // when a walk last came here by its name
+  bool unread_ = true;
+
+  std::string link_;        // symlinks: the text, once known
+  OpenFid spare_open_;      // left by a create without donation, for the open that follows
+  std::set<std::string, std::less<>> absent_xattrs_;  // kAuthoritative
+
+  struct Names {
+    std::shared_ptr<Listing> listing;           // kAuthoritative: true, and kept true
+    std::list<GoferInode*>::iterator place;     // of the listing, in GoferFs
+    size_t cost = 0;
+    std::string missing;  // a name that a walk just did not find
+  };
+  Names names_;
+};
+
+}  // namespace run9::vfs::gofer

@@ -1,0 +1,55 @@
+// Host descriptors that the gofer donated, kept with the inode so that the next open costs nothing:
+// one for reading and one for reading and writing. HostFileCache bounds how many there are in all.
+#pragma once
+#include <list>
+#include <memory>
+
+#include "base/unique_fd.h"
+
+namespace run9::vfs::gofer {
+
+class HostFileCache;
+
+// A part of its inode. Open files and mappings share the descriptors, which live until the last of
+// them is gone, whatever the cache does.
+class HostFiles {
+ public:
+  HostFiles() = default;
+  virtual ~HostFiles();
+  HostFiles(const HostFiles&) = delete;
+  HostFiles& operator=(const HostFiles&) = delete;
+
+  bool has_host_file() const { return ro_ != nullptr || rw_ != nullptr; }
+
+ protected:
+  // The descriptors are about to be closed: learn from them what only they know.
+  virtual void before_host_files_go() = 0;
+
+  std::shared_ptr<UniqueFd> ro_, rw_;
+
+ private:
+  friend class HostFileCache;
+  bool idle() const { return ro_.use_count() <= 1 && rw_.use_count() <= 1; }
+
+  HostFileCache* cache_ = nullptr;  // null: not in the list
+  std::list<HostFiles*>::iterator place_;
+};
+
+// Most recently used first. Owned by GoferFs, outlives the inodes in it.
+class HostFileCache {
+ public:
+  explicit HostFileCache(size_t limit) : limit_(limit) {}
+  // `h` has a descriptor and was just used; closes those of others that are over the limit and idle.
+  void use(HostFiles& h);
+  void remove(HostFiles& h);
+  size_t size() const { return recent_.size(); }
+  void set_limit(size_t limit) { limit_ = limit; }
+  // Closes what is over the limit and idle.
+  void evict();
+
+ private:
+  size_t limit_;
+  std::list<HostFiles*> recent_;
+};
+
+}  // namespace run9::vfs::gofer

@@ -1,0 +1,135 @@
+// Wire: what the gofer file system says over 9P, one function for each thing it wants done. With the
+// Run9 dialect that is one message; with plain 9P2000.L it is several, and the callers cannot tell.
+// Results own their data: nothing points into a frame once a function is back.
+//
+// Owned by GoferFs. Every function that talks blocks the calling fiber; drop() and the fid functions
+// never do.
+#pragma once
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "p9/client.h"
+#include "p9/messages.h"
+
+namespace run9::vfs::gofer {
+
+using p9::AttrX;
+using p9::Fid;
+using p9::Qid;
+
+// How far a walk came. `end` says why it stopped: kOk when all names were walked.
+struct Walked {
+  std::vector<p9::WalkedX> found;
+  Fid first = p9::kNoFid;  // with Bind::kYes: component i has fid first + i
+  p9::WalkStatus end = p9::WalkStatus::kOk;
+  Errno error{};       // with kFailed
+  std::string target;  // of the symlink that it ended in, "" if the server did not say
+};
+enum class Bind { kNo, kYes };
+
+struct Owner {
+  uint32_t uid = p9::kNoId;
+  uint32_t gid = p9::kNoId;
+};
+// A file that was just made, and a fid for it.
+struct Made {
+  Qid qid;
+  AttrX attr;
+  Fid fid = p9::kNoFid;
+};
+// A fid on which reads and writes go, and the most that one of them carries.
+struct OpenFid {
+  Fid fid = p9::kNoFid;
+  uint32_t iounit = 0;
+};
+struct Created {
+  Made file;
+  UniqueFd host;  // the file, opened for reading and writing, if the server donates
+  OpenFid open;   // the same on the server
+};
+
+struct WireEntry {
+  Qid qid;
+  uint8_t type = 0;  // DT_*
+  AttrX attr;        // valid 0: not told
+  std::string_view name;
+};
+
+class Wire {
+ public:
+  explicit Wire(std::unique_ptr<p9::Client> client) : client_(std::move(client)) {}
+  Wire(Wire&&) = default;
+
+  bool has(uint64_t cap) const { return client_->has_cap(cap); }
+
+  // The bound fid is no longer wanted: clunked together with others, before a later call.
+  void drop(Fid fid);
+  // As drop(), for a file without a name, whose space the fid holds: many bytes do not wait long.
+  void drop_unlinked(Fid fid, uint64_t bytes);
+  void flush_drops();
+
+  // Walks up to max_walk() names. With Bind::kNo it is one name, and no fid is left behind.
+  Result<Walked> walk(Fid from, std::span<const std::string_view> names, Bind bind);
+  size_t max_walk() const { return has(p9::kCapWalkx) ? p9::kMaxWalkx : p9::kMaxWalk; }
+
+  // Creates a regular file that must not exist, and opens it for reading and writing.
+  Result<Created> create(Fid dir, std::string_view name, uint32_t mode, Owner owner);
+  Result<Made> mkdir(Fid dir, std::string_view name, uint32_t mode, Owner owner);
+  Result<Made> mknod(Fid dir, std::string_view name, uint32_t mode, uint64_t rdev, Owner owner);
+  Result<Made> symlink(Fid dir, std::string_view name, std::string_view target, Owner owner);
+  Result<void> link(Fid dir, std::string_view name, Fid file);
+  Result<void> unlink(Fid dir, std::string_view name, uint32_t flags);
+  Result<void> rename(Fid from_dir, std::string_view from, Fid to_dir, std::string_view to,
+                      uint32_t flags);
+  Result<std::string> readlink(Fid fid);
+
+  Result<p9::WalkedX> getattr(Fid fid);
+  // The attributes after the change.
+  Result<AttrX> setattr(Fid fid, const p9::SetAttr& set);
+  Result<p9::Rstatfs> statfs(Fid fid);
+
+  // EOPNOTSUPP where the server donates no descriptors.
+  Result<UniqueFd> donated(Fid fid, p9::OpenFlags flags);
+  // Opens the file of `fid`, which stays as it is.
+  Result<OpenFid> open(Fid fid, p9::OpenFlags flags);
+  Result<size_t> read(OpenFid file, uint64_t offset, std::span<std::byte> dst);
+  Result<size_t> write(OpenFid file, uint64_t offset, ByteSpan src);
+  Result<void> fsync(Fid open, bool data_only);
+  Result<void> allocate(Fid open, uint32_t mode, uint64_t offset, uint64_t length);
+  Result<uint64_t> seek(Fid open, uint64_t offset, uint8_t whence);
+  // The whole directory, "." and ".." among the entries.
+  Result<void> read_directory(Fid dir, bool with_attrs,
+                              const std::function<void(const WireEntry&)>& take);
+
+  Result<std::vector<std::byte>> getxattr(Fid fid, std::string_view name);
+  Result<void> setxattr(Fid fid, std::string_view name, ByteSpan value, uint32_t flags);
+  Result<void> removexattr(Fid fid, std::string_view name);
+  Result<std::vector<std::byte>> listxattr(Fid fid);
+
+
+ private:
+  static constexpr uint64_t kMostHeldBytes = 16 << 20;
+  template <typename M>
+  Result<p9::Answer<typename M::Reply>> call(const M& request);
+  uint32_t chunk(uint32_t iounit) const;
+  // Gives back the numbers first + from .. first + to - 1, which are not bound.
+  void release(Fid first, size_t from, size_t to);
+
+  Result<Fid> clone(Fid fid);
+  Result<void> check_made(const Result<p9::Answer<p9::Rwalkx>>& answer, Fid control);
+  Result<Walked> walk_plain(Fid from, std::span<const std::string_view> names, Bind bind);
+  Result<Created> create_plain(Fid dir, std::string_view name, uint32_t mode, Owner owner);
+  Result<Made> found_new(Fid dir, std::string_view name, Owner owner);
+  Result<void> read_directory_plain(Fid dir, const std::function<void(const WireEntry&)>& take);
+  Result<std::vector<std::byte>> read_xattr_plain(Fid fid, std::string_view name);
+
+  std::unique_ptr<p9::Client> client_;
+  uint64_t held_bytes_ = 0;  // by dropped fids of unlinked files
+};
+
+}  // namespace run9::vfs::gofer
