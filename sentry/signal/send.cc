@@ -65,6 +65,7 @@ Result<void> Kernel::send_signal(Process& p, const SigInfo& info) {
   for (Task* t : p.tasks) {
     if (t->sigwait_set.has(info.signo) || !t->mask().has(info.signo)) {
       t->interrupt();
+      if (info.signo == SIGKILL) t->expect_exit();
       return ok();
     }
   }

@@ -77,6 +77,7 @@ class Process : public std::enable_shared_from_this<Process> {
   int32_t oom_score_adj = 0;
   int32_t nice = 0;
   std::unique_ptr<Timer> real_timer;  // ITIMER_REAL, alarm
+  std::unique_ptr<Timer> exit_timer;  // for threads that do not come out of guest code to end
   uint64_t real_interval_ns = 0;
   std::shared_ptr<PosixTimers> timers;
   uint64_t personality = 0;

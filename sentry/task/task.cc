@@ -1,5 +1,6 @@
 #include "sentry/task/task.h"
 
+#include <signal.h>
 #include <time.h>
 
 #include "base/check.h"
@@ -11,6 +12,11 @@
 #include "sentry/trace/tracer.h"
 
 namespace run9::sentry {
+namespace {
+
+constexpr uint64_t kExitPatienceNs = 1'000'000'000;
+
+}  // namespace
 
 Task::Task(Kernel& kernel, int32_t tid, ProcessRef process)
     : kernel_(kernel),
@@ -212,7 +218,7 @@ void Task::handle(EventKind kind) {
       break;
     case EventKind::kGone:
       log_debug("task {}: its stub is gone", tid_);
-      if (!process_->exiting) exit_group(SIGKILL);
+      if (!exit_requested_) exit_group(SIGKILL);
       exit_requested_ = true;
       break;
   }
@@ -230,6 +236,17 @@ void Task::handle(EventKind kind) {
 void Task::request_exit() {
   exit_requested_ = true;
   interrupt();
+  expect_exit();
+}
+
+void Task::expect_exit() {
+  // A guest that has broken its own control page never reports again: its host process is ended then,
+  // and its contexts come back as gone.
+  if (process_->exit_timer || !memory_) return;
+  process_->exit_timer = std::make_unique<Timer>(kernel_.loop(), [space = memory_->space_ref()] {
+    if (space->host_pid() > 0) ::kill(space->host_pid(), SIGKILL);
+  });
+  process_->exit_timer->arm(EventLoop::now_ns() + kExitPatienceNs);
 }
 
 void Task::exit_thread(int wait_status) {
@@ -296,6 +313,7 @@ void Task::finish_exit() {
   if (process_->leader == this) process_->leader = nullptr;
   const ProcessRef process = process_;
   kernel_.remove_task(*this);
+  if (process->tasks.size() <= (process->exiting ? 0u : 1u)) process->exit_timer.reset();
   if (process->tasks.empty()) {
     kernel_.process_exited(*process);
   } else {

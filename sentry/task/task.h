@@ -122,6 +122,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   void attach(std::unique_ptr<Context> context);
   void replace_memory(MemoryManagerRef memory, std::unique_ptr<Context> context);  // exec
   void request_exit();  // another thread's exit_group or exec ends this one
+  void expect_exit();   // and if its guest does not heed, its host process is killed
   void become_leader(int32_t tid) { tid_ = tid; }
   void interrupt();     // wakes it or kicks it so that it looks at its signals
   bool deliver_signals(std::optional<int64_t> call_result);  // false: the task exits
