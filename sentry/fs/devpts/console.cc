@@ -42,12 +42,16 @@ class ConsoleLink final : public TtyPeer, public FdHandler {
     write_some();
     arm();
   }
-  void input_room() override { arm(); }
+  void input_room() override {
+    feed();
+    arm();
+  }
 
   void on_ready(uint32_t) override {
     const auto keep = tty_->shared_from_this();  // and us
     const short now = ready(POLLIN | POLLOUT);
-    if ((now & POLLIN) != 0) {
+    // With a hang-up there is nothing to wait for, and its readiness would never end.
+    if ((now & POLLIN) != 0 && (has_room() || (now & POLLHUP) == 0)) {
       read_some();
     } else if ((now & (POLLHUP | POLLERR | POLLNVAL)) != 0) {
       end();
@@ -63,23 +67,30 @@ class ConsoleLink final : public TtyPeer, public FdHandler {
     return p.revents;
   }
 
+  bool has_room() const { return typed_.empty() && tty_->has_room(); }
+
+  void feed() {
+    // What is typed may make room itself (^C flushes).
+    if (feeding_) return;
+    feeding_ = true;
+    const size_t n = tty_->input({reinterpret_cast<const std::byte*>(typed_.data()), typed_.size()});
+    typed_.erase(0, n);
+    feeding_ = false;
+  }
+
   void read_some() {
-    if (ended_ || !tty_->has_room()) return;
-    std::byte chunk[kChunk];
+    if (ended_ || !has_room()) return;
+    char chunk[kChunk];
     const ssize_t n = ::read(fd_.get(), chunk, sizeof chunk);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
     if (n <= 0) return end();
-    const ByteSpan bytes(chunk, static_cast<size_t>(n));
-    // What does not fit is typed too fast, and lost, as at a terminal.
-    (void)tty_->input(bytes);
+    typed_.assign(chunk, static_cast<size_t>(n));
+    feed();
   }
 
   void write_some() {
-    while (tty_->output_size() > 0) {
-      if (ended_) {
-        tty_->consume_output(tty_->output_size());
-        return;
-      }
+    if (ended_) return tty_->consume_output(tty_->output_size());
+    while (!tty_->output().empty()) {  // it is, too, while ^S holds it back
       if ((ready(POLLOUT) & (POLLOUT | POLLERR | POLLHUP)) == 0) return;
       const auto text = tty_->output().substr(0, kChunk);
       const ssize_t n = ::write(fd_.get(), text.data(), text.size());
@@ -90,7 +101,7 @@ class ConsoleLink final : public TtyPeer, public FdHandler {
   }
 
   void drain() {
-    while (!ended_ && tty_->output_size() > 0) {
+    while (!ended_ && !tty_->output().empty()) {
       pollfd p{fd_.get(), POLLOUT, 0};
       if (::poll(&p, 1, kDrainMs) <= 0) return;
       write_some();
@@ -108,8 +119,8 @@ class ConsoleLink final : public TtyPeer, public FdHandler {
 
   void arm() {
     if (ended_) return;
-    const uint32_t wanted = (tty_->has_room() ? uint32_t{EPOLLIN} : 0u) |
-                            (tty_->output_size() > 0 ? uint32_t{EPOLLOUT} : 0u);
+    const uint32_t wanted = (has_room() ? uint32_t{EPOLLIN} : 0u) |
+                            (tty_->output().empty() ? 0u : uint32_t{EPOLLOUT});
     if (wanted == watched_) return;
     if (wanted == 0) return unwatch();
     auto done = watched_ == 0 ? kernel_.loop().watch(fd_.borrow(), wanted, *this)
@@ -130,6 +141,8 @@ class ConsoleLink final : public TtyPeer, public FdHandler {
   UniqueFd fd_;
   Tty* tty_;  // owns us
   std::shared_ptr<DevptsFs> fs_;
+  std::string typed_;  // read from the host, the terminal had no room for it
+  bool feeding_ = false;
   uint32_t watched_ = 0;  // epoll bits; 0: not in the event loop
   bool ended_ = false;      // the host's end
   bool tty_ended_ = false;

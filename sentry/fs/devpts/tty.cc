@@ -40,8 +40,9 @@ void Tty::slave_opened() {
   ++opens_;
 }
 
-void Tty::slave_closed() {
-  if (--opens_ == 0) notify_peer();
+void Tty::slave_closed(uint64_t generation) {
+  // A hang-up has closed the older ones.
+  if (generation == generation_ && --opens_ == 0) notify_peer();
 }
 
 void Tty::notify_peer() {
@@ -189,7 +190,9 @@ void Tty::flush_output() {
 }
 
 void Tty::hang_up() {
+  const auto keep = shared_from_this();
   ++generation_;
+  opens_ = 0;
   flush_input();
   set_stopped(false);
   // tty_signal_session_leader()
@@ -208,6 +211,7 @@ void Tty::hang_up() {
   }
   session_.reset();
   queue_.notify_all();
+  notify_peer();
 }
 
 void Tty::master_closed() {

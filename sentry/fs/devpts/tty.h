@@ -50,7 +50,7 @@ class Tty final : public std::enable_shared_from_this<Tty> {
 
   // --- the slave's side; `generation` is that of the open file.
   void slave_opened();
-  void slave_closed();
+  void slave_closed(uint64_t generation);
   uint64_t generation() const { return generation_; }
   struct How {
     uint64_t generation;
@@ -82,15 +82,16 @@ class Tty final : public std::enable_shared_from_this<Tty> {
   // --- both sides.
   Result<uint64_t> ioctl(vfs::OpContext&, uint32_t request, uint64_t arg, bool from_master);
   void set_window(const winsize& w);
+  // Its session has ended: SIGHUP and SIGCONT to the leader and the foreground group, every open slave
+  // is dead. A new open works while the master is there.
   void hang_up();
 
   // --- job control (tty_jobctrl.c).
   SessionRef session();  // the one it controls, or null
-  // A session leader without a terminal opened it.
+  // It was opened: it becomes the controlling terminal of a session leader that has none.
   void maybe_acquire(vfs::OpContext&, uint32_t open_flags);
 
  private:
-  enum class Change { kOk, kRetry };
   Result<void> check_change(vfs::OpContext&, int sig);
   void signal_foreground(int sig);
   Result<uint64_t> set_termios(vfs::OpContext&, uint64_t arg, size_t size, bool flush);

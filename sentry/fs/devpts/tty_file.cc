@@ -27,7 +27,7 @@ SlaveFile::SlaveFile(vfs::Path path, uint32_t flags, std::shared_ptr<Tty> tty)
   tty_->slave_opened();
 }
 
-SlaveFile::~SlaveFile() { tty_->slave_closed(); }
+SlaveFile::~SlaveFile() { tty_->slave_closed(generation_); }
 
 Result<size_t> SlaveFile::read(vfs::OpContext& ctx, std::span<std::byte> dst) {
   return tty_->read(ctx, {generation_, nonblocking()}, dst);
