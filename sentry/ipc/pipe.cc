@@ -192,6 +192,9 @@ PipeEnds make_pipe(Kernel& kernel, const vfs::OpContext& owner, uint32_t flags) 
   const auto path = make_anon_path(kernel, "pipe:", S_IFIFO | 0600, owner);
   // The reader first: it is not to see "a writer opened", but to get POLLHUP when the writer goes.
   PipeEnds ends;
+  // /proc/PID/fd/N opens it again, without waiting for a peer.
+  pipe->anonymous = true;
+  path.inode()->attachment() = std::make_shared<std::weak_ptr<Pipe>>(pipe);
   ends.reader = std::make_shared<PipeFile>(path, O_RDONLY | flags, pipe);
   ends.writer = std::make_shared<PipeFile>(path, O_WRONLY | flags, pipe);
   return ends;
@@ -212,6 +215,7 @@ Result<vfs::FileRef> open_fifo(Kernel&, vfs::OpContext& ctx, const vfs::Path& pa
   if (mode == O_WRONLY && nonblocking && pipe->readers == 0) return Errno{ENXIO};
   // Counts at once: it is what the other side's open waits for. Given back if we are interrupted.
   auto file = std::make_shared<PipeFile>(path, flags & ~O_DIRECT, pipe);
+  if (pipe->anonymous) return vfs::FileRef(std::move(file));
   if (mode == O_RDONLY && !nonblocking && pipe->writers == 0) {
     const uint64_t seen = pipe->writer_opens;
     while (pipe->writer_opens == seen) TRY(ctx.wait(pipe->queue, kIn));

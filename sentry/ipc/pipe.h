@@ -35,6 +35,7 @@ class Pipe {
   int readers = 0, writers = 0;
   // How often each side was opened: a FIFO's open waits for the other to change.
   uint64_t reader_opens = 0, writer_opens = 0;
+  bool anonymous = false;  // of pipe(2): opening it again never waits
   WaitQueue queue;
 
  private:

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "sentry/fs/devpts/tty.h"
 #include "sentry/fs/special.h"
 #include "sentry/ipc/futex.h"
 #include "sentry/trace/tracer.h"
@@ -205,12 +206,8 @@ void Kernel::notify_parent(Process& child, int code, int status) {
 void Kernel::hang_up_session(Process& leader) {
   const SessionRef session = leader.group ? leader.group->session : nullptr;
   if (!session || session->sid != leader.pid || !session->tty) return;
-  const int32_t foreground = session->foreground_pgid;
-  session->tty.reset();
-  session->foreground_pgid = 0;
-  if (foreground == 0) return;
-  (void)send_group_signal(foreground, SigInfo::kernel(SIGHUP));
-  (void)send_group_signal(foreground, SigInfo::kernel(SIGCONT));
+  const auto tty = session->tty;
+  tty->hang_up();
 }
 
 void Kernel::process_exited(Process& p) {
