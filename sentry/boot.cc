@@ -74,7 +74,7 @@ uint64_t machine_memory() {
 
 void sentry_main(BootSpec spec) {
   if (spec.log.valid()) {
-    set_log(spec.log.get(), spec.debug || spec.strace ? LogLevel::kDebug : LogLevel::kInfo, "run9-sentry");
+    set_log(spec.log.get(), spec.log_level, "run9-sentry");
   }
   signal(SIGPIPE, SIG_IGN);
   auto made = EventLoop::create();
