@@ -56,7 +56,8 @@ class Sync final : public FdHandler {
 };
 
 [[noreturn]] void fail(Sync& sync, const std::string& text) {
-  log_error("{}", text);
+  // The runtime says it; where both write to one place, once is enough.
+  log_info("{}", text);
   sync.say("E" + text);
   _exit(128);
 }
