@@ -45,6 +45,7 @@ function(run9_test name)
   add_executable(${name} ${A_SRCS})
   target_link_libraries(${name} PRIVATE run9_flags ${A_DEPS} gmock gtest gtest_main Threads::Threads)
   add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 120)
 endfunction()
 
 # fmt as Debian ships it is a shared library; the header-only form keeps the programs static.

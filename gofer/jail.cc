@@ -100,10 +100,18 @@ Result<void> pivot(BorrowedFd new_root) {
 
 std::string mount_point(size_t i) { return fmt::format("/export{}", i); }
 
+// An export that is a file becomes a directory with nothing but the file in it, under this name: the
+// protocol's root has to be a directory, and the file's neighbours are nobody's business.
+constexpr char kFileName[] = "/file";
+
 Result<void> attach_exports(const std::vector<UniqueFd>& trees) {
   for (size_t i = 0; i < trees.size(); ++i) {
-    const std::string at = mount_point(i);
+    std::string at = mount_point(i);
     TRY(check_call(mkdir(at.c_str(), 0755)));
+    if (!S_ISDIR(TRY(stat_fd(trees[i].borrow(), 0)).attr.mode)) {
+      at += kFileName;
+      TRY(take_fd(open(at.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0)));
+    }
     TRY(move_to_path(trees[i].borrow(), at.c_str()));
   }
   TRY(check_call(mkdir("/empty", 0755)));

@@ -41,6 +41,13 @@ std::optional<uint64_t> smaller(std::optional<uint64_t> a, uint64_t b) {
   return a ? std::min(*a, b) : b;
 }
 
+// Standard error is the user's: what is of use to those who look for it alone does not go there.
+LogLevel log_level(const LaunchRequest& request) {
+  if (request.options.debug || request.options.strace) return LogLevel::kDebug;
+  const bool has_file = !request.foreground || (!request.options.log.empty() && request.options.log_format == "text");
+  return has_file ? LogLevel::kInfo : LogLevel::kWarn;
+}
+
 sentry::BootSpec boot_spec(const LaunchRequest& request, const ContainerState& state) {
   const Config& c = request.config;
   const GlobalOptions& o = request.options;
@@ -51,7 +58,7 @@ sentry::BootSpec boot_spec(const LaunchRequest& request, const ContainerState& s
   spec.platform = o.platform;
   spec.strace = o.strace;
   spec.strict = o.strict;
-  spec.debug = o.debug;
+  spec.log_level = log_level(request);
   spec.memory_limit = smaller(c.memory_limit, o.memory).value_or(0);
   if (c.pids_limit) spec.task_limit = static_cast<uint32_t>(std::min<uint64_t>(*c.pids_limit, 4 << 20));
   spec.root_readonly = c.root_readonly;

@@ -56,7 +56,8 @@ class Sync final : public FdHandler {
 };
 
 [[noreturn]] void fail(Sync& sync, const std::string& text) {
-  log_error("{}", text);
+  // The runtime says it; where both write to one place, once is enough.
+  log_info("{}", text);
   sync.say("E" + text);
   _exit(128);
 }
@@ -74,7 +75,7 @@ uint64_t machine_memory() {
 
 void sentry_main(BootSpec spec) {
   if (spec.log.valid()) {
-    set_log(spec.log.get(), spec.debug || spec.strace ? LogLevel::kDebug : LogLevel::kInfo, "run9-sentry");
+    set_log(spec.log.get(), spec.log_level, "run9-sentry");
   }
   signal(SIGPIPE, SIG_IGN);
   auto made = EventLoop::create();

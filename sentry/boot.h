@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/log.h"
 #include "base/unique_fd.h"
 
 namespace run9::sentry {
@@ -57,7 +58,7 @@ struct BootSpec {
   std::string platform = "trap";  // or "ptrace"
   bool strace = false;
   bool strict = false;
-  bool debug = false;
+  LogLevel log_level = LogLevel::kWarn;
   uint64_t memory_limit = 0;  // bytes of private writable memory; 0: half of the machine's
   uint32_t task_limit = 32768;
   std::vector<MountSpec> mounts;

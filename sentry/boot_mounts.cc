@@ -1,7 +1,10 @@
 #include "sentry/boot_mounts.h"
 
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/sysmacros.h>
+
+#include <algorithm>
 
 #include "base/log.h"
 #include "p9/client.h"
@@ -14,6 +17,9 @@
 
 namespace run9::sentry {
 namespace {
+
+// What a file that is exported is called in its export's directory (gofer/jail.cc).
+constexpr std::string_view kGoferFileName = "file";
 
 Result<vfs::FileSystemRef> connect_gofer(Kernel& kernel, MountSpec& m) {
   auto channel = TRY(GoferChannel::create(kernel.loop(), std::move(m.gofer)));
@@ -65,6 +71,29 @@ Result<vfs::Path> mount_point(Kernel& kernel, const std::string& path, bool file
   return ns.walk(ctx, fs, fs.root, path, vfs::kFollow);
 }
 
+// The gofer serves directories; one with a file in it stands for the file (kFileName). It is mounted for a
+// moment over the directory of the file's place, which is the one that surely exists.
+Result<void> mount_file(Kernel& kernel, vfs::FileSystemRef fs, const vfs::Path& where, const MountSpec& m) {
+  auto& ns = kernel.mounts();
+  auto& ctx = kernel.context();
+  const vfs::FsContext at_root{ns.root(), ns.root(), 0};
+  const std::string parent = m.destination.substr(0, std::max<size_t>(m.destination.rfind('/'), 1));
+  const vfs::Path over = TRY(ns.walk(ctx, at_root, at_root.root, parent, vfs::kFollow));
+  const vfs::MountRef carrier = TRY(ns.mount(ctx, std::move(fs), over, m.flags, m.source));
+  const vfs::Path top{carrier, carrier->root};
+  const vfs::FsContext in_carrier{top, top, 0};
+  const auto file = ns.walk(ctx, in_carrier, top, kGoferFileName, 0);
+  Result<void> done = ok();
+  if (file.has_value()) {
+    const auto bound = ns.bind(ctx, file.value(), where, false, m.flags);
+    if (!bound.has_value()) done = bound.error();
+  } else {
+    done = file.error();
+  }
+  TRY(ns.umount(ctx, top, MNT_DETACH));
+  return done;
+}
+
 }  // namespace
 
 Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, std::string& error) {
@@ -95,7 +124,14 @@ Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, std::st
       error = fmt::format("mount {}: the mount point: {}", m.destination, describe(where.error()));
       return where.error();
     }
-    auto done = kernel.mounts().mount(kernel.context(), std::move(fs).value(), where.value(), flags, m.source);
+    Result<void> done = ok();
+    if (m.is_file) {
+      done = mount_file(kernel, std::move(fs).value(), where.value(), m);
+    } else if (auto mounted =
+                   kernel.mounts().mount(kernel.context(), std::move(fs).value(), where.value(), flags, m.source);
+               !mounted.has_value()) {
+      done = mounted.error();
+    }
     if (!done.has_value()) {
       error = fmt::format("mount {}: {}", m.destination, describe(done.error()));
       return done.error();

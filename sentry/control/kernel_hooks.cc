@@ -5,10 +5,11 @@
 namespace run9::sentry {
 namespace {
 
-// As kill(2) from outside the container: sent by nobody that the guest can see.
+// As kill(2) from outside the container: sent by nobody that the guest can see. As if from
+// the kernel, whose signals init does not get rid of by having no handler.
 Result<void> signal_process(Kernel& kernel, Process& process, int signo) {
   if (signo == 0) return ok();
-  return kernel.send_signal(process, SigInfo::user(signo, 0 /*SI_USER*/, 0, 0));
+  return kernel.send_signal(process, SigInfo::kernel(signo));
 }
 
 Result<void> send(Kernel& kernel, int32_t pid, int signo, bool all) {
