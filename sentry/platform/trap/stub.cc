@@ -236,15 +236,6 @@ uint64_t map_fixed(uint64_t addr, uint64_t size, int prot, int flags, int fd) {
   return static_cast<uint64_t>(r);
 }
 
-// recvmsg headers for the agent: [0] for one descriptor, [1] for three. The buffers are exact, so that the
-// host leaves the lengths as they are.
-struct AgentMessages {
-  msghdr headers[2];
-  iovec iov;
-  uint64_t data;
-  alignas(8) char control[2][64];
-};
-
 }  // namespace
 
 extern "C" void thread_main(uint64_t sp) {
@@ -292,15 +283,6 @@ extern "C" void stub_init(const uint64_t* stack) {
   gate_init(__NR_madvise, STUB_CMD_A, 0x1000, MADV_DONTFORK);
   gate_init(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTDUMP);
   for (int fd = 5; fd <= 7; ++fd) gate_init(__NR_close, fd);
-
-  auto* m = reinterpret_cast<AgentMessages*>(STUB_AGENT_PAGE);
-  m->iov = {&m->data, sizeof m->data};
-  for (int i = 0; i < 2; ++i) {
-    m->headers[i].msg_iov = &m->iov;
-    m->headers[i].msg_iovlen = 1;
-    m->headers[i].msg_control = m->control[i];
-    m->headers[i].msg_controllen = CMSG_SPACE(i == 0 ? sizeof(int) : 3 * sizeof(int));
-  }
 
   // Everything is blocked inside a handler: a kick or a fault waits until the thread is in guest code.
   const KernelSigaction action = {on_signal, SA_SIGINFO | SA_ONSTACK | 0x04000000 /*SA_RESTORER*/,

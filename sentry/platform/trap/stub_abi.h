@@ -10,6 +10,8 @@
 #define STUB_TEXT 0x7fff00000000
 #define STUB_SHARED 0x7fff00100000   // read-only: SharedPage, then the two seccomp programs
 #define STUB_SHARED_SIZE 0x4000
+#define STUB_MESSAGES (STUB_SHARED + 0x3000)  // read-only: the agent's recvmsg headers
+#define AGENT_BUFFERS 0x100                   // in the agent's page: what they receive into
 #define STUB_CMD_A 0x7fff00200000    // read-only: the agent's commands; a forked child uses the other one
 #define STUB_CMD_TOGGLE 0x1000
 #define STUB_AGENT_PAGE 0x7fff00300000

@@ -58,6 +58,22 @@ uint32_t xstate_size() {
   return size | (fsgsbase ? 0x80000000u : 0);
 }
 
+// The agent's recvmsg headers, [0] for one descriptor and [1] for three: in a page that no guest can write.
+// Only the buffers are in the guest's reach, and nobody reads those.
+void make_messages(char* at) {
+  auto* headers = reinterpret_cast<msghdr*>(at);
+  auto* iov = reinterpret_cast<iovec*>(at + 2 * sizeof(msghdr));
+  const uint64_t buffers = STUB_AGENT_PAGE + AGENT_BUFFERS;
+  iov->iov_base = reinterpret_cast<void*>(buffers);
+  iov->iov_len = sizeof(uint64_t);
+  for (int i = 0; i < 2; ++i) {
+    headers[i].msg_iov = reinterpret_cast<iovec*>(STUB_MESSAGES + 2 * sizeof(msghdr));
+    headers[i].msg_iovlen = 1;
+    headers[i].msg_control = reinterpret_cast<void*>(buffers + 64 + 64 * static_cast<uint64_t>(i));
+    headers[i].msg_controllen = CMSG_SPACE(i == 0 ? sizeof(int) : 3 * sizeof(int));
+  }
+}
+
 Result<UniqueFd> stub_file() {
   auto fd = TRY(take_fd(memfd_create("run9-stub", MFD_CLOEXEC | MFD_ALLOW_SEALING)));
   const size_t size = static_cast<size_t>(run9_stub_end - run9_stub_begin);
@@ -78,6 +94,7 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
   CHECK(code_a.size() * sizeof(sock_filter) <= 0x1000 && code_b.size() * sizeof(sock_filter) <= 0x1000);
   memcpy(base + 0x1000, code_a.data(), code_a.size() * sizeof(sock_filter));
   memcpy(base + 0x2000, code_b.data(), code_b.size() * sizeof(sock_filter));
+  make_messages(base + 0x3000);
   cpu_set_t cpus;
   if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->cpus_ = CPU_COUNT(&cpus);
   SharedPage& shared = p->shared();

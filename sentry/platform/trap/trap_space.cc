@@ -29,8 +29,10 @@ Command command(uint64_t nr, uint64_t a0 = 0, uint64_t a1 = 0, uint64_t a2 = 0, 
   return {nr, {a0, a1, a2, a3, a4, a5}, kind};
 }
 
-Command receive_command(int count) {  // stub.cc, AgentMessages
-  return command(__NR_recvmsg, STUB_FD_AGENT, STUB_AGENT_PAGE + (count == 1 ? 0 : sizeof(msghdr)));
+// The header is read-only there, so the host's write-back of lengths fails with EFAULT, after the
+// descriptors have arrived: what counts is that no guest can make the message stay in the queue.
+Command receive_command(int count) {
+  return command(__NR_recvmsg, STUB_FD_AGENT, STUB_MESSAGES + (count == 1 ? 0 : sizeof(msghdr)));
 }
 
 Command map_command(const MapRequest& r, int fd) {
