@@ -1,5 +1,6 @@
 #include "sentry/platform/platforms.h"
 
+#include "sentry/platform/ptrace/ptrace_platform.h"
 #include "sentry/platform/trap/trap_platform.h"
 
 namespace run9::sentry {
@@ -17,7 +18,7 @@ Result<std::unique_ptr<Platform>> make(EventLoop& loop, EventSink& sink) {
   return std::unique_ptr<Platform>(std::move(p).value());
 }
 
-constexpr Row kPlatforms[] = {{"trap", make<trap::TrapPlatform>}};
+constexpr Row kPlatforms[] = {{"trap", make<trap::TrapPlatform>}, {"ptrace", make<ptrace::PtracePlatform>}};
 
 }  // namespace
 
