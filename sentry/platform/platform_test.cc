@@ -1,14 +1,16 @@
-// The trap platform alone: a few bytes of guest code, and what comes out as events. The same cases run for
-// any platform that is added to the list.
-#include "sentry/platform/trap/trap_platform.h"
+// A platform alone: a few bytes of guest code, and what comes out as events. The same cases run for each
+// platform; one that is added to platforms.cc belongs into the list at the end.
+#include "sentry/platform/platform.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <functional>
 
 #include "base/log.h"
+#include "sentry/platform/platforms.h"
 
 namespace run9::sentry {
 namespace {
@@ -17,8 +19,10 @@ constexpr uint64_t kCode = 0x400000, kData = 0x500000;
 
 // Runs `body` on a fiber of a fresh loop, with a platform; events go to `on_event`.
 struct Machine : EventSink {
+  explicit Machine(std::string n) : name(std::move(n)) {}
+  const std::string name;
   std::unique_ptr<EventLoop> loop = EventLoop::create().value();
-  std::unique_ptr<trap::TrapPlatform> platform;
+  std::unique_ptr<Platform> platform;
   std::vector<std::pair<Context*, EventKind>> events;
   Fiber* waiter = nullptr;
 
@@ -40,7 +44,7 @@ struct Machine : EventSink {
     }
   }
   void run(std::function<void(Machine&)> body) {
-    auto p = trap::TrapPlatform::create(*loop, *this);
+    auto p = make_platform(name, *loop, *this);
     ASSERT_TRUE(p.has_value()) << describe(p.error());
     platform = std::move(p).value();
     loop->set_platform(platform.get());
@@ -71,8 +75,10 @@ Regs start_regs() {
   return r;
 }
 
-TEST(TrapPlatformTest, ACallComesOutWithItsRegistersAndGetsItsResult) {
-  Machine m;
+class PlatformTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(PlatformTest, ACallComesOutWithItsRegistersAndGetsItsResult) {
+  Machine m(GetParam());
   m.run([](Machine& m) {
     // mov $39,%eax; mov $7,%edi; syscall; mov %rax,%rbx; mov $40,%eax; syscall
     auto space = m.program({0xb8, 39, 0, 0, 0, 0xbf, 7, 0, 0, 0, 0x0f, 0x05, 0x48, 0x89, 0xc3, 0xb8, 40,
@@ -91,8 +97,8 @@ TEST(TrapPlatformTest, ACallComesOutWithItsRegistersAndGetsItsResult) {
   });
 }
 
-TEST(TrapPlatformTest, AnOrderMapsMemoryBeforeTheGuestGoesOn) {
-  Machine m;
+TEST_P(PlatformTest, AnOrderMapsMemoryBeforeTheGuestGoesOn) {
+  Machine m(GetParam());
   m.run([](Machine& m) {
     // mov $1,%eax; syscall; mov $0x600000,%edi; movb $42,(%rdi); mov $2,%eax; syscall
     auto space = m.program({0xb8, 1, 0, 0, 0, 0x0f, 0x05, 0xbf, 0, 0, 0x60, 0, 0xc6, 0x07, 42, 0xb8, 2, 0,
@@ -110,8 +116,8 @@ TEST(TrapPlatformTest, AnOrderMapsMemoryBeforeTheGuestGoesOn) {
   });
 }
 
-TEST(TrapPlatformTest, AFaultIsReported) {
-  Machine m;
+TEST_P(PlatformTest, AFaultIsReported) {
+  Machine m(GetParam());
   m.run([](Machine& m) {
     auto space = m.program({0x31, 0xff, 0x8a, 0x07});  // xor %edi,%edi; mov (%rdi),%al
     auto c = space->first_thread(start_regs()).value();
@@ -123,8 +129,8 @@ TEST(TrapPlatformTest, AFaultIsReported) {
   });
 }
 
-TEST(TrapPlatformTest, AKickInterruptsALoop) {
-  Machine m;
+TEST_P(PlatformTest, AKickInterruptsALoop) {
+  Machine m(GetParam());
   m.run([](Machine& m) {
     auto space = m.program({0xeb, 0xfe});  // jmp .
     auto c = space->first_thread(start_regs()).value();
@@ -135,8 +141,8 @@ TEST(TrapPlatformTest, AKickInterruptsALoop) {
   });
 }
 
-TEST(TrapPlatformTest, AForkedSpaceHasItsOwnMemory) {
-  Machine m;
+TEST_P(PlatformTest, AForkedSpaceHasItsOwnMemory) {
+  Machine m(GetParam());
   m.run([](Machine& m) {
     // mov $57,%eax; syscall; mov %eax,0x500000; mov $2,%eax; syscall
     auto space = m.program({0xb8, 57, 0, 0, 0, 0x0f, 0x05, 0x89, 0x04, 0x25, 0, 0, 0x50, 0, 0xb8, 2, 0, 0,
@@ -162,8 +168,8 @@ TEST(TrapPlatformTest, AForkedSpaceHasItsOwnMemory) {
   });
 }
 
-TEST(TrapPlatformTest, AThreadSharesMemoryAndGetsItsOwnRegisters) {
-  Machine m;
+TEST_P(PlatformTest, AThreadSharesMemoryAndGetsItsOwnRegisters) {
+  Machine m(GetParam());
   m.run([](Machine& m) {
     // mov $56,%eax; syscall; mov $2,%eax; syscall; mov $3,%eax; syscall
     auto space = m.program({0xb8, 56, 0, 0, 0, 0x0f, 0x05, 0xb8, 2, 0, 0, 0, 0x0f, 0x05, 0xb8, 3, 0, 0, 0,
@@ -189,8 +195,8 @@ TEST(TrapPlatformTest, AThreadSharesMemoryAndGetsItsOwnRegisters) {
   });
 }
 
-TEST(TrapPlatformTest, AKilledStubIsNoticed) {
-  Machine m;
+TEST_P(PlatformTest, AKilledStubIsNoticed) {
+  Machine m(GetParam());
   m.run([](Machine& m) {
     auto space = m.program({0xeb, 0xfe});
     auto c = space->first_thread(start_regs()).value();
@@ -199,6 +205,52 @@ TEST(TrapPlatformTest, AKilledStubIsNoticed) {
     ASSERT_EQ(m.next(*c), EventKind::kGone);
   });
 }
+
+TEST_P(PlatformTest, AFileIsMapped) {
+  Machine m(GetParam());
+  m.run([](Machine& m) {
+    // mov 0x600000,%bl; mov $2,%eax; syscall
+    auto space = m.program({0x8a, 0x1c, 0x25, 0, 0, 0x60, 0, 0xb8, 2, 0, 0, 0, 0x0f, 0x05});
+    auto file = take_fd(memfd_create("test", MFD_CLOEXEC)).value();
+    ASSERT_EQ(ftruncate(file.get(), 4096), 0);
+    ASSERT_EQ(pwrite(file.get(), "Z", 1, 0), 1);
+    ASSERT_TRUE(space->map(nullptr, {.addr = 0x600000, .length = 4096, .prot = PROT_READ, .shared = true,
+                                     .fd = file.borrow()})
+                    .has_value());
+    auto c = space->first_thread(start_regs()).value();
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    EXPECT_EQ(c->regs().rbx & 0xff, uint64_t{'Z'});
+  });
+}
+
+TEST_P(PlatformTest, TheExtendedStateGoesRoundAndIsReset) {
+  Machine m(GetParam());
+  m.run([](Machine& m) {
+    // mov $5,%eax; movq %rax,%xmm0; syscall; movq %xmm0,%rbx; mov $2,%eax; syscall; then the same again
+    auto space = m.program({0xb8, 5, 0, 0, 0, 0x66, 0x48, 0x0f, 0x6e, 0xc0, 0x0f, 0x05,
+                            0x66, 0x48, 0x0f, 0x7e, 0xc3, 0xb8, 2, 0, 0, 0, 0x0f, 0x05,
+                            0x66, 0x48, 0x0f, 0x7e, 0xc3, 0xb8, 2, 0, 0, 0, 0x0f, 0x05});
+    auto c = space->first_thread(start_regs()).value();
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    constexpr size_t kXmm0 = 160;
+    auto state = c->xstate().value();
+    EXPECT_EQ(state[kXmm0], std::byte{5});
+    state[kXmm0] = std::byte{6};
+    ASSERT_TRUE(c->set_xstate(state).has_value());
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    EXPECT_EQ(c->regs().rbx, 6u);
+    c->reset_xstate();
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    EXPECT_EQ(c->regs().rbx, 0u);
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PlatformTest, testing::Values("trap", "ptrace"),
+                         [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace run9::sentry
