@@ -190,8 +190,6 @@ Result<size_t> PipeFile::set_capacity(vfs::OpContext& ctx, size_t bytes) {
 PipeEnds make_pipe(Kernel& kernel, const vfs::OpContext& owner, uint32_t flags) {
   auto pipe = std::make_shared<Pipe>((flags & O_DIRECT) != 0);
   const auto path = make_anon_path(kernel, "pipe:", S_IFIFO | 0600, owner);
-  // /proc/PID/fd/N of an end opens the same pipe, as a FIFO is opened.
-  path.inode()->attachment() = std::make_shared<std::weak_ptr<Pipe>>(pipe);
   // The reader first: it is not to see "a writer opened", but to get POLLHUP when the writer goes.
   PipeEnds ends;
   // /proc/PID/fd/N opens it again, without waiting for a peer.
