@@ -25,6 +25,11 @@ uint32_t status_flags(uint32_t flags) {
   return flags & ~uint32_t{O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC};
 }
 
+// What a file system's own open is told: a terminal has to know of O_NOCTTY, and takes it off.
+uint32_t opener_flags(const Inode& inode, uint32_t flags) {
+  return status_flags(flags) | (inode.type() == S_IFCHR ? flags & O_NOCTTY : 0);
+}
+
 Result<void> check_flags(OpenHow& how) {
   if ((how.flags & O_PATH) != 0) {
     how.flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
@@ -159,9 +164,9 @@ Result<FileRef> MountNamespace::open_path(OpContext& ctx, const Path& p, uint32_
   TRY(check_type(p, flags, mask));
   if ((mask & kMayWrite) != 0 && inode.is_regular() && read_only(p)) return Errno{EROFS};
   if ((flags & O_TRUNC) != 0 && inode.is_regular()) TRY(truncate_opened(ctx, p));
-  auto file = inode.open(ctx, p, status_flags(flags));
+  auto file = inode.open(ctx, p, opener_flags(inode, flags));
   if (!file && file.error() == Errno{ENXIO} && is_special(inode) && special_ != nullptr) {
-    return special_->open_special(ctx, p, status_flags(flags));
+    return special_->open_special(ctx, p, opener_flags(inode, flags));
   }
   return file;
 }

@@ -15,6 +15,12 @@ constexpr uint32_t kExclusiveBits =
 // Bits that are not events; what is left of a one-shot item that fired.
 constexpr uint32_t kFlagBits = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE;
 
+// ERR and HUP are always told, even to one who asks for nothing (do_epoll_ctl).
+epoll_event with_errors(epoll_event e) {
+  e.events |= EPOLLERR | EPOLLHUP;
+  return e;
+}
+
 bool disarmed(const epoll_event& e) { return (e.events & ~kFlagBits) == 0; }
 
 }  // namespace
@@ -88,7 +94,7 @@ Result<void> Epoll::add(vfs::OpContext& ctx, GuestFd fd, const vfs::FileRef& fil
   auto item = std::make_unique<Item>(*this);
   item->file = file;
   item->fd = to_int(fd);
-  item->event = event;
+  item->event = with_errors(event);
   item->key = key;
   Item& added = *item;
   items_[key] = std::move(item);
@@ -102,7 +108,7 @@ Result<void> Epoll::modify(vfs::OpContext& ctx, GuestFd fd, const vfs::FileRef& 
   if (it == items_.end()) return Errno{ENOENT};
   Item& item = *it->second;
   if (((item.event.events | event.events) & EPOLLEXCLUSIVE) != 0) return Errno{EINVAL};
-  item.event = event;
+  item.event = with_errors(event);
   watch(ctx, item, *file);
   return ok();
 }

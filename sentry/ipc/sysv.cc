@@ -1,5 +1,7 @@
 #include "sentry/ipc/sysv.h"
 
+#include <poll.h>
+
 #include <algorithm>
 
 namespace run9::sentry {
@@ -48,6 +50,20 @@ void SysvObject::set(const vfs::OpContext& ctx, const ipc_perm& p) {
   gid = p.gid;
   mode = (mode & ~0777u) | (p.mode & 0777u);
   changed = ctx.now().sec;
+}
+
+void SysvTables::process_exited(int32_t pid) {
+  semaphores.for_each([&](SemaphoreSet& set) {
+    const auto it = set.undo.find(pid);
+    if (it == set.undo.end()) return;
+    for (size_t i = 0; i < set.all.size(); ++i) {
+      if (it->second[i] == 0) continue;
+      set.all[i].value = std::clamp(set.all[i].value + it->second[i], 0, SemaphoreSet::kMaxValue);
+      set.all[i].pid = pid;
+    }
+    set.undo.erase(it);
+    set.queue.notify_all(POLLIN);
+  });
 }
 
 }  // namespace run9::sentry

@@ -37,12 +37,14 @@ struct ShmSegment : SysvObject {
 };
 
 struct SemaphoreSet : SysvObject {
+  static constexpr int kMaxValue = 32767;
   struct Semaphore {
     int value = 0;
     int32_t pid = 0;
     int waiting_more = 0, waiting_zero = 0;
   };
   std::vector<Semaphore> all;
+  std::map<int32_t, std::vector<int>> undo;  // SEM_UNDO: by process, what its end adds to each
   int64_t operated = 0;
   WaitQueue queue;
 };
@@ -83,6 +85,12 @@ class SysvTable {
     objects_[object.id].owner.reset();
   }
   size_t size() const { return objects_.size(); }
+  template <typename F>
+  void for_each(F f) {
+    for (auto& [id, slot] : objects_) {
+      if (slot.owner != nullptr) f(*slot.owner);
+    }
+  }
   // References the table itself holds.
   long owners(int32_t id) const {
     const auto it = objects_.find(id);
@@ -100,6 +108,8 @@ class SysvTable {
 
 class SysvTables {
  public:
+  // exit_sem(): undoes what the process did with SEM_UNDO.
+  void process_exited(int32_t pid);
   SysvTable<ShmSegment> segments;
   SysvTable<SemaphoreSet> semaphores;
   SysvTable<MessageQueue> queues;

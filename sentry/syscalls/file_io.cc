@@ -2,9 +2,11 @@
 
 #include <linux/fs.h>
 #include <poll.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 
+#include "sentry/fs/dev/devices.h"
 #include "sentry/syscalls/file_util.h"
 
 namespace run9::sentry {
@@ -49,6 +51,7 @@ Result<uint64_t> read_stream(Task& task, vfs::File& file, GuestSegments& dst) {
   const bool ready = (file.poll(task) & (POLLIN | POLLHUP | POLLERR)) != 0;
   Bounce bounce(task, dst.remaining(), !ready);
   auto buffer = bounce.first(dst.remaining());
+  if (ready) TRY(dst.check_writable());
   const size_t n = TRY(file.read(task, buffer));
   if (n == 0) return uint64_t{0};
   return TRY(dst.copy_out(buffer.first(n)));
@@ -209,6 +212,24 @@ Result<size_t> GuestSegments::advance(size_t wanted, Copy copy) {
   return done;
 }
 
+Result<void> GuestSegments::check_writable() const {
+  uint64_t skipped = used_;
+  for (const iovec& v : segments_) {
+    if (v.iov_len > skipped) {
+      const auto addr = reinterpret_cast<uint64_t>(v.iov_base) + skipped;
+      const auto vma = memory_->find(addr);
+      if (vma != memory_->vmas().end()) {
+        return (vma->second.prot & PROT_WRITE) != 0 ? Result<void>(ok()) : Errno{EFAULT};
+      }
+      std::byte probe[1];  // a stack that has not grown so far is in no mapping, but can be touched
+      TRY(memory_->copy_in(probe, addr, sizeof probe));
+      return ok();
+    }
+    skipped = 0;
+  }
+  return ok();
+}
+
 Result<size_t> GuestSegments::copy_out(ByteSpan src) {
   return advance(src.size(), [&](uint64_t addr, size_t at, size_t n) {
     return memory_->copy_out_some(addr, src.subspan(at, n));
@@ -253,7 +274,12 @@ Result<uint64_t> read_file(Task& task, vfs::File& file, GuestSegments& dst,
 Result<uint64_t> write_file(Task& task, vfs::File& file, GuestSegments& src,
                             std::optional<uint64_t> offset, int rwf) {
   if (!file.writable()) return Errno{EBADF};
-  if (src.remaining() == 0) return uint64_t{0};
+  if (discards_writes(file)) return src.remaining();
+  if (src.remaining() == 0) {
+    // An empty packet is a packet.
+    if (file.inode().type() == S_IFSOCK) return TRY(file.write(task, {}));
+    return uint64_t{0};
+  }
   if (file.is_stream()) {
     if ((rwf & RWF_NOWAIT) != 0 && (file.poll(task) & (POLLOUT | POLLERR)) == 0) {
       return Errno{EAGAIN};

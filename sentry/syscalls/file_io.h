@@ -18,6 +18,9 @@ class GuestSegments {
   // EFAULT for a range no guest has.
   static Result<GuestSegments> create(MemoryManager& memory, std::span<const iovec> segments);
   uint64_t remaining() const { return remaining_; }
+  // EFAULT if not even the first byte can be written. A stream asks before it takes data out of its
+  // queue, where it could not be put back.
+  Result<void> check_writable() const;
   // As many bytes as do not fault; EFAULT if none.
   Result<size_t> copy_out(ByteSpan src);
   Result<size_t> copy_in(std::span<std::byte> dst);

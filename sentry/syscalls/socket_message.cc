@@ -1,4 +1,6 @@
 // Messages on sockets: data, addresses, control messages (cmsg(3)).
+#include <poll.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -182,6 +184,7 @@ Result<Answer> receive(Task& task, Socket& s, GuestSegments& data, int flags) {
   const size_t limit = s.type() == SOCK_STREAM ? kPiece : kMaxPacket;
   const bool more_pieces = s.type() == SOCK_STREAM && (flags & MSG_PEEK) == 0;
   std::vector<std::byte> buffer(std::min<uint64_t>(data.remaining(), limit));
+  if (s.type() == SOCK_STREAM && (s.poll(task) & POLLIN) != 0) TRY(data.check_writable());
   do {
     const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), data.remaining()));
     const bool again = a.count > 0 && (flags & MSG_WAITALL) == 0;

@@ -10,7 +10,7 @@
 namespace run9::sentry {
 namespace {
 
-constexpr int kMaxPerSet = 32000, kMaxValue = 32767;
+constexpr int kMaxPerSet = 32000, kMaxValue = SemaphoreSet::kMaxValue;
 constexpr uint32_t kMaxOps = 500;
 
 SysvTable<SemaphoreSet>& table(Task& task) { return ipc_objects(task.kernel()).sysv().semaphores; }
@@ -30,6 +30,12 @@ Result<const sembuf*> attempt(Task& task, SemaphoreSet& set, const std::vector<s
     s.value += op.sem_op;
     s.pid = task.tgid();
   }
+  for (const auto& op : ops) {
+    if ((op.sem_flg & SEM_UNDO) == 0 || op.sem_op == 0) continue;
+    auto& undo = set.undo[task.tgid()];
+    undo.resize(set.all.size());
+    undo[op.sem_num] -= op.sem_op;
+  }
   set.operated = task.now().sec;
   return nullptr;
 }
@@ -44,8 +50,6 @@ Result<uint64_t> operate(Task& task, int32_t id, uint64_t addr, uint32_t count,
   for (const auto& op : ops) {
     if (op.sem_num >= set->all.size()) return Errno{EFBIG};
     changes |= op.sem_op != 0;
-    // TODO(compat): SEM_UNDO needs a hook at the process's end.
-    if ((op.sem_flg & SEM_UNDO) != 0) task.kernel().note_missing(task, "semop SEM_UNDO");
   }
   TRY(set->check(task, changes ? 2 : 4));
   std::optional<uint64_t> deadline;
@@ -82,6 +86,7 @@ Result<uint64_t> set_all(Task& task, SemaphoreSet& set, uint64_t arg) {
     set.all[i].value = values[i];
     set.all[i].pid = task.tgid();
   }
+  set.undo.clear();  // as Linux does: what was set is not to be undone
   set.changed = task.now().sec;
   set.queue.notify_all(POLLIN);
   return 0;
@@ -101,6 +106,7 @@ Result<uint64_t> one_semaphore(Task& task, SemaphoreSet& set, int number, int co
   const int value = static_cast<int>(arg);
   if (value < 0 || value > kMaxValue) return Errno{ERANGE};
   s.value = value;
+  for (auto& [pid, undo] : set.undo) undo[static_cast<size_t>(number)] = 0;
   s.pid = task.tgid();
   set.changed = task.now().sec;
   set.queue.notify_all(POLLIN);

@@ -10,6 +10,8 @@
 #include "sentry/fs/devpts/tty.h"
 #include "sentry/fs/special.h"
 #include "sentry/ipc/futex.h"
+#include "sentry/ipc/ipc_objects.h"
+#include "sentry/ipc/sysv.h"
 #include "sentry/trace/tracer.h"
 
 namespace run9::sentry {
@@ -216,6 +218,7 @@ void Kernel::process_exited(Process& p) {
   p.actions = std::make_shared<SignalActions>();
   p.real_timer.reset();
   p.timers.reset();
+  ipc_objects(*this).sysv().process_exited(p.pid);
   hang_up_session(p);
 
   // Orphans go to the nearest subreaper, or to init.

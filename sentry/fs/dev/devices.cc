@@ -80,7 +80,7 @@ class RandomFile final : public MemoryDevice {
 template <typename T>
 SpecialFiles::DeviceOpener plain() {
   return [](vfs::OpContext&, const vfs::Path& path, uint32_t flags) -> Result<vfs::FileRef> {
-    return vfs::FileRef(std::make_shared<T>(path, flags));
+    return vfs::FileRef(std::make_shared<T>(path, flags & ~uint32_t{O_NOCTTY}));
   };
 }
 
@@ -97,6 +97,8 @@ Result<vfs::FileRef> open_tty(vfs::OpContext& ctx, const vfs::Path& path, uint32
 }
 
 }  // namespace
+
+bool discards_writes(const vfs::File& file) { return dynamic_cast<const NullFile*>(&file) != nullptr; }
 
 void register_devices(Kernel& kernel) {
   SpecialFiles& s = kernel.special();
@@ -116,7 +118,7 @@ void register_devices(Kernel& kernel) {
                                              uint32_t flags) -> Result<vfs::FileRef> {
     const auto fs = find_devpts(kernel);
     if (fs == nullptr) return Errno{ENODEV};
-    return fs->open_master(ctx, path, flags);
+    return fs->open_master(ctx, path, flags & ~uint32_t{O_NOCTTY});
   });
 }
 

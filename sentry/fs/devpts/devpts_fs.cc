@@ -64,7 +64,7 @@ class PtmxNode final : public Node {
  public:
   using Node::Node;
   Result<vfs::FileRef> open(vfs::OpContext& ctx, const vfs::Path& self, uint32_t flags) override {
-    return devpts().open_master(ctx, self, flags);
+    return devpts().open_master(ctx, self, flags & ~uint32_t{O_NOCTTY});
   }
 };
 
