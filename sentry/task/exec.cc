@@ -47,8 +47,9 @@ bool open_for_writing(const FdTable& fds, const vfs::Inode& program) {
 Result<void> Kernel::exec(Task& task, ExecArgs args) {
   LoadedProgram program = TRY(load_program(*this, task, std::move(args)));
   const auto st = TRY(mounts().stat(context(), program.executable->path()));
+  // What has no name (memfd_create) may be run by who wrote it, as in Linux.
   for (const auto& [tid, t] : tasks_) {
-    if (t->fds_ref() && open_for_writing(t->fds(), program.executable->inode())) return Errno{ETXTBSY};
+    if (st.nlink != 0 && t->fds_ref() && open_for_writing(t->fds(), program.executable->inode())) return Errno{ETXTBSY};
   }
 
   // No way back from here. The other threads go first; this one takes over the process's number.
