@@ -240,7 +240,7 @@ Result<LoadedProgram> load_program(Kernel& kernel, Task& task, ExecArgs args) {
   const std::string original = args.path;
   vfs::FileRef file = args.file;
   for (int depth = 0;; ++depth) {
-    if (depth >= kMaxInterpreters) return Errno{ELOOP};
+    if (depth > kMaxInterpreters) return Errno{ELOOP};
     if (file == nullptr) {
       file = TRY(resolve(kernel, task, args.path));
     } else if (depth == 0) {

@@ -225,6 +225,8 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
   v.locked = (args.flags & MAP_LOCKED) != 0;
   v.grows_down = (args.flags & MAP_GROWSDOWN) != 0;
   if (args.file != nullptr) {
+    // No file is persistent memory.
+    if (type == MAP_SHARED_VALIDATE && (args.flags & MAP_SYNC)) return Errno{EOPNOTSUPP};
     if (args.offset + length < args.offset) return Errno{EOVERFLOW};
     if (!args.file->readable()) return Errno{EACCES};
     if (shared && !args.file->writable()) {
@@ -286,8 +288,13 @@ Result<void> MemoryManager::mprotect(Task& task, uint64_t addr, uint64_t length,
   length = round_up(length);
   if (!in_bounds(addr, length)) return Errno{ENOMEM};
   Change change(*this, task);
-  if (!covered(addr, length)) return Errno{ENOMEM};
-  const uint64_t end = addr + length;
+  // As Linux: what comes before a hole is changed, and the hole is reported.
+  uint64_t end = addr;
+  for (auto it = find(addr); it != vmas_.end() && end < addr + length; it = find(end)) {
+    end = std::min(it->second.end, addr + length);
+  }
+  if (end == addr) return Errno{ENOMEM};
+  const bool whole = end == addr + length;
   uint64_t newly_charged = 0;
   for (auto it = find(addr); it != vmas_.end() && it->first < end; ++it) {
     if ((prot & ~it->second.max_prot) != 0) return Errno{EACCES};
@@ -306,7 +313,9 @@ Result<void> MemoryManager::mprotect(Task& task, uint64_t addr, uint64_t length,
     account(it->second, it->second.end - it->first, 1);
   }
   merge_around(addr, end);
-  return space_->protect(task.via(), addr, length, prot);
+  TRY(space_->protect(task.via(), addr, end - addr, prot));
+  if (!whole) return Errno{ENOMEM};
+  return ok();
 }
 
 Result<void> MemoryManager::grow_in_place(Task& task, uint64_t end, const Vma& vma, uint64_t by) {
@@ -328,6 +337,32 @@ Result<void> MemoryManager::grow_in_place(Task& task, uint64_t end, const Vma& v
   return space_->map(task.via(), r);
 }
 
+namespace {
+
+// mremap of nothing (old_len 0): the same shared object, to be mapped a second time.
+Result<MemoryManager::MapArgs> same_again(const Vma& v, uint64_t offset, uint64_t length, int flags,
+                                          uint64_t new_addr) {
+  if (!v.shared || !(flags & MREMAP_MAYMOVE)) return Errno{EINVAL};
+  MemoryManager::MapArgs a;
+  a.addr = new_addr;
+  a.length = length;
+  a.prot = v.prot;
+  a.flags = MAP_SHARED;
+  if (flags & MREMAP_FIXED) {
+    a.flags |= MAP_FIXED;
+  } else {
+    a.addr = 0;
+  }
+  a.file = v.file;
+  a.backing = v.backing;
+  a.offset = (v.file != nullptr ? v.file_offset : v.backing_offset) + offset;
+  a.name = v.name;
+  a.attachment = v.attachment;
+  return a;
+}
+
+}  // namespace
+
 Result<uint64_t> MemoryManager::mremap(Task& task, uint64_t old_addr, uint64_t old_len, uint64_t new_len,
                                        int flags, uint64_t new_addr) {
   if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) != 0 || !aligned(old_addr) || new_len == 0) {
@@ -336,11 +371,14 @@ Result<uint64_t> MemoryManager::mremap(Task& task, uint64_t old_addr, uint64_t o
   if ((flags & MREMAP_FIXED) && (!(flags & MREMAP_MAYMOVE) || !aligned(new_addr))) return Errno{EINVAL};
   old_len = round_up(old_len);
   new_len = round_up(new_len);
-  if (!in_bounds(old_addr, old_len) || old_len == 0) return Errno{EINVAL};
+  if (!in_bounds(old_addr, old_len)) return Errno{EINVAL};
   if (new_len > kGuestEnd) return Errno{ENOMEM};
   Change change(*this, task);
   const auto it = find(old_addr);
   if (it == vmas_.end()) return Errno{EFAULT};
+  if (old_len == 0) {
+    return mmap_locked(task, TRY(same_again(it->second, old_addr - it->first, new_len, flags, new_addr)));
+  }
   if (old_addr + old_len > it->second.end) return Errno{EFAULT};
   const bool fixed = (flags & MREMAP_FIXED) != 0;
   if (fixed) {

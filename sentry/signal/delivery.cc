@@ -167,6 +167,9 @@ Result<void> Task::sigreturn() {
 bool Task::act_on(const SigInfo& info, std::optional<int64_t>& call_result, bool& handled) {
   SigAction& slot = process_->actions->at[static_cast<size_t>(info.signo)];
   const SigAction action = slot;
+  // init was sent it while it was blocked and has no handler: dropped now (get_signal() of Linux).
+  // Faults (positive codes) do end it.
+  if (process_->pid == 1 && info.code <= 0 && action.handler == 0) return true;
   if (info.signo == SIGKILL || (action.handler == 0 && info.signo != SIGSTOP)) {
     switch (default_action(info.signo)) {
       case DefaultAction::kIgnore:

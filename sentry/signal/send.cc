@@ -55,8 +55,9 @@ Result<void> Kernel::send_signal(Process& p, const SigInfo& info) {
     }
     return false;
   }();
-  if ((is_ignored(p, info.signo) && !waited_for) || dropped_for_init(p, info)) return ok();
-  if (!p.pending.add(info)) {
+  // A blocked signal is kept whatever becomes of it: the action may change before it is unblocked.
+  if (!waited_for && (is_ignored(p, info.signo) || dropped_for_init(p, info))) return ok();
+  if (!p.pending.add(info, p.limit(RLIMIT_SIGPENDING))) {
     if (info.signo >= 32 && info.code != 0 /*SI_USER*/) return Errno{EAGAIN};
     return ok();
   }
@@ -77,8 +78,8 @@ Result<void> Kernel::send_task_signal(Task& task, const SigInfo& info) {
   Process& p = task.process();
   job_control(p, info.signo);
   const bool waited_for = task.sigwait_set.has(info.signo) || task.mask().has(info.signo);
-  if ((is_ignored(p, info.signo) && !waited_for) || dropped_for_init(p, info)) return ok();
-  if (!task.pending().add(info) && info.signo >= 32) return Errno{EAGAIN};
+  if (!waited_for && (is_ignored(p, info.signo) || dropped_for_init(p, info))) return ok();
+  if (!task.pending().add(info, p.limit(RLIMIT_SIGPENDING)) && info.signo >= 32) return Errno{EAGAIN};
   p.signal_queue.notify(POLLIN);
   if (!task.mask().has(info.signo) || task.sigwait_set.has(info.signo)) task.interrupt();
   return ok();

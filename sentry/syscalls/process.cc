@@ -54,6 +54,8 @@ Result<uint64_t> sys_clone3(Task& task, UserPtr<void> args, uint64_t size) {
     if (raw[i] != std::byte{0}) return Errno{E2BIG};
   }
   memcpy(&c, raw.data(), std::min<size_t>(size, sizeof c));
+  constexpr uint64_t kKnown = 0xffff'ffff | CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP;
+  if ((c.flags & ~kKnown) != 0) return Errno{EINVAL};
   if ((c.flags & (CSIGNAL | CLONE_DETACHED)) != 0 || c.exit_signal > 64) return Errno{EINVAL};
   if ((c.flags & (CLONE_THREAD | CLONE_PARENT)) && c.exit_signal != 0) return Errno{EINVAL};
   if ((c.stack == 0) != (c.stack_size == 0)) return Errno{EINVAL};

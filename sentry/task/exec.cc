@@ -32,11 +32,25 @@ vfs::Credentials after_exec(const vfs::Credentials& old, const vfs::Stat& st, bo
   return c;
 }
 
+// ETXTBSY: somebody in the sandbox has the program open for writing. Writers are not counted; they are
+// looked for.
+bool open_for_writing(const FdTable& fds, const vfs::Inode& program) {
+  for (size_t n = 0; n < fds.size(); ++n) {
+    const auto* entry = fds.entry(n);
+    if (entry != nullptr && entry->file->writable() && entry->file->path().inode() == &program) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<void> Kernel::exec(Task& task, ExecArgs args) {
   LoadedProgram program = TRY(load_program(*this, task, std::move(args)));
   const auto st = TRY(mounts().stat(context(), program.executable->path()));
+  // What has no name (memfd_create) may be run by who wrote it, as in Linux.
+  for (const auto& [tid, t] : tasks_) {
+    if (st.nlink != 0 && t->fds_ref() && open_for_writing(t->fds(), program.executable->inode())) return Errno{ETXTBSY};
+  }
 
   // No way back from here. The other threads go first; this one takes over the process's number.
   Process& p = task.process();

@@ -172,8 +172,7 @@ bool Kernel::group_is_orphaned(const ProcessGroup& group) {
   for (auto& [pid, p] : processes_) {
     if (p->group.get() != &group || p->zombie) continue;
     const auto parent = p->parent.lock();
-    if (parent && parent->group && parent->group != p->group && parent->group->session == group.session &&
-        parent->pid != 1) {
+    if (parent && parent->group && parent->group != p->group && parent->group->session == group.session) {
       return false;
     }
   }
