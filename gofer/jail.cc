@@ -32,13 +32,14 @@ Result<void> write_file(const char* path, const std::string& text) {
   return ok();
 }
 
+// The caller keeps its number: the guest, who has it too, sees its files as its own.
 Result<void> make_user_namespace() {
   const auto uid = geteuid();
   const auto gid = getegid();
   TRY(check_call(unshare(CLONE_NEWUSER)));
   TRY(write_file("/proc/self/setgroups", "deny"));
-  TRY(write_file("/proc/self/uid_map", fmt::format("0 {} 1", uid)));
-  return write_file("/proc/self/gid_map", fmt::format("0 {} 1", gid));
+  TRY(write_file("/proc/self/uid_map", fmt::format("{0} {0} 1", uid)));
+  return write_file("/proc/self/gid_map", fmt::format("{0} {0} 1", gid));
 }
 
 Result<void> make_namespaces() {

@@ -37,20 +37,14 @@ uint64_t read_capability_set(const JsonNode& node) {
   return bits;
 }
 
-// capset(2) and prctl(2) would refuse these; say which field is to blame.
+// capset(2) would refuse this; say which field is to blame. Ambient ones that are not permitted and
+// inheritable are dropped instead, as runc does: its own `runc spec` writes such sets.
 void check_capabilities(const JsonNode& node, const CapabilitySets& caps) {
   if ((caps.effective & ~caps.permitted) != 0) {
     node.member("effective").complain(
         fmt::format("has {}, which \"permitted\" lacks",
                     capability_name(__builtin_ctzll(caps.effective & ~caps.permitted))),
         "add it to \"permitted\" too");
-  }
-  if ((caps.ambient & ~(caps.permitted & caps.inheritable)) != 0) {
-    node.member("ambient").complain(
-        fmt::format("has {}, which \"permitted\" or \"inheritable\" lacks",
-                    capability_name(
-                        __builtin_ctzll(caps.ambient & ~(caps.permitted & caps.inheritable)))),
-        "add it to both");
   }
 }
 
@@ -60,7 +54,7 @@ CapabilitySets read_capabilities(const JsonNode& node) {
   caps.effective = read_capability_set(node.member("effective"));
   caps.permitted = read_capability_set(node.member("permitted"));
   caps.inheritable = read_capability_set(node.member("inheritable"));
-  caps.ambient = read_capability_set(node.member("ambient"));
+  caps.ambient = read_capability_set(node.member("ambient")) & caps.permitted & caps.inheritable;
   if (node.present()) check_capabilities(node, caps);
   return caps;
 }

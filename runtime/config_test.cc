@@ -165,7 +165,6 @@ TEST(ConfigTest, WrongValuesAreRefused) {
       {"/process/capabilities/bounding/0", "CAP_NOPE"},
       {"/process/capabilities/bounding/0", "KILL"},
       {"/process/capabilities/effective/0", "CAP_CHOWN"},
-      {"/process/capabilities/ambient/0", "CAP_CHOWN"},
       {"/process/rlimits/0/type", "RLIMIT_NOPE"},
       {"/process/rlimits/0/soft", -1},
       {"/process/rlimits/0/hard", 4},

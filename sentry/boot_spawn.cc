@@ -110,6 +110,12 @@ Result<int32_t> spawn_process(Kernel& kernel, ProcessSpec spec, bool init,
     error = fmt::format("process.args[0] {}: not found in the container's PATH", quoted(spec.args.front()));
     return program.error();
   }
+  const auto root = kernel.mounts().root();
+  const auto cwd = kernel.mounts().walk(kernel.context(), {root, root, 0}, root, a.cwd, vfs::kFollow | vfs::kDirectory);
+  if (!cwd.has_value()) {
+    error = fmt::format("process.cwd {}: {}", quoted(a.cwd), describe(cwd.error()));
+    return cwd.error();
+  }
   a.exec.path = program.value();
   a.exec.argv = spec.args;
   a.exec.envp = spec.env;
