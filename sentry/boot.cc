@@ -40,6 +40,7 @@ class Sync final : public FdHandler {
     return start_;
   }
   void on_ready(uint32_t) override {
+    if (done_) return;  // the end of the connection, right behind the word
     char c = 0;
     const ssize_t n = recv(fd_.get(), &c, 1, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN) return;
@@ -141,7 +142,10 @@ void sentry_main(BootSpec spec) {
     }
     kernel.boot_log("Ready!");
     sync.say("R");
-    if (!sync.await_start()) _exit(128);
+    if (!sync.await_start()) {
+      log_error("the runtime went away before it said start; the sandbox ends");
+      _exit(128);
+    }
     kernel.find_task(pid.value())->start();
   });
   loop.run();
