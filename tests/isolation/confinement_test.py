@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+"""What a running sandbox's processes are on the host equals the tables of docs/SECURITY.md.
+
+usage: confinement_test.py BIN_DIR (as root: the filters are read back by ptrace)
+"""
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import bpf
+import ptrace
+import security_tables
+from sandbox import Host, Run9, fail_if, read, skip, sleep_forever, wait_for
+
+NR = security_tables.numbers_of_calls()
+LAST_NUMBER = 480
+problems = []
+
+
+def expect(wanted, got, what):
+    if wanted != got:
+        problems.append(f"{what}: docs/SECURITY.md says {wanted}, the host says {got}")
+
+
+def names(numbers):
+    known = {n: name for name, n in NR.items()}
+    return sorted(known.get(n, str(n)) for n in numbers)
+
+
+# --- processes
+
+
+def own_namespaces(task):
+    out = []
+    for kind in ("user", "pid", "mnt", "net", "ipc", "uts", "cgroup", "time"):
+        if os.readlink(f"{task}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}"):
+            out.append(kind)
+    return " ".join(out)
+
+
+def mounts(task):
+    """In words: what is at the root, and whether anything but exports lies in it."""
+    rows = [line.split() for line in read(f"{task}/mountinfo").splitlines()]
+    words = []
+    for row in sorted(rows, key=lambda r: r[4]):
+        point, options, kind = row[4], row[5].split(","), row[row.index("-") + 1]
+        if point == "/":
+            words.append(f"one {'read-only' if 'ro' in options else 'writable'} {kind}")
+            if os.listdir(f"{task}/root") and kind == "tmpfs" and len(rows) == 1:
+                words.append("files")
+        elif re.fullmatch(r"/export\d+(/.*)?", point):
+            if not {"nosuid", "nodev"} <= set(options):
+                words.append(f"{point} with {options}")
+            elif "exports" not in words:
+                words.append("exports")
+        else:
+            words.append(point)
+    return ", ".join(words)
+
+
+def descriptor_kind(task, fd, log):
+    target = os.readlink(f"{task}/fd/{fd}")
+    flags = int(re.search(r"flags:\s*(\d+)", read(f"{task}/fdinfo/{fd}")).group(1), 8)
+    if target in ("/dev/null", "/null"):
+        return "null"
+    if target == log:
+        return "log"
+    if flags & os.O_PATH:
+        return "path" if target.startswith("/export") else target
+    if target.startswith("socket:"):
+        return "socket"
+    if target.startswith("anon_inode:"):
+        return target.removeprefix("anon_inode:").strip("[]")
+    if target.startswith("/memfd:"):
+        return "memfd"
+    if target.startswith("/export"):
+        return "file"
+    return target
+
+
+def check_process(role, task, row, own_id, log, stdio):
+    status = Host.status(task.removeprefix("/proc/"))
+    ids = {"own": [str(own_id)] * 4, "caller": [str(os.getuid())] * 4}
+    expect(ids[row("Uid")], status["Uid"].split(), f"{role}: Uid")
+    wanted_groups = [] if row("Groups") == "none" else [str(g) for g in sorted(os.getgroups())]
+    expect(wanted_groups, sorted(status["Groups"].split()), f"{role}: Groups")
+    for cap in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        expect(int(row(cap), 16), int(status[cap], 16), f"{role}: {cap}")
+    for key in ("NoNewPrivs", "Seccomp"):
+        expect(row(key), status[key], f"{role}: {key}")
+    expect(row("namespaces"), own_namespaces(task), f"{role}: namespaces")
+    expect(row("mounts"), mounts(task), f"{role}: mounts")
+    core = re.search(r"^Max core file size\s+(\S+)\s+(\S+)", read(f"{task}/limits"), re.M)
+    expect((row("core limit"),) * 2, core.groups(), f"{role}: core limit")
+    expect(row("environment"), "set" if read(f"{task}/environ").strip("\0") else "empty", f"{role}: environment")
+    allowed = set(row("descriptors").split())
+    for fd in os.listdir(f"{task}/fd"):
+        kind = descriptor_kind(task, fd, log)
+        if kind in allowed or (kind in stdio and "stdio" in allowed):
+            continue
+        if kind == "file" and "donated" in allowed:
+            continue
+        problems.append(f"{role}: descriptor {fd} is {kind}, which is not in the table")
+
+
+# --- filters
+
+
+def allowed(program, vectors=([0] * 6,), ip=0, arch=bpf.X86_64, x32=0):
+    """Numbers that the program allows with at least one of the argument vectors."""
+    return {nr for nr in range(LAST_NUMBER)
+            if any(bpf.run(program, nr | x32, v, ip, arch) == bpf.ALLOW for v in vectors)}
+
+
+def answers(program, **kw):
+    return {bpf.run(program, nr, **kw) for nr in range(LAST_NUMBER)}
+
+
+def check_list(role, program, heading, vectors, refused):
+    wanted = security_tables.listed_calls(heading)
+    expect(sorted(wanted), names(allowed(program, vectors)), f"{role}: calls")
+    for call, args in refused:
+        if bpf.run(program, NR[call], args) == bpf.ALLOW:
+            problems.append(f"{role}: {call}{args} is allowed")
+    expect({bpf.KILL_PROCESS}, answers(program, arch=bpf.I386), f"{role}: 32-bit calls")
+    expect([], names(allowed(program, vectors, x32=0x40000000)), f"{role}: x32 calls")
+    return wanted
+
+
+EXEC, AT_FDCWD = 4, 0xFFFFFF9C
+
+
+def check_sentry_filter(program):
+    unix = [1, 0, 0, 0, 0, 0]
+    calls = check_list("sentry", program, "The Sentry's seccomp list", ([0] * 6, unix),
+                       [("mmap", (0, 4096, EXEC)), ("mprotect", (0, 4096, EXEC)), ("socketpair", (2, 1, 0))])
+    if len(calls) > 45:
+        problems.append(f"sentry: {len(calls)} calls are listed, more than 45")
+    for call in ("open", "openat", "openat2", "execve", "execveat", "connect", "socket", "clone", "clone3", "fork"):
+        if call in calls:
+            problems.append(f"sentry: {call} is listed")
+
+
+def check_gofer_filter(program):
+    empty_path = 0x1000
+    at_empty = [[3, 0, 0, empty_path, 0], [3, 0, 0, 0, empty_path]]
+    vectors = [[3] * 6, [3, 1030, 0, 0, 0, 0], [0, 4096, 3, 0x22, 0, 0], *at_empty]  # 1030: F_DUPFD_CLOEXEC
+    with_dirfd = ("openat2", "statx", "readlinkat", "mkdirat", "mknodat", "linkat", "unlinkat", "renameat2",
+                  "fchownat", "utimensat", "fchmodat2")
+    refused = [(call, (AT_FDCWD, 0, 0, empty_path, empty_path)) for call in with_dirfd]
+    refused += [("symlinkat", (0, AT_FDCWD, 0)), ("linkat", (3, 0, AT_FDCWD)), ("renameat2", (3, 0, AT_FDCWD)),
+                ("mmap", (0, 4096, EXEC, 0x22)), ("mmap", (0, 4096, 3, 2)), ("mprotect", (0, 4096, EXEC)),
+                ("fcntl", (3, 4, 0)), ("fchownat", (3, 0, 0, 0, 0)), ("utimensat", (3, 0, 0, 0))]
+    check_list("gofer", program, "The gofer's seccomp list", vectors, refused)
+
+
+def gate_addresses():
+    text = read(os.path.join(security_tables.ROOT, "sentry/platform/trap/stub_abi.h"))
+    base = int(re.search(r"#define STUB_TEXT (0x\w+)", text).group(1), 16)
+    offset = int(re.search(r"#define GATE_IP\(n\) \(STUB_TEXT \+ 64 \* \(n\) \+ (\d+)\)", text).group(1))
+    return base, {name: base + 64 * int(n) + offset for name, n in re.findall(r"#define GATE_([A-Z]+) (\d+)", text)}
+
+
+def gate_vectors(stub):
+    """Arguments that are right at some gate, and what is wrong at every one of them."""
+    fork = 0x8000 | 17  # CLONE_PARENT | SIGCHLD
+    thread = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | 0x100000 | 0x200000
+    first = thread & ~0x400  # without CLONE_FILES
+    right = [[0] * 6, [4, 0, 8, 0, 0, 0], [3, 0, 8, 0, 0, 0], [0x10000, 4096, 3, 0x32, 2**32 - 1, 0],
+             [0x10000, 4096, 8192, 3, 0x20000, 0], [thread] + [0] * 5, [first] + [0] * 5, [fork] + [0] * 5,
+             [0x1001] + [0] * 5, [0x1002] + [0] * 5]
+    order_wrong = [
+        ("mmap", (stub, 4096, 3, 0x32)), ("mmap", (stub - 4096, 2**40, 3, 0x32)), ("mmap", (2**64 - 4096, 8192, 3, 0x32)),
+        ("mmap", (0x10000, 4096, 3, 0x31)), ("mmap", (0x10000, 4096, 3, 0x12)), ("mmap", (0x10000, 4096, 3, 0x22)),
+        ("munmap", (stub, 4096)), ("munmap", (0, 2**47)), ("mprotect", (stub, 4096, 7)), ("madvise", (stub, 4096, 4)),
+        ("mremap", (stub, 4096, 4096, 3, 0x10000)), ("mremap", (0x10000, 4096, 4096, 3, stub)),
+        ("mremap", (0x10000, 4096, 4096, 1, 0x20000)), ("clone", (17,)), ("clone", (fork,)), ("clone", (first,)),
+        ("arch_prctl", (0x1011,)), ("arch_prctl", (0x1003,))]
+    wrong = {"ORDER": order_wrong, "FUTEX": [("futex", (0, 1, 1)), ("futex", (0, 128, 1))],
+             "WAKE": [("write", (3, 0, 8)), ("write", (4, 0, 9)), ("write", (1, 0, 8))],
+             "AGENT": [("write", (4, 0, 8)), ("clone", (17,)), ("clone", (0,))]}
+    return right, wrong
+
+
+def check_stub_filter(role, programs, column):
+    def run(nr, args, ip, arch=bpf.X86_64):
+        """All filters of a thread are run; the strictest answer wins. TRAP is stricter than ALLOW."""
+        results = {bpf.run(p, nr, args, ip, arch) for p in programs}
+        return bpf.ALLOW if results == {bpf.ALLOW} else bpf.TRAP if results <= {bpf.ALLOW, bpf.TRAP} else None
+
+    stub, addresses = gate_addresses()
+    right, wrong = gate_vectors(stub)
+    listed = security_tables.gates()
+    expect(sorted(listed), sorted(addresses), f"{role}: gates")
+    for gate, ip in addresses.items():
+        got = {nr for nr in range(LAST_NUMBER) if any(run(nr, v, ip) == bpf.ALLOW for v in right)}
+        expect(sorted(listed.get(gate, ((), ()))[column]), names(got), f"{role}: gate {gate}")
+        for call, args in wrong.get(gate, ()):
+            if run(NR[call], args, ip) != bpf.TRAP:
+                problems.append(f"{role}: {call}{tuple(hex(a) for a in args)} at gate {gate} is not trapped")
+        for other in (ip - 2, ip + 2, ip & 0xFFFFFFFF, ip - (1 << 32), 0x401000):
+            for nr in range(LAST_NUMBER):
+                if other not in addresses.values() and any(run(nr, v, other) != bpf.TRAP for v in right):
+                    problems.append(f"{role}: call {nr} at {other:#x} is not trapped")
+        for nr in range(LAST_NUMBER):
+            if run(nr, [0] * 6, ip, bpf.I386) != bpf.TRAP:
+                problems.append(f"{role}: 32-bit call {nr} at gate {gate} is not trapped")
+
+
+def main():
+    if os.geteuid() != 0:
+        skip("only root may read seccomp filters back")
+    columns = security_tables.table("What each process keeps", "read back")
+    roles = columns.pop("")
+
+    def row_of(role):
+        def row(key):
+            cell = columns[key][roles.index(role)]
+            return columns[key][0] if cell == "the Sentry's" else cell
+        return row
+
+    with Run9(sys.argv[1], "confinement") as run9:
+        bundle = run9.bundle("b", ["sh", "-c", "exec 5</etc/passwd; sleep 1000"])
+        # exec 5<: so that the gofer has donated a file that stays open.
+        run9.detached("c", bundle)
+        state = run9.state("c")
+        sentry, gofer = state["sentry"]["pid"], state["gofer"]["pid"]
+        with_guest = wait_for(lambda: [p for p in Host.children(sentry) if len(Host.threads(p)) > 1], "a guest thread")
+        own_id = int(Host.status(sentry)["Uid"].split()[0])
+        if not 0x70000000 <= own_id <= 0x7FFFFFFF:
+            problems.append(f"sentry: its id {own_id} is not one of its own")
+
+        stdio = {"null"}
+        tasks = {f"/proc/{sentry}": "sentry", f"/proc/{gofer}": "gofer"}
+        for pid in Host.children(sentry):
+            tasks[f"/proc/{pid}"] = "agent"
+            for tid in Host.threads(pid):
+                if tid != pid:
+                    tasks[f"/proc/{pid}/task/{tid}"] = "guest"
+        for task, role in tasks.items():
+            check_process(role, task, row_of(role), own_id, run9.log, stdio)
+        expect(os.readlink(f"/proc/{sentry}/ns/pid"), os.readlink(f"/proc/{with_guest[0]}/ns/pid"), "stub: pid namespace")
+
+        seen = set()
+        for task, role in tasks.items():
+            filters = ptrace.seccomp_filters(int(task.rsplit("/", 1)[1]))
+            expect(row_of(role)("filters"), str(len(filters)), f"{role}: filters")
+            if role in seen:
+                continue
+            seen.add(role)
+            if role == "sentry":
+                check_sentry_filter(filters[0])
+            elif role == "gofer":
+                check_gofer_filter(filters[0])
+            else:
+                check_stub_filter(role, filters, 0 if role == "agent" else 1)
+        expect({"sentry", "gofer", "agent", "guest"}, seen, "processes")
+        # Having looked did no harm.
+        expect("alive\n", run9.command("exec", "c", "echo", "alive").stdout, "after all this, exec")
+    fail_if(problems)
+
+
+if __name__ == "__main__":
+    main()
