@@ -16,7 +16,7 @@
 namespace run9::sentry {
 namespace {
 
-constexpr uint64_t kMinAddress = 0x10000;  // vm.mmap_min_addr
+constexpr uint64_t kMinAddress = 0x70000;  // vm.mmap_min_addr; the trap platform's table lies below
 constexpr size_t kMaxMappings = 65530;     // vm.max_map_count
 
 uint64_t round_up(uint64_t n) { return (n + kPage - 1) & ~(kPage - 1); }
@@ -278,6 +278,9 @@ Result<void> MemoryManager::munmap(Task& task, uint64_t addr, uint64_t length) {
   if (!aligned(addr) || length == 0 || !in_bounds(addr, length)) return Errno{EINVAL};
   Change change(*this, task);
   const uint64_t end = addr + round_up(length);
+  // Below the lowest address there is nothing of the guest's, and maybe something of the platform's.
+  addr = std::max(addr, kMinAddress);
+  if (end <= addr) return ok();
   erase_range(addr, end);
   return space_->unmap(task.via(), addr, end - addr);
 }

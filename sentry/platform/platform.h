@@ -53,6 +53,15 @@ class EventSink {
   virtual void on_event(Context& context, EventKind kind) = 0;
 };
 
+// What a platform may tell the guest thread without asking the kernel again (getpid(2) and its kin).
+struct ContextIdentity {
+  int32_t pid, tid, ppid;
+  uint32_t uid, euid, gid, egid;
+  bool operator==(const ContextIdentity&) const = default;
+};
+
+struct Fiber;
+
 class Context {
  public:
   virtual ~Context() = default;  // the guest thread ends; the host confirms later
@@ -67,7 +76,7 @@ class Context {
   virtual int order_error() const { return 0; }
   // 32-bit entry (int 0x80, sysenter): the kernel answers ENOSYS.
   virtual bool compat_syscall() const { return false; }
-  // The extended state (XSAVE format as in a signal frame, FP_XSTATE magic included); blocks not.
+  // The extended state (XSAVE format as in a signal frame, FP_XSTATE magic included). Blocks.
   virtual Result<std::vector<std::byte>> xstate() = 0;
   virtual Result<void> set_xstate(ByteSpan state) = 0;
   virtual void reset_xstate() = 0;  // exec: initial FPU state
@@ -77,6 +86,10 @@ class Context {
   // Makes a running context report kInterrupted soon; no effect on one that is not running.
   virtual void kick() = 0;
   virtual bool running() const = 0;
+  // Null: every call is the kernel's to answer (it is traced, or filtered). At any time.
+  virtual void set_identity(const ContextIdentity*) {}
+  // The fiber on which this context's call is carried out; null: none.
+  virtual void set_fiber(Fiber*) {}
   // Host thread id in the sandbox's pid namespace (CPU clocks); 0 if not known.
   virtual int host_tid() const = 0;
 };

@@ -25,6 +25,7 @@ struct Fiber {
   std::function<void()> body;
   bool done = true;
   bool queued = false;  // in EventLoop's ready list
+  void* context = nullptr;  // the platform's: whose call is carried out here
 
  private:
   static void entry(boost::context::detail::transfer_t from);

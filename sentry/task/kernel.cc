@@ -236,6 +236,7 @@ void Kernel::process_exited(Process& p) {
     c->parent.reset();
     if (reaper && reaper.get() != &p && !reaper->zombie) {
       c->parent = reaper;
+      for (Task* t : c->tasks) t->publish_identity();
       reaper->children.push_back(c);
       c->exit_signal = SIGCHLD;
     }

@@ -147,8 +147,22 @@ Result<vfs::Path> Task::start_of(GuestFd dirfd, std::string_view path) const {
 
 // ---------------------------------------------------------------- calls
 
+// getpid(2) and its kin may be answered without us, unless somebody wants to see each call.
+void Task::publish_identity() {
+  if (!context_) return;
+  if (kernel_.tracer() != nullptr) return context_->set_identity(nullptr);
+  const auto parent = process_->parent.lock();
+  const ContextIdentity id{process_->pid, tid_, parent ? parent->pid : 0, creds_->ruid, creds_->euid,
+                           creds_->rgid, creds_->egid};
+  if (id == published_ && published_to_ == context_.get()) return;
+  published_ = id;
+  published_to_ = context_.get();
+  context_->set_identity(&id);
+}
+
 void Task::start() {
   started_ = true;
+  publish_identity();
   context_->resume();
 }
 
@@ -201,6 +215,7 @@ void Task::handle(EventKind kind) {
   const auto self = shared_from_this();
   fiber_ = kernel_.loop().current();
   in_call_ = true;
+  context_->set_fiber(fiber_);
   switch (kind) {
     case EventKind::kSyscall:
       run_syscall();
@@ -223,11 +238,14 @@ void Task::handle(EventKind kind) {
       break;
   }
   if (exit_requested_) {
+    context_->set_fiber(nullptr);
     finish_exit();
     return;
   }
   in_call_ = false;
+  context_->set_fiber(nullptr);
   fiber_ = nullptr;
+  publish_identity();
   context_->resume();
 }
 

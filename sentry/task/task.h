@@ -124,6 +124,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   void request_exit();  // another thread's exit_group or exec ends this one
   void expect_exit();   // and if its guest does not heed, its host process is killed
   void become_leader(int32_t tid) { tid_ = tid; }
+  void publish_identity();  // after each change of what ContextIdentity holds
   void interrupt();     // wakes it or kicks it so that it looks at its signals
   bool deliver_signals(std::optional<int64_t> call_result);  // false: the task exits
   Result<void> sigreturn();
@@ -140,6 +141,8 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   friend class Kernel;
   void run_syscall();
   void dispatch_fault();
+  ContextIdentity published_{};
+  const Context* published_to_ = nullptr;
   void stop_here();
   bool setup_frame(const SigInfo& info, const SigAction& action);
   void finish_exit();

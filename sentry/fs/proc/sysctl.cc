@@ -95,7 +95,7 @@ constexpr Default kDefaults[] = {
     {"sys/vm/drop_caches", "0"},
     {"sys/vm/max_map_count", "65530"},
     {"sys/vm/min_free_kbytes", "67584"},
-    {"sys/vm/mmap_min_addr", "65536"},
+    {"sys/vm/mmap_min_addr", "458752"},
     {"sys/vm/nr_hugepages", "0"},
     {"sys/vm/overcommit_memory", "0"},
     {"sys/vm/overcommit_ratio", "50"},

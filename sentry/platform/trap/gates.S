@@ -43,7 +43,19 @@ agent_syscall:
   syscall
   jmp *%rbx
 
-  .org gates + 512, 0x90
+// Where trampolines jump to: DISPATCH(mode) and FOREIGN(mode), at known addresses.
+.macro VECTOR n target
+  .org gates + 512 + 8 * \n, 0x90
+  jmp \target
+.endm
+VECTOR 0 dispatch_plain
+VECTOR 1 dispatch_cmp_4095
+VECTOR 2 dispatch_cmp_4096
+VECTOR 3 foreign_plain
+VECTOR 4 foreign_cmp_4095
+VECTOR 5 foreign_cmp_4096
+
+  .org gates + 576, 0x90
 // The agent: carries out lists of system calls from a page that nobody in this process can write. It has no
 // stack and trusts no memory of its process: everything it holds is in registers, which no other thread
 // can reach. r12 the command page, r13d the last sequence number, r14 the result page, r15 the index.
@@ -137,6 +149,169 @@ thread_entry:
 enter_guest:
   mov %rdi, %rsp
   jmp gate_sigreturn
+
+// ---------------------------------------------------------------- the dispatcher
+// Where the trampolines of patched call sites lead (patcher.cc writes them). On entry: r11 = this thread's
+// control page, rcx = what the system call instruction would have left there, the address behind it; rax = the
+// number; everything else is the guest's, and so is the stack, with its red zone. No signal, no host call.
+#define G(n) CTL_GREG(n)(%r11)
+#define R8_ 0
+#define R9_ 1
+#define R10_ 2
+#define R12_ 4
+#define R13_ 5
+#define R14_ 6
+#define R15_ 7
+#define RDI_ 8
+#define RSI_ 9
+#define RBP_ 10
+#define RBX_ 11
+#define RDX_ 12
+#define RAX_ 13
+#define RCX_ 14
+#define RSP_ 15
+#define RIP_ 16
+
+  .balign 64
+  .globl dispatch_plain
+dispatch_plain:
+  movl $MODE_PLAIN, CTL_MODE(%r11)
+  jmp 1f
+  .globl dispatch_cmp_4095
+dispatch_cmp_4095:
+  movl $MODE_CMP_4095, CTL_MODE(%r11)
+  jmp 1f
+  .globl dispatch_cmp_4096
+dispatch_cmp_4096:
+  movl $MODE_CMP_4096, CTL_MODE(%r11)
+1:
+  mov %rax, G(RAX_)
+  mov %rdi, G(RDI_)
+  mov %rsi, G(RSI_)
+  mov %rdx, G(RDX_)
+  mov %r10, G(R10_)
+  mov %r8, G(R8_)
+  mov %r9, G(R9_)
+  mov %rbx, G(RBX_)
+  mov %rbp, G(RBP_)
+  mov %r12, G(R12_)
+  mov %r13, G(R13_)
+  mov %r14, G(R14_)
+  mov %r15, G(R15_)
+  mov %rsp, G(RSP_)
+  mov %rcx, G(RIP_)
+  mov %rcx, G(RCX_)
+  mov %r11, %rbx
+  // The stack: the top of this slot's, 8 * (page - STUB_CTL) + STUB_STACKS.
+  lea (,%r11,8), %rdi
+  movabs $(STUB_STACKS - 8 * STUB_CTL), %rax
+  add %rdi, %rax
+  mov %rax, %rsp
+  mov %r11, %rdi
+  call fast_call
+fast_done:
+  test %eax, %eax
+  jnz fast_trap
+  mov %rbx, %r11
+  // From here to the end a signal handler finishes the way out itself: nothing may be added that on_signal
+  // does not do too.
+  .globl fast_way_out
+fast_way_out:
+  cmpl $0, CTL_KICKED(%r11)
+  jne fast_kicked
+  mov G(RDI_), %rdi
+  mov G(RSI_), %rsi
+  mov G(RDX_), %rdx
+  mov G(R10_), %r10
+  mov G(R8_), %r8
+  mov G(R9_), %r9
+  mov G(RBX_), %rbx
+  mov G(RSP_), %rsp
+  mov G(RIP_), %rcx
+  mov CTL_MODE(%r11), %eax
+  test %eax, %eax
+  jnz 2f
+  mov CTL_FLAGS(%r11), %eax
+  mov G(RAX_), %r11
+  add $0x7f, %al
+  sahf
+  mov %r11, %rax
+  jmp *%rcx
+2:
+  cmp $MODE_CMP_4095, %eax
+  mov G(RAX_), %rax
+  lea CMP_LENGTH(%rcx), %rcx
+  jne 3f
+  cmp $-4095, %rax
+  jmp *%rcx
+3:
+  cmp $-4096, %rax
+  jmp *%rcx
+  .globl fast_way_out_end
+fast_way_out_end:
+
+fast_kicked:
+  mov %rbx, %rdi
+  call fast_interrupted
+  jmp fast_done
+
+// Into a signal handler: what is to be done about this call needs a frame (ControlPage::reason).
+  .globl fast_trap
+fast_trap:
+  ud2
+
+// A thread whose %gs is not ours calls from a patched site: rax, rcx as above, the control page unknown.
+  .globl foreign_plain
+foreign_plain:
+  ud2
+  .globl foreign_cmp_4095
+foreign_cmp_4095:
+  ud2
+  .globl foreign_cmp_4096
+foreign_cmp_4096:
+  ud2
+
+// Accesses to guest memory, which may fault: on_signal goes on at try_failed then. All return -1 if so.
+  .globl try_begin
+try_begin:
+// long try_copy(void* to, const void* from, size_t n): 0
+  .globl try_copy
+try_copy:
+  mov %rdx, %rcx
+  shr $3, %rcx
+  rep movsq
+  mov %edx, %ecx
+  and $7, %ecx
+  rep movsb
+  xor %eax, %eax
+  ret
+// long try_string(char* to, const char* from, size_t max): the length with its NUL; max + 1: longer
+  .globl try_string
+try_string:
+  xor %eax, %eax
+1:
+  cmp %rdx, %rax
+  jae 2f
+  mov (%rsi, %rax), %cl
+  mov %cl, (%rdi, %rax)
+  inc %rax
+  test %cl, %cl
+  jnz 1b
+  ret
+2:
+  inc %rax
+  ret
+// long try_writable(void* first, void* last): 0 if both bytes can be written; changes neither
+  .globl try_writable
+try_writable:
+  lock orb $0, (%rdi)
+  lock orb $0, (%rsi)
+  xor %eax, %eax
+  ret
+  .globl try_failed
+try_failed:
+  mov $-1, %rax
+  ret
 
   .globl _start
 _start:

@@ -5,7 +5,7 @@
 
 #include <utility>
 
-#include "sentry/platform/trap/trap_platform.h"
+#include "sentry/platform/trap/trap_memory.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010

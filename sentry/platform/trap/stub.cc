@@ -1,11 +1,14 @@
 // The stub: the program whose memory is a guest's. Freestanding, no libc, no writable data. It runs
 //  - once in the template process: stub_init (maps the shared pages, signal handlers, filter A);
-//  - in every guest thread: on_signal, the way from guest code to the Sentry and back.
+//  - in every guest thread: on_signal, the way from guest code to the Sentry and back by a signal, and
+//    fast_call, the way without one, from patched call sites (gates.S, the dispatcher).
 // on_signal's stack and control page are the guest's to overwrite. That is no hole: this code has no right
 // that the guest does not have itself; the seccomp filters are the wall, not this file.
 #include <asm/prctl.h>
 #include <asm/unistd.h>
 #include <elf.h>
+#include <errno.h>
+#include <linux/audit.h>
 #include <linux/futex.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
@@ -15,6 +18,7 @@
 #include <sys/socket.h>
 #include <ucontext.h>
 
+#include "sentry/platform/trap/call_windows.h"
 #include "sentry/platform/trap/stub_abi.h"
 
 using namespace run9::sentry::trap;
@@ -31,6 +35,13 @@ void thread_entry();
 [[noreturn]] void enter_guest(ucontext_t*);
 void stub_init(const uint64_t* stack);
 [[noreturn]] void thread_main(uint64_t sp);
+uint32_t fast_call(ControlPage* c);
+uint32_t fast_interrupted(ControlPage* c);
+long try_copy(void* to, const void* from, size_t n);
+long try_string(char* to, const char* from, size_t max);
+long try_writable(void* first, void* last);
+extern const char try_begin[], try_failed[], fast_way_out[], fast_way_out_end[], fast_trap[];
+extern const char foreign_plain[], foreign_cmp_4095[], foreign_cmp_4096[];
 
 void* memcpy(void* dst, const void* src, size_t n) {
   void* ret = dst;
@@ -57,6 +68,23 @@ ControlPage* control_of(uint64_t stack_address) {
 uint64_t slot_of(uint64_t stack_address) { return (stack_address - STUB_STACKS) / STUB_SLOT_STACK; }
 
 bool has_fsgsbase() { return (shared()->xstate_size & 0x80000000u) != 0; }
+
+// The guest's %gs base. Ours stands there until the guest sets its own; then its patched call sites take
+// the long way.
+uint64_t guest_gs(const ControlPage* c) {
+  uint64_t gs;
+  asm volatile("rdgsbase %0" : "=r"(gs));
+  return gs == reinterpret_cast<uint64_t>(c) ? 0 : gs;
+}
+
+void set_guest_gs(ControlPage* c, uint64_t gs) {
+  if (!has_fsgsbase()) {
+    gate_order(__NR_arch_prctl, ARCH_SET_GS, gs);
+    return;
+  }
+  if (gs == 0) gs = reinterpret_cast<uint64_t>(c);
+  asm volatile("wrgsbase %0" : : "r"(gs));
+}
 
 void await_reply(ControlPage* c) {
   for (uint32_t i = shared()->guest_spin; i != 0; --i) {
@@ -116,7 +144,7 @@ bool carry_out(ControlPage* c, ucontext_t* uc) {
   for (uint32_t i = 0; i < n && i < kMaxOrders; ++i) {
     const ThreadOrder& o = c->orders[i];
     const long r = o.kind == kOrderThread
-                       ? clone_thread(o, uc)
+                       ? (uc != nullptr ? clone_thread(o, uc) : -EINVAL)
                        : gate_order(static_cast<long>(o.nr), o.args[0], o.args[1], o.args[2],
                                     o.args[3], o.args[4], o.args[5]);
     if (r < 0 && r > -4096) {
@@ -140,24 +168,108 @@ void apply(ControlPage* c, ucontext_t* uc) {
     uc->uc_mcontext.gregs[REG_RAX] = static_cast<greg_t>(c->gregs[kRax]);
   }
   if (flags & kSetFs) gate_order(__NR_arch_prctl, ARCH_SET_FS, c->fs_base);
-  if (flags & kSetGs) gate_order(__NR_arch_prctl, ARCH_SET_GS, c->gs_base);
+  if (flags & kSetGs) set_guest_gs(c, c->gs_base);
   if (flags & kResetFpu) uc->uc_mcontext.fpregs = nullptr;
 }
 
-void exchange(ControlPage* c, ucontext_t* uc, uint64_t slot) {
+// One request, the orders that come back first included; the reply is in the page then. `uc`: null in the
+// dispatcher. True: the Sentry wants a frame.
+bool converse(ControlPage* c, ucontext_t* uc, uint64_t slot) {
   for (;;) {
     call_sentry(c, slot);
-    if ((c->reply_flags & kOrders) == 0) break;
-    if (!carry_out(c, uc)) {
+    const uint32_t flags = c->reply_flags;
+    if ((flags & kOrders) && !carry_out(c, uc)) {
       c->kind = kReqOrderFailed;
-    } else if (c->reply_flags & kReport) {
+    } else if ((flags & kFrame) && uc == nullptr) {
+      return true;
+    } else if (flags & kReport) {
       c->kind = kReqOrdersDone;
     } else {
-      break;
+      return false;
     }
   }
-  apply(c, uc);
-  __atomic_store_n(&c->state, kIdle, __ATOMIC_RELEASE);
+}
+
+// Behind a patched `syscall; cmp` the guest must not go on at the cmp, which is overwritten.
+void skip_compare(ucontext_t* uc, uint32_t mode) {
+  auto& g = uc->uc_mcontext.gregs;
+  const auto value = static_cast<long>(g[REG_RAX]);
+  uint64_t flags;
+  if (mode == MODE_CMP_4095) {
+    asm("cmp $-4095, %1; pushfq; pop %0" : "=r"(flags) : "r"(value) : "cc");
+  } else {
+    asm("cmp $-4096, %1; pushfq; pop %0" : "=r"(flags) : "r"(value) : "cc");
+  }
+  constexpr uint64_t kArithmetic = 0x8d5;
+  g[REG_EFL] = static_cast<greg_t>((static_cast<uint64_t>(g[REG_EFL]) & ~kArithmetic) | (flags & kArithmetic));
+  g[REG_RIP] += CMP_LENGTH;
+}
+
+// The registers of a call that came through the dispatcher, into a signal frame.
+void load_frame(const ControlPage* c, ucontext_t* uc) {
+  auto& g = uc->uc_mcontext.gregs;
+  for (int i = 0; i <= kRip; ++i) g[i] = static_cast<greg_t>(c->gregs[i]);
+  g[REG_EFL] = static_cast<greg_t>(c->gregs[kEfl]);
+}
+
+// ax as lahf and seto left it, as flags; the others stay as they are in a program that computes.
+uint64_t guest_flags(const ControlPage* c) {
+  if (c->mode != MODE_PLAIN) return 0x246;
+  return 0x202 | ((c->flags >> 8) & 0xd5) | ((c->flags & 1) << 11);
+}
+
+enum class Origin { kGuest, kDone, kReported };
+
+// A signal that did not come out of guest code, but out of the code between it and us. kDone: nothing more to
+// do. kGuest: `uc` is the guest's now. kReported: it is, and the request is made already.
+Origin leave_dispatcher(int sig, ControlPage* c, ucontext_t* uc, uint64_t slot) {
+  auto& g = uc->uc_mcontext.gregs;
+  const auto ip = static_cast<uint64_t>(g[REG_RIP]);
+  const auto at = [](const char* label) { return reinterpret_cast<uint64_t>(label); };
+  if (ip >= STUB_PATCHES && ip < STUB_PATCHES + STUB_PATCHES_SIZE && sig != SIGURG) {
+    // The only access to memory there, in its two places, is to %gs.
+    const uint64_t offset = (ip - STUB_PATCHES) % STUB_PATCH_SIZE;
+    if (offset != PATCH_GS_PLAIN && offset != PATCH_GS_CMP) return Origin::kGuest;
+    g[REG_RIP] += offset == PATCH_GS_PLAIN ? PATCH_SLOW_PLAIN - PATCH_GS_PLAIN : PATCH_SLOW_CMP - PATCH_GS_CMP;
+    return Origin::kDone;
+  }
+  if (ip >= at(try_begin) && ip < at(try_failed) && sig != SIGURG) {
+    g[REG_RIP] = static_cast<greg_t>(at(try_failed));
+    return Origin::kDone;
+  }
+  if (sig == SIGILL && (ip == at(foreign_plain) || ip == at(foreign_cmp_4095) || ip == at(foreign_cmp_4096))) {
+    c->mode = ip == at(foreign_plain)      ? MODE_PLAIN
+              : ip == at(foreign_cmp_4095) ? MODE_CMP_4095
+                                           : MODE_CMP_4096;
+    g[REG_RIP] = g[REG_RCX];
+    c->reason = kTrapSlow;
+    return Origin::kReported;
+  }
+  if (sig == SIGILL && ip == at(fast_trap)) {
+    load_frame(c, uc);
+    if (c->reason == kTrapSlow) return Origin::kReported;
+    c->frame = reinterpret_cast<uint64_t>(uc);
+    if (c->reason == kTrapFrame) {
+      c->kind = kReqOrdersDone;
+      converse(c, uc, slot);
+    }
+    const uint32_t mode = c->mode;
+    const greg_t back = g[REG_RIP];
+    apply(c, uc);
+    __atomic_store_n(&c->state, kIdle, __ATOMIC_RELEASE);
+    if (mode != MODE_PLAIN && g[REG_RIP] == back) skip_compare(uc, mode);
+    return Origin::kDone;
+  }
+  if (sig == SIGURG && ip >= at(fast_way_out) && ip < at(fast_way_out_end)) {
+    load_frame(c, uc);
+    if (c->mode != MODE_PLAIN) skip_compare(uc, c->mode);
+    return Origin::kGuest;
+  }
+  if (sig == SIGURG && ip >= STUB_TEXT && ip < STUB_PATCHES + STUB_PATCHES_SIZE) {
+    c->kicked = 1;
+    return Origin::kDone;
+  }
+  return Origin::kGuest;
 }
 
 void on_signal(int sig, siginfo_t* info, void* context) {
@@ -165,13 +277,24 @@ void on_signal(int sig, siginfo_t* info, void* context) {
   const uint64_t here = reinterpret_cast<uint64_t>(uc);
   const uint64_t slot = slot_of(here);
   ControlPage* c = control_of(here);
+  Origin origin = Origin::kGuest;
+  if (static_cast<uint64_t>(uc->uc_mcontext.gregs[REG_RIP]) >= STUB_TEXT) {
+    origin = leave_dispatcher(sig, c, uc, slot);
+    if (origin == Origin::kDone) return;
+  }
   c->frame = here;
   for (int i = 0; i < kGregs; ++i) c->gregs[i] = static_cast<uint64_t>(uc->uc_mcontext.gregs[i]);
   if (has_fsgsbase()) {
     asm volatile("rdfsbase %0" : "=r"(c->fs_base));
-    asm volatile("rdgsbase %0" : "=r"(c->gs_base));
+    c->gs_base = guest_gs(c);
   }
-  if (sig == SIGSYS) {
+  const greg_t back = uc->uc_mcontext.gregs[REG_RIP];
+  const uint32_t mode = origin == Origin::kReported ? c->mode : MODE_PLAIN;
+  if (origin == Origin::kReported) {
+    c->kind = kReqSyscall;
+    c->syscall = static_cast<int32_t>(c->gregs[kRax]);
+    c->arch = AUDIT_ARCH_X86_64;
+  } else if (sig == SIGSYS) {
     c->kind = kReqSyscall;
     c->syscall = info->si_syscall;
     c->arch = info->si_arch;
@@ -183,7 +306,120 @@ void on_signal(int sig, siginfo_t* info, void* context) {
     c->code = info->si_code;
     c->fault_addr = reinterpret_cast<uint64_t>(info->si_addr);
   }
-  exchange(c, uc, slot);
+  converse(c, uc, slot);
+  apply(c, uc);
+  __atomic_store_n(&c->state, kIdle, __ATOMIC_RELEASE);
+  if (mode != MODE_PLAIN && uc->uc_mcontext.gregs[REG_RIP] == back) skip_compare(uc, mode);
+}
+
+// ---------------------------------------------------------------- calls without a signal
+
+bool needs_frame(uint64_t nr) {
+  switch (nr) {
+    case __NR_rt_sigreturn:
+    case __NR_clone:
+    case __NR_clone3:
+    case __NR_fork:
+    case __NR_vfork:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool answer_here(ControlPage* c, uint64_t nr) {
+  const Identity& id = c->identity;
+  if (id.valid == 0) return false;
+  uint64_t value;
+  switch (nr) {
+    case __NR_getpid: value = static_cast<uint64_t>(id.pid); break;
+    case __NR_gettid: value = static_cast<uint64_t>(id.tid); break;
+    case __NR_getppid: value = static_cast<uint64_t>(id.ppid); break;
+    case __NR_getuid: value = id.uid; break;
+    case __NR_geteuid: value = id.euid; break;
+    case __NR_getgid: value = id.gid; break;
+    case __NR_getegid: value = id.egid; break;
+    default: return false;
+  }
+  c->gregs[kRax] = value;
+  return true;
+}
+
+void fill_windows(ControlPage* c, uint64_t nr) {
+  const CallWindows none = {};
+  const CallWindows& w = nr < kWindowCalls ? window_table.calls[nr] : none;
+  const uint64_t args[6] = {c->gregs[kRdi], c->gregs[kRsi], c->gregs[kRdx],
+                            c->gregs[kR10], c->gregs[kR8],  c->gregs[kR9]};
+  uint32_t used = 0;
+  for (int i = 0; i < kWindows; ++i) {
+    c->in[i].size = 0;
+    if (w.in[i].kind == WindowKind::kNone) continue;
+    const uint64_t from = args[w.in[i].arg];
+    const uint32_t room = kInBuffer - used;
+    if (from == 0) continue;
+    uint64_t size = 0;
+    if (w.in[i].kind == WindowKind::kString) {
+      const long n = try_string(reinterpret_cast<char*>(c->in_buffer + used), reinterpret_cast<char*>(from), room);
+      if (n > 0 && n <= static_cast<long>(room)) size = static_cast<uint64_t>(n);
+    } else {
+      size = w.in[i].kind == WindowKind::kFixed ? w.in[i].size : args[w.in[i].size_arg] * w.in[i].size;
+      if (size > room || try_copy(c->in_buffer + used, reinterpret_cast<void*>(from), size) != 0) size = 0;
+    }
+    c->in[i] = {from, static_cast<uint32_t>(size), used};
+    used = (used + static_cast<uint32_t>(size) + 7) & ~7u;
+    if (used > kInBuffer) used = kInBuffer;
+  }
+  for (int i = 0; i < kWindows; ++i) {
+    c->out[i].size = 0;
+    if (w.out[i].kind == WindowKind::kNone) continue;
+    const uint64_t to = args[w.out[i].arg];
+    uint64_t size = w.out[i].kind == WindowKind::kFixed ? w.out[i].size
+                                                        : args[w.out[i].size_arg] * w.out[i].size;
+    if (size > kOutBuffer) size = kOutBuffer;
+    if (to == 0 || size == 0) continue;
+    auto* first = reinterpret_cast<uint8_t*>(to);
+    if (try_writable(first, first + size - 1) != 0) continue;
+    c->out[i] = {to, static_cast<uint32_t>(size), 0};
+  }
+}
+
+uint32_t finish(ControlPage* c, uint64_t slot) {
+  if (converse(c, nullptr, slot)) {
+    c->reason = kTrapFrame;
+    return 1;
+  }
+  const uint32_t flags = c->reply_flags;
+  if (flags & kExit) {
+    gate_order(__NR_exit, 0);
+    __builtin_trap();
+  }
+  for (int i = 0; i < kWindows; ++i) {
+    const Window w = c->results[i];
+    if (w.size == 0) continue;
+    if (try_copy(reinterpret_cast<void*>(w.addr), c->out_buffer + w.offset, w.size) != 0) {
+      c->gregs[kRax] = static_cast<uint64_t>(-EFAULT);
+    }
+  }
+  if (flags & (kRegs | kResetFpu)) {
+    c->reason = kTrapApply;
+    return 1;
+  }
+  if (flags & kSetFs) asm volatile("wrfsbase %0" : : "r"(c->fs_base));
+  if (flags & kSetGs) set_guest_gs(c, c->gs_base);
+  __atomic_store_n(&c->state, kIdle, __ATOMIC_RELEASE);
+  return 0;
+}
+
+uint64_t slot_of_page(const ControlPage* c) {
+  return (reinterpret_cast<uint64_t>(c) - STUB_CTL) / 0x1000 - 1;
+}
+
+// Writes down what the dispatcher's assembly did not.
+void describe(ControlPage* c) {
+  c->frame = 0;
+  c->gregs[kEfl] = c->gregs[kR11] = guest_flags(c);
+  asm volatile("rdfsbase %0" : "=r"(c->fs_base));
+  c->gs_base = 0;
 }
 
 struct KernelSigaction {
@@ -236,7 +472,40 @@ uint64_t map_fixed(uint64_t addr, uint64_t size, int prot, int flags, int fd) {
   return static_cast<uint64_t>(r);
 }
 
+// 0: the call is over, its result in the page. 1: a frame is needed (ControlPage::reason).
+[[gnu::noinline]] uint32_t ask(ControlPage* c, uint64_t nr) {
+  describe(c);
+  if (needs_frame(nr)) {
+    c->reason = kTrapSlow;
+    return 1;
+  }
+  fill_windows(c, nr);
+  c->kind = kReqSyscall;
+  c->syscall = static_cast<int32_t>(nr);
+  c->arch = AUDIT_ARCH_X86_64;
+  return finish(c, slot_of_page(c));
+}
+
+// Where the host's vm.mmap_min_addr forbids it, no call site is patched (the Sentry asks the same question).
+bool map_table() {
+  return gate_init(__NR_mmap, STUB_TABLE, STUB_TABLE_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, 8,
+                   STUB_PATCHES_SIZE) == STUB_TABLE;
+}
+
 }  // namespace
+
+extern "C" uint32_t fast_call(ControlPage* c) {
+  const uint64_t nr = c->gregs[kRax];
+  return answer_here(c, nr) ? 0 : ask(c, nr);
+}
+// A kick came while the dispatcher was at work: the guest would go on now.
+extern "C" uint32_t fast_interrupted(ControlPage* c) {
+  __atomic_store_n(&c->kicked, 0, __ATOMIC_RELEASE);
+  describe(c);
+  c->kind = kReqKick;
+  for (int i = 0; i < kWindows; ++i) c->in[i].size = c->out[i].size = 0;
+  return finish(c, slot_of_page(c));
+}
 
 extern "C" void thread_main(uint64_t sp) {
   const uint64_t slot = slot_of(sp);
@@ -247,8 +516,11 @@ extern "C" void thread_main(uint64_t sp) {
     memset(uc, 0, sizeof *uc);
     uc->uc_flags = 6;  // UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
     uc->uc_stack.ss_sp = reinterpret_cast<void*>(STUB_STACKS + slot * STUB_SLOT_STACK);
-    uc->uc_stack.ss_size = STUB_SLOT_STACK;
+    uc->uc_stack.ss_size = STUB_SLOT_STACK - STUB_FAST_STACK;
   }
+  c->self = reinterpret_cast<uint64_t>(c);
+  c->kicked = 0;
+  if (has_fsgsbase()) set_guest_gs(c, 0);
   // The agent blocks every signal; guest threads none.
   memset(&uc->uc_sigmask, 0, 8);
   if (flags & kInstallFilter) {
@@ -275,6 +547,9 @@ extern "C" void stub_init(const uint64_t* stack) {
   map_fixed(STUB_SHARED, STUB_SHARED_SIZE, PROT_READ, MAP_SHARED, 5);
   map_fixed(STUB_CMD_A, 0x1000, PROT_READ, MAP_SHARED, 6);
   map_fixed(STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, 7);
+  map_fixed(STUB_PATCHES, STUB_PATCHES_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, 8);
+  map_fixed(STUB_BASES, STUB_BASES_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  const bool can_patch = map_table();
   map_fixed(STUB_AGENT_PAGE, 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   map_fixed(STUB_STACKS, uint64_t{STUB_SLOTS} * STUB_SLOT_STACK, PROT_READ | PROT_WRITE,
             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
@@ -282,7 +557,7 @@ extern "C" void stub_init(const uint64_t* stack) {
   gate_init(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTFORK);
   gate_init(__NR_madvise, STUB_CMD_A, 0x1000, MADV_DONTFORK);
   gate_init(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTDUMP);
-  for (int fd = 5; fd <= 7; ++fd) gate_init(__NR_close, fd);
+  for (int fd = 5; fd <= 8; ++fd) gate_init(__NR_close, fd);
 
   // Everything is blocked inside a handler: a kick or a fault waits until the thread is in guest code.
   const KernelSigaction action = {on_signal, SA_SIGINFO | SA_ONSTACK | 0x04000000 /*SA_RESTORER*/,
@@ -295,8 +570,9 @@ extern "C" void stub_init(const uint64_t* stack) {
   gate_init(__NR_rt_sigprocmask, SIG_SETMASK, &all, nullptr, 8);
   uint64_t* results = reinterpret_cast<uint64_t*>(STUB_AGENT_PAGE + AGENT_RESULTS);
   results[0] = private_vdso(vdso);
+  results[1] = can_patch ? 1 : 0;
   gate_init(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  if (gate_init(__NR_write, STUB_FD_AGENT, results, 8) != 8) die(103);  // ready
+  if (gate_init(__NR_write, STUB_FD_AGENT, results, 16) != 16) die(103);  // ready
   struct {
     unsigned short len;
     const void* filter;

@@ -15,10 +15,23 @@
 #define STUB_CMD_A 0x7fff00200000    // read-only: the agent's commands; a forked child uses the other one
 #define STUB_CMD_TOGGLE 0x1000
 #define STUB_AGENT_PAGE 0x7fff00300000
+#define STUB_PATCHES 0x7fff00400000    // read-only, executable: a trampoline for each patched call site
+#define STUB_PATCH_SIZE 0x40          // of one of them
+#define PATCH_GS_PLAIN 23             // offsets in it: the access to %gs, and the way out if it fails
+#define PATCH_SLOW_PLAIN 51
+#define PATCH_GS_CMP 19
+#define PATCH_SLOW_CMP 35
+#define STUB_PATCH_COUNT 8192
+#define STUB_PATCHES_SIZE (STUB_PATCH_COUNT * STUB_PATCH_SIZE)
+#define STUB_BASES 0x7fff00600000      // this process's own: where each patched file is mapped
+#define STUB_BASES_SIZE 0x4000
+#define STUB_TABLE 0x60000            // read-only: the trampolines' addresses. Low, for a call site's jump
+#define STUB_TABLE_SIZE (STUB_PATCH_COUNT * 8)
 #define STUB_CTL 0x7fff10000000      // header page, then one control page for each thread slot
 #define STUB_CTL_STAGE 0x7fff20000000
 #define STUB_STACKS 0x7fff40000000   // alternate stacks, one for each slot
 #define STUB_SLOT_STACK 0x8000
+#define STUB_FAST_STACK 0x1000        // the top of each: the dispatcher's, not the signals'
 #define STUB_SLOTS 4096
 #define STUB_CTL_SIZE ((STUB_SLOTS + 1) * 0x1000)
 
@@ -36,6 +49,21 @@
 #define GATE_INIT 5   // anything, before the first filter
 #define GATE_AGENT 6
 #define GATE_IP(n) (STUB_TEXT + 64 * (n) + 42)
+
+// Offsets in the control page, for gates.S and the trampolines.
+#define CTL_GREG(n) (24 + 8 * (n))
+#define CTL_MODE 208
+#define CTL_KICKED 212
+#define CTL_FLAGS 216
+#define CTL_SELF 0xff8
+
+// What the dispatcher does about a call when it is over (ControlPage::mode): the call site was
+#define MODE_PLAIN 0    // mov $nr, %eax; syscall
+#define MODE_CMP_4095 1 // syscall; cmp $-4095, %rax
+#define MODE_CMP_4096 2 // syscall; cmp $-4096, %rax
+#define CMP_LENGTH 6
+#define STUB_DISPATCH(mode) (STUB_TEXT + 512 + 8 * (mode))
+#define STUB_FOREIGN(mode) (STUB_TEXT + 536 + 8 * (mode))
 
 // Offsets in the command page, for gates.S.
 #define CMD_SEQ 0
@@ -85,6 +113,7 @@ enum ReplyFlags : uint32_t {
   kExit = 64,          // end this host thread
   kResetFpu = 128,     // initial extended state
   kReport = 256,       // say when the orders are done, and wait again
+  kFrame = 512,        // with kReport: enter a signal handler, so that there is a frame
 };
 
 enum OrderKind : uint64_t { kOrderPlain = 0, kOrderThread = 1 };
@@ -100,14 +129,37 @@ enum Greg { kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15, kRdi, kRsi, kRbp, kRbx
 
 inline constexpr int kMaxOrders = 6;
 
+// What the task may know without asking; written by the Sentry.
+struct Identity {
+  uint32_t valid;
+  int32_t pid, tid, ppid;
+  uint32_t uid, euid, gid, egid;
+};
+
+// Guest memory that a call will read or write, as far as its number and arguments tell: it travels in the
+// page's buffers.
+struct Window {
+  uint64_t addr;
+  uint32_t size;    // 0: none
+  uint32_t offset;  // in its buffer
+};
+inline constexpr int kWindows = 2;
+inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 208;
+
+enum TrapReason : uint32_t { kTrapSlow = 1, kTrapApply = 2, kTrapFrame = 3 };
+
 // One for each thread slot; 4096 bytes.
 struct ControlPage {
   uint32_t state;  // State; a futex
   uint32_t host_tid;
   uint32_t alive;  // cleared by the host when the thread is gone
   uint32_t kind;   // RequestKind
-  uint64_t frame;  // address of the ucontext on the alternate stack
+  uint64_t frame;  // address of the ucontext on the alternate stack; 0: the call came through the dispatcher
   uint64_t gregs[kGregs];
+  uint32_t mode;    // MODE_*
+  uint32_t kicked;  // a kick came while the dispatcher was at work
+  uint32_t flags;   // the guest's, as lahf and seto gave them (MODE_PLAIN)
+  uint32_t reason;  // TrapReason
   uint64_t fs_base, gs_base;
   int64_t syscall;  // number, as seccomp saw it
   uint32_t arch;    // AUDIT_ARCH_*
@@ -119,8 +171,19 @@ struct ControlPage {
   uint32_t order_count;
   uint32_t start_flags;  // kNewFrame, kInstallFilter: for thread_main
   ThreadOrder orders[kMaxOrders];
+  Identity identity;
+  Window in[kWindows], out[kWindows];  // the request's
+  Window results[kWindows];            // the reply's: what to copy from out_buffer
+  uint8_t in_buffer[kInBuffer];
+  uint8_t out_buffer[kOutBuffer];
+  uint8_t unused[kControlPad];
+  uint64_t self;  // the page's own address in the stub: what %gs must point at
 };
-static_assert(sizeof(ControlPage) <= 4096);
+static_assert(sizeof(ControlPage) == 4096 && __builtin_offsetof(ControlPage, self) == CTL_SELF);
+static_assert(__builtin_offsetof(ControlPage, gregs) == CTL_GREG(0));
+static_assert(__builtin_offsetof(ControlPage, mode) == CTL_MODE);
+static_assert(__builtin_offsetof(ControlPage, kicked) == CTL_KICKED);
+static_assert(__builtin_offsetof(ControlPage, flags) == CTL_FLAGS);
 
 // First page of the control area: which slots have rung.
 struct ControlHeader {

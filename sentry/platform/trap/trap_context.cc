@@ -8,10 +8,13 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
 #include "sentry/platform/trap/trap_platform.h"
+#include "sentry/sched/fiber.h"
 
 namespace run9::sentry::trap {
 namespace {
@@ -33,6 +36,14 @@ void from_regs(const Regs& r, uint64_t* g) {
   g[kRip] = r.rip, g[kEfl] = r.eflags;
   g[kCsgsfs] = kUserCs | (kUserSs << 48);
   g[kErr] = g[kTrapno] = g[kOldmask] = g[kCr2] = 0;
+}
+
+// The arithmetic flags after cmp b, a (AT&T order: a - b).
+uint64_t compare_flags(uint64_t a, uint64_t b) {
+  const uint64_t d = a - b;
+  const auto bit = [](bool on, int n) { return static_cast<uint64_t>(on) << n; };
+  return bit(a < b, 0) | bit(__builtin_parityll(d & 0xff) == 0, 2) | bit(((a ^ b ^ d) & 0x10) != 0, 4) |
+         bit(d == 0, 6) | bit((d >> 63) != 0, 7) | bit((((a ^ b) & (a ^ d)) >> 63) != 0, 11);
 }
 
 }  // namespace
@@ -80,13 +91,13 @@ std::optional<EventKind> TrapContext::take_request() {
   uint64_t gregs[kGregs];
   for (int i = 0; i < kGregs; ++i) gregs[i] = __atomic_load_n(&p.gregs[i], __ATOMIC_RELAXED);
   const uint32_t kind = __atomic_load_n(&p.kind, __ATOMIC_RELAXED);
+  frame_ = __atomic_load_n(&p.frame, __ATOMIC_RELAXED);
   if (report_waiter_ != nullptr) {
     // The orders of carry_out_now: the registers are still those of the call.
     order_error_ = kind == kReqOrdersDone ? 0 : ENOMEM;
     return EventKind::kOrderFailed;
   }
   if (kind != kReqOrderFailed) to_regs(gregs, regs_);
-  frame_ = __atomic_load_n(&p.frame, __ATOMIC_RELAXED);
   if (space_->platform_.shared().xstate_size & 0x80000000u) {
     regs_.fs_base = __atomic_load_n(&p.fs_base, __ATOMIC_RELAXED);
     regs_.gs_base = __atomic_load_n(&p.gs_base, __ATOMIC_RELAXED);
@@ -99,8 +110,20 @@ std::optional<EventKind> TrapContext::take_request() {
     case kReqSyscall:
       regs_.orig_rax = static_cast<uint32_t>(p.syscall);
       compat_ = p.arch != AUDIT_ARCH_X86_64;
+      take_windows();
       return EventKind::kSyscall;
     case kReqFault: {
+      switch (at_patched_site()) {
+        case OnSite::kNone:
+          break;
+        case OnSite::kSyscall:
+          return EventKind::kSyscall;
+        case OnSite::kGoOn:
+          write_regs();
+          running_ = true;  // it was not taken off the count
+          hand_back();
+          return {};
+      }
       const int signo = p.signo;
       const bool known = signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL ||
                          signo == SIGTRAP;
@@ -160,6 +183,11 @@ void TrapContext::start_running() {
   if (space_->running_++ == 0) space_->platform_.add(*space_);
 }
 
+void TrapContext::hand_back() {
+  const uint32_t old = __atomic_exchange_n(&page().state, kReply, __ATOMIC_SEQ_CST);
+  if (old == kRequestAsleep) syscall(SYS_futex, &page().state, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+}
+
 void TrapContext::resume() {
   if (gone_ || space_->dead_) {
     // The kernel hears of it again, and must let go this time.
@@ -167,30 +195,129 @@ void TrapContext::resume() {
     space_->platform_.sink_.on_event(*this, EventKind::kGone);
     return;
   }
+  for (int i = 0; i < kWindows; ++i) {
+    const bool used = static_cast<size_t>(i) < kept_.size();
+    page().results[i] = used ? Window{kept_[i].addr, kept_[i].size, kept_[i].offset} : Window{};
+  }
+  kept_.clear();
   write_regs();
   start_running();
-  const uint32_t old = __atomic_exchange_n(&page().state, kReply, __ATOMIC_SEQ_CST);
-  if (old == kRequestAsleep) syscall(SYS_futex, &page().state, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+  hand_back();
 }
 
-Result<void> TrapContext::carry_out_now() {
+Result<void> TrapContext::report(uint32_t flags) {
   const bool changed = std::exchange(regs_changed_, false);
-  const uint32_t flags = std::exchange(reply_flags_, kReport);
+  const uint32_t later = std::exchange(reply_flags_, flags);
   const uint64_t fs = known_fs_, gs = known_gs_;
   known_fs_ = regs_.fs_base, known_gs_ = regs_.gs_base;  // not yet
   write_regs();
   known_fs_ = fs, known_gs_ = gs;
   regs_changed_ = changed;
-  reply_flags_ = flags;
+  reply_flags_ = later;
   report_waiter_ = space_->platform_.loop_.current();
   start_running();
-  const uint32_t old = __atomic_exchange_n(&page().state, kReply, __ATOMIC_SEQ_CST);
-  if (old == kRequestAsleep) syscall(SYS_futex, &page().state, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+  hand_back();
   space_->platform_.loop_.park();
   report_waiter_ = nullptr;
   if (gone_ || space_->dead_) return Errno{EAGAIN};
   if (order_error_ != 0) return Errno{EAGAIN};
   return ok();
+}
+
+Result<void> TrapContext::carry_out_now() { return report(kReport); }
+
+Result<void> TrapContext::need_frame() {
+  if (frame_ != 0) return ok();
+  flush_windows(0, ~uint64_t{0});
+  auto orders = std::exchange(orders_, {});
+  const auto done = report(kReport | kFrame);
+  orders_ = std::move(orders);
+  return done;
+}
+
+// ---------------------------------------------------------------- windows
+
+void TrapContext::take_windows() {
+  kept_.clear();
+  out_used_ = 0;
+  for (int i = 0; i < kWindows; ++i) {
+    in_[i] = out_[i] = {};
+    if (frame_ != 0) continue;
+    const Window in = page().in[i], out = page().out[i];
+    if (in.size <= kInBuffer && in.offset <= kInBuffer - in.size) in_[i] = in;
+    if (out.size <= kOutBuffer) out_[i] = out;
+  }
+}
+
+bool TrapContext::read_window(uint64_t addr, std::span<std::byte> dst) const {
+  for (const Window& w : in_) {
+    if (addr < w.addr || addr - w.addr > w.size || dst.size() > w.size - (addr - w.addr)) continue;
+    memcpy(dst.data(), page().in_buffer + w.offset + (addr - w.addr), dst.size());
+    return true;
+  }
+  return false;
+}
+
+bool TrapContext::write_window(uint64_t addr, ByteSpan src) {
+  if (kept_.size() >= kWindows || src.size() > kOutBuffer - out_used_) return false;
+  for (const Window& w : out_) {
+    if (addr < w.addr || addr - w.addr > w.size || src.size() > w.size - (addr - w.addr)) continue;
+    memcpy(page().out_buffer + out_used_, src.data(), src.size());
+    kept_.push_back({addr, static_cast<uint32_t>(src.size()), out_used_});
+    out_used_ += static_cast<uint32_t>(src.size());
+    return true;
+  }
+  return false;
+}
+
+void TrapContext::flush_windows(uint64_t addr, uint64_t size) {
+  const bool touched = std::any_of(kept_.begin(), kept_.end(), [&](const Kept& k) {
+    return k.addr < addr + size && addr < k.addr + k.size;
+  });
+  if (!touched && !(addr == 0 && size == ~uint64_t{0})) return;
+  for (const Kept& k : std::exchange(kept_, {})) {
+    const auto* data = reinterpret_cast<const std::byte*>(page().out_buffer + k.offset);
+    [[maybe_unused]] const auto done = space_->write_host(k.addr, ByteSpan(data, k.size));
+  }
+}
+
+void TrapContext::set_fiber(Fiber* fiber) {
+  Fiber* const current = space_->platform_.loop_.current();
+  if (current != nullptr) current->context = fiber != nullptr ? this : nullptr;
+}
+
+void TrapContext::set_identity(const ContextIdentity* id) {
+  Identity& to = page().identity;
+  if (id == nullptr) {
+    to.valid = 0;
+    return;
+  }
+  to = {1, id->pid, id->tid, id->ppid, id->uid, id->euid, id->gid, id->egid};
+}
+
+// ---------------------------------------------------------------- patched call sites
+
+TrapContext::OnSite TrapContext::at_patched_site() {
+  auto it = space_->patched_.upper_bound(regs_.rip);
+  if (it == space_->patched_.begin()) return OnSite::kNone;
+  --it;
+  if (regs_.rip >= it->second.end) return OnSite::kNone;
+  const uint64_t offset = regs_.rip - it->first + it->second.image_offset;
+  const PatchedSite* site = it->second.image->site_at(offset);
+  if (site == nullptr || offset - site->offset != site->trap) return OnSite::kNone;
+  if (site->mode == MODE_PLAIN) {
+    regs_.orig_rax = static_cast<uint32_t>(regs_.rax);
+    regs_.rip += 2;
+    regs_.rcx = regs_.rip;
+    regs_.r11 = regs_.eflags;
+    regs_changed_ = true;
+    return OnSite::kSyscall;
+  }
+  const uint64_t with = site->mode == MODE_CMP_4095 ? -4095ull : -4096ull;
+  regs_.eflags = (regs_.eflags & ~uint64_t{0x8d5}) | compare_flags(regs_.rax, with);
+  regs_.rip += CMP_LENGTH;
+  regs_changed_ = true;
+  return OnSite::kGoOn;
 }
 
 void TrapContext::kick() {
@@ -217,6 +344,7 @@ Result<uint64_t> TrapContext::fpstate_address() const {
 }
 
 Result<std::vector<std::byte>> TrapContext::xstate() {
+  TRY(need_frame());
   std::vector<std::byte> state(space_->platform_.shared().xstate_size & 0x7fffffff);
   const size_t n = TRY(space_->read(TRY(fpstate_address()), state));
   if (n != state.size()) return Errno{EFAULT};
@@ -226,6 +354,7 @@ Result<std::vector<std::byte>> TrapContext::xstate() {
 Result<void> TrapContext::set_xstate(ByteSpan state) {
   const size_t size = space_->platform_.shared().xstate_size & 0x7fffffff;
   if (state.size() != size) return Errno{EINVAL};
+  TRY(need_frame());
   const size_t n = TRY(space_->write(TRY(fpstate_address()), state));
   if (n != size) return Errno{EFAULT};
   return ok();

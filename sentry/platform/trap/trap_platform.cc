@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -95,6 +96,7 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
   memcpy(base + 0x1000, code_a.data(), code_a.size() * sizeof(sock_filter));
   memcpy(base + 0x2000, code_b.data(), code_b.size() * sizeof(sock_filter));
   make_messages(base + 0x3000);
+  p->patcher_ = TRY(TextPatcher::create());
   cpu_set_t cpus;
   if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->cpus_ = CPU_COUNT(&cpus);
   SharedPage& shared = p->shared();
@@ -133,19 +135,19 @@ Result<void> TrapPlatform::start_template() {
   auto commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
   auto control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
   const int inherited[] = {theirs.get(), wake_.get(), shared_.fd().get(), commands.fd().get(),
-                           control.fd().get()};
+                           control.fd().get(), patcher_->shared_fd().get()};
   const pid_t pid = fork();
   if (pid < 0) return last_errno();
   if (pid == 0) {
     personality(ADDR_NO_RANDOMIZE);
-    int high[5];
-    for (int i = 0; i < 5; ++i) high[i] = fcntl(inherited[i], F_DUPFD, 100);
+    int high[std::size(inherited)];
+    for (size_t i = 0; i < std::size(inherited); ++i) high[i] = fcntl(inherited[i], F_DUPFD, 100);
     const int exe = fcntl(stub.get(), F_DUPFD_CLOEXEC, 100);
-    for (int i = 0; i < 5; ++i) dup2(high[i], STUB_FD_AGENT + i);
-    for (int i = 0; i < 5; ++i) close(high[i]);
+    for (size_t i = 0; i < std::size(inherited); ++i) dup2(high[i], STUB_FD_AGENT + static_cast<int>(i));
+    for (int fd : high) close(fd);
     // The sandbox's standard streams and sockets are not the stubs' business.
     syscall(SYS_close_range, 0, 2, 0);
-    syscall(SYS_close_range, 8, exe - 1, 0);
+    syscall(SYS_close_range, STUB_FD_AGENT + std::size(inherited), exe - 1, 0);
     syscall(SYS_close_range, exe + 1, ~0u, 0);
     char name[] = "run9-stub";
     char* argv[] = {name, nullptr};
@@ -160,17 +162,22 @@ Result<void> TrapPlatform::start_template() {
                                           STUB_CMD_A);
   template_->pid_ = pid;
   by_pid_[pid] = template_.get();
+  patcher_->close_fd();
   // Not on a fiber yet: wait for the stub's word here. It closes its end if it fails.
-  uint64_t vdso = 0;
-  const ssize_t n = recv(template_->socket_.get(), &vdso, sizeof vdso, 0);
-  if (n != sizeof vdso) {
+  uint64_t ready[2] = {};  // the vDSO's address; whether call sites can be patched
+  const ssize_t n = recv(template_->socket_.get(), ready, sizeof ready, 0);
+  if (n != sizeof ready) {
     int status = 0;
     waitpid(pid, &status, 0);
     log_error("the stub did not start (wait status {:#x}); memfds must be executable: vm.memfd_noexec",
               status);
     return Errno{ENOEXEC};
   }
-  vdso_ = vdso;
+  vdso_ = ready[0];
+  if (ready[1] == 0 || (shared().xstate_size & 0x80000000u) == 0) {
+    log_info("call sites are not patched: {}", ready[1] == 0 ? "vm.mmap_min_addr is too high" : "no FSGSBASE");
+    patcher_.reset();
+  }
   return ok();
 }
 

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "sentry/platform/platform.h"
+#include "sentry/platform/trap/patcher.h"
 #include "sentry/platform/trap/stub_abi.h"
+#include "sentry/platform/trap/trap_memory.h"
 #include "sentry/sched/event_loop.h"
 #include "sentry/sched/fiber_mutex.h"
 
@@ -18,25 +20,6 @@ namespace run9::sentry::trap {
 
 class TrapPlatform;
 class TrapSpace;
-
-// Host memory shared with a stub, mapped here for its whole life.
-class SharedMemory {
- public:
-  // read_only_there: sealed so that nobody can map it writable again after us.
-  static Result<SharedMemory> create(const char* name, size_t size, bool read_only_there);
-  SharedMemory(SharedMemory&& o) noexcept;
-  SharedMemory& operator=(SharedMemory&& o) noexcept;
-  SharedMemory() = default;
-  ~SharedMemory();
-  void* data() const { return data_; }
-  BorrowedFd fd() const { return fd_.borrow(); }
-  void close_fd() { fd_.reset(); }
-
- private:
-  UniqueFd fd_;
-  void* data_ = nullptr;
-  size_t size_ = 0;
-};
 
 class TrapContext final : public Context {
  public:
@@ -56,6 +39,8 @@ class TrapContext final : public Context {
   void kick() override;
   bool running() const override { return running_; }
   int host_tid() const override;
+  void set_identity(const ContextIdentity* identity) override;
+  void set_fiber(Fiber* fiber) override;
 
  private:
   friend class TrapSpace;
@@ -69,8 +54,22 @@ class TrapContext final : public Context {
   void write_regs();
   void start_running();
   bool orders_outstanding() const;
+  // Sends the reply `flags` before the call is over, and waits until the guest thread comes back. Blocks.
+  Result<void> report(uint32_t flags);
   // Has the guest thread carry out the queued orders and come back. Blocks.
   Result<void> carry_out_now();
+  // A call from a patched site has no signal frame; the guest thread makes one. Blocks.
+  Result<void> need_frame();
+  void hand_back();
+  // Small reads and writes of the call at hand, in the control page (call_windows.h). False: not there.
+  void take_windows();
+  bool read_window(uint64_t addr, std::span<std::byte> dst) const;
+  bool write_window(uint64_t addr, ByteSpan src);
+  // Puts what write_window has kept into the guest's memory, if it lies in this range.
+  void flush_windows(uint64_t addr, uint64_t size);
+  // A fault on a patched call site: what the guest would have done there. kGone's optional: see take_request.
+  enum class OnSite { kNone, kSyscall, kGoOn };
+  OnSite at_patched_site();
   Result<uint64_t> fpstate_address() const;
 
   std::shared_ptr<TrapSpace> space_;
@@ -85,6 +84,13 @@ class TrapContext final : public Context {
   bool gone_ = false;
   uint32_t reply_flags_ = 0;
   uint64_t frame_ = 0;
+  Window in_[kWindows] = {}, out_[kWindows] = {};
+  struct Kept {
+    uint64_t addr;
+    uint32_t size, offset;
+  };
+  std::vector<Kept> kept_;
+  uint32_t out_used_ = 0;
   std::vector<ThreadOrder> orders_;
   uint64_t orders_expected_ = 0;
   Fiber* report_waiter_ = nullptr;
@@ -119,6 +125,21 @@ class TrapSpace final : public AddressSpace {
   friend class TrapContext;
   friend class TrapPlatform;
   class Answer;
+
+  // The context whose call runs on the current fiber, if it is one of ours.
+  TrapContext* caller() const;
+  // Text whose call sites are patched (patcher.h). `list` gets our copies in the files' place.
+  void use_patches(std::vector<MapRequest>& list);
+  void forget_patches(uint64_t addr, uint64_t length);
+  Result<void> undo_patches(uint64_t addr, uint64_t length);
+  struct Patched {
+    uint64_t end;
+    uint64_t image_offset;
+    std::shared_ptr<const PatchedImage> image;
+  };
+  std::map<uint64_t, Patched> patched_;  // by address
+  Result<size_t> read_host(uint64_t addr, std::span<std::byte> dst);
+  Result<size_t> write_host(uint64_t addr, ByteSpan src);
 
   Result<void> do_or_order(Context* via, const Command& command);
   // Hands the agent a list and waits until it is done; what came back is a hint.
@@ -185,6 +206,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   EventLoop& loop_;
   EventSink& sink_;
   SharedMemory shared_;
+  std::optional<TextPatcher> patcher_;  // none where the host or the CPU does not allow it
   UniqueFd wake_;
   std::unique_ptr<ChildWatch> children_;
   std::shared_ptr<TrapSpace> template_;

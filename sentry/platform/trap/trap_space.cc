@@ -13,9 +13,12 @@
 #include <unistd.h>
 #include <linux/futex.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/log.h"
 #include "sentry/platform/trap/trap_platform.h"
+#include "sentry/sched/fiber.h"
 
 namespace run9::sentry::trap {
 namespace {
@@ -220,11 +223,15 @@ Result<void> TrapSpace::do_or_order(Context* via, const Command& c) {
 }
 
 Result<void> TrapSpace::map(Context* via, const MapRequest& r) {
-  if (!r.fd.valid() && !r.shared) return do_or_order(via, map_command(r, -1));
-  return map_all(std::span(&r, 1));
+  if (r.fd.valid() || r.shared) return map_all(std::span(&r, 1));
+  forget_patches(r.addr, r.length);
+  return do_or_order(via, map_command(r, -1));
 }
 
 Result<void> TrapSpace::map_all(std::span<const MapRequest> list) {
+  std::vector<MapRequest> patched(list.begin(), list.end());
+  if (platform_.patcher_) use_patches(patched);
+  list = patched;
   // Three commands for each descriptor: receive, map, close. Lists longer than a page go in parts.
   while (!list.empty()) {
     std::vector<Command> commands;
@@ -254,15 +261,19 @@ Result<void> TrapSpace::map_all(std::span<const MapRequest> list) {
 }
 
 Result<void> TrapSpace::unmap(Context* via, uint64_t addr, uint64_t length) {
+  forget_patches(addr, length);
   return do_or_order(via, command(__NR_munmap, addr, length));
 }
 
 Result<void> TrapSpace::protect(Context* via, uint64_t addr, uint64_t length, int prot) {
+  if (prot & PROT_WRITE) TRY(undo_patches(addr, length));
   return do_or_order(via, command(__NR_mprotect, addr, length, static_cast<uint64_t>(prot)));
 }
 
 Result<void> TrapSpace::remap(Context* via, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
                               uint64_t new_length) {
+  TRY(undo_patches(old_addr, old_length));
+  forget_patches(new_addr, new_length);
   return do_or_order(via, command(__NR_mremap, old_addr, old_length, new_length,
                                   MREMAP_MAYMOVE | MREMAP_FIXED, new_addr));
 }
@@ -283,7 +294,29 @@ void TrapSpace::settle(Context* via) {
   }
 }
 
+TrapContext* TrapSpace::caller() const {
+  const Fiber* fiber = platform_.loop_.current();
+  auto* context = fiber != nullptr ? static_cast<TrapContext*>(fiber->context) : nullptr;
+  return context != nullptr && context->space_.get() == this ? context : nullptr;
+}
+
 Result<size_t> TrapSpace::read(uint64_t addr, std::span<std::byte> dst) {
+  if (TrapContext* c = caller()) {
+    if (c->read_window(addr, dst)) return dst.size();
+    c->flush_windows(addr, dst.size());
+  }
+  return read_host(addr, dst);
+}
+
+Result<size_t> TrapSpace::write(uint64_t addr, ByteSpan src) {
+  if (TrapContext* c = caller()) {
+    if (c->write_window(addr, src)) return src.size();
+    c->flush_windows(addr, src.size());
+  }
+  return write_host(addr, src);
+}
+
+Result<size_t> TrapSpace::read_host(uint64_t addr, std::span<std::byte> dst) {
   if (dead_) return Errno{EFAULT};
   iovec local{dst.data(), dst.size()};
   iovec remote{reinterpret_cast<void*>(addr), dst.size()};
@@ -292,13 +325,73 @@ Result<size_t> TrapSpace::read(uint64_t addr, std::span<std::byte> dst) {
   return static_cast<size_t>(n);
 }
 
-Result<size_t> TrapSpace::write(uint64_t addr, ByteSpan src) {
+Result<size_t> TrapSpace::write_host(uint64_t addr, ByteSpan src) {
   if (dead_) return Errno{EFAULT};
   iovec local{const_cast<std::byte*>(src.data()), src.size()};
   iovec remote{reinterpret_cast<void*>(addr), src.size()};
   const ssize_t n = process_vm_writev(pid_, &local, 1, &remote, 1, 0);
   if (n < 0) return Errno{EFAULT};
   return static_cast<size_t>(n);
+}
+
+// ---------------------------------------------------------------- patched text
+
+void TrapSpace::use_patches(std::vector<MapRequest>& list) {
+  for (MapRequest& r : list) {
+    forget_patches(r.addr, r.length);
+    if (!r.fd.valid() || r.shared || (r.prot & PROT_EXEC) == 0 || (r.prot & PROT_WRITE) != 0) continue;
+    auto image = platform_.patcher_->image_of(r.fd, r.offset, r.length);
+    if (!image) continue;
+    // A call site finds its way back through its file's place in this process: there is one.
+    const uint64_t base = r.addr - r.offset;
+    const bool elsewhere = std::any_of(patched_.begin(), patched_.end(), [&](const auto& p) {
+      return p.second.image == image && p.first - p.second.image_offset - p.second.image->file_offset != base;
+    });
+    if (elsewhere) continue;
+    const auto told = write_host(STUB_BASES + 8 * uint64_t{image->index}, std::as_bytes(std::span(&base, 1)));
+    if (!told.has_value() || told.value() != sizeof base) continue;
+    r.fd = image->memory.borrow();
+    r.offset = 0;
+    patched_[r.addr] = {r.addr + r.length, 0, std::move(image)};
+  }
+}
+
+void TrapSpace::forget_patches(uint64_t addr, uint64_t length) {
+  const uint64_t end = addr + length;
+  auto it = patched_.upper_bound(addr);
+  if (it != patched_.begin()) --it;
+  while (it != patched_.end() && it->first < end) {
+    if (it->second.end <= addr) {
+      ++it;
+      continue;
+    }
+    const uint64_t start = it->first;
+    const Patched was = it->second;
+    it = patched_.erase(it);
+    if (start < addr) patched_[start] = {addr, was.image_offset, was.image};
+    if (was.end > end) patched_[end] = {was.end, was.image_offset + (end - start), was.image};
+  }
+}
+
+// Before the guest can change its text: the file itself comes back into the place of our copy.
+Result<void> TrapSpace::undo_patches(uint64_t addr, uint64_t length) {
+  const uint64_t end = addr + length;
+  std::vector<MapRequest> originals;
+  std::vector<std::shared_ptr<const PatchedImage>> keep;
+  for (const auto& [start, p] : patched_) {
+    const uint64_t from = std::max(start, addr), to = std::min(p.end, end);
+    if (from >= to) continue;
+    keep.push_back(p.image);
+    MapRequest r;
+    r.addr = from;
+    r.length = to - from;
+    r.prot = PROT_READ;  // until the change itself gives it its own
+    r.fd = p.image->file.borrow();
+    r.offset = p.image->file_offset + p.image_offset + (from - start);
+    originals.push_back(r);
+  }
+  if (originals.empty()) return ok();
+  return map_all(originals);
 }
 
 Result<uint32_t> TrapSpace::take_slot() {
@@ -398,13 +491,14 @@ Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
   // The parent's frame is in its alternate stack, private memory that the child has a copy of; the child's
   // thread starts from it.
   const uint64_t base = STUB_STACKS + uint64_t{slot} * STUB_SLOT_STACK;
-  if (from.frame_ < base + 4096 || from.frame_ + sizeof(ucontext_t) > base + STUB_SLOT_STACK) {
+  if (from.frame_ < base + 4096 || from.frame_ + sizeof(ucontext_t) > base + STUB_SLOT_STACK - STUB_FAST_STACK) {
     return Errno{EAGAIN};
   }
   auto space = TRY(fork_stub([&](TrapSpace& child) {
     return child.first_thread_command(slot, from.frame_, kInstallFilter);
   }));
   auto context = std::make_unique<TrapContext>(space, slot);
+  space->patched_ = patched_;
   space->next_slot_ = slot + 1;
   for (uint32_t s = 0; s < slot; ++s) space->free_slots_.push_back(s);
   context->prepare(regs, from.frame_, 0, 0);  // the agent made the thread: its bases are 0
@@ -416,7 +510,7 @@ Result<std::unique_ptr<Context>> TrapSpace::first_thread(const Regs& regs) {
   auto context = std::make_unique<TrapContext>(
       std::static_pointer_cast<TrapSpace>(shared_from_this()), slot);
   const uint64_t base = STUB_STACKS + uint64_t{slot} * STUB_SLOT_STACK;
-  const uint64_t frame = base + STUB_SLOT_STACK - 4096;
+  const uint64_t frame = base + STUB_SLOT_STACK - STUB_FAST_STACK - 4096;
   const Command clone = first_thread_command(slot, frame, kInstallFilter | kNewFrame);
   context->prepare(regs, frame, 0, 0);
   const auto results = TRY(run_agent(std::span(&clone, 1)));
@@ -433,7 +527,9 @@ Result<std::unique_ptr<Context>> TrapSpace::clone_thread(Context& parent, const 
       std::static_pointer_cast<TrapSpace>(shared_from_this()), slot);
   const uint64_t frame = from.frame_ + (uint64_t{slot} - from.slot_) * STUB_SLOT_STACK;
   ready_page(slot, frame, 0);
-  context->prepare(regs, frame, from.known_fs_, from.known_gs_);  // the host's clone copies the bases
+  // The host's clone copies the bases; thread_main sets the one that we use ourselves.
+  const bool ours = (platform_.shared().xstate_size & 0x80000000u) != 0;
+  context->prepare(regs, frame, from.known_fs_, ours ? 0 : from.known_gs_);
   ThreadOrder o{};
   o.kind = kOrderThread;
   o.args[0] = slot;

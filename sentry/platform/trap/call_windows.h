@@ -1,0 +1,116 @@
+// Which memory a call reads and writes, as far as its number and arguments tell, and where it is small: a call
+// from a patched site brings it along in its control page and takes the results back in it. A call that is
+// not here, or memory that does not fit, is copied by the Sentry, as is everything after a signal.
+// Not here on purpose: words that other threads wait on (futex(2)'s first argument). Their value counts at the
+// moment of the call, not some time before.
+#pragma once
+#include <asm/unistd.h>
+#include <stdint.h>
+
+#include <initializer_list>
+
+#include "sentry/platform/trap/stub_abi.h"
+
+namespace run9::sentry::trap {
+
+enum class WindowKind : uint8_t { kNone, kString, kFixed, kCounted };
+
+struct WindowRule {
+  WindowKind kind = WindowKind::kNone;
+  uint8_t arg = 0;
+  uint8_t size_arg = 0;  // kCounted: times `size`
+  uint16_t size = 0;
+};
+
+struct CallWindows {
+  WindowRule in[kWindows], out[kWindows];
+};
+
+inline constexpr uint32_t kWindowCalls = 450;
+
+struct WindowTable {
+  CallWindows calls[kWindowCalls];
+
+  constexpr WindowTable() : calls{} {
+    for (int nr : {__NR_open, __NR_access, __NR_chdir, __NR_mkdir, __NR_rmdir, __NR_creat, __NR_unlink, __NR_chmod,
+                   __NR_chown, __NR_lchown, __NR_truncate, __NR_rename, __NR_link}) {
+      in_string(nr, 0);
+    }
+    in_string(__NR_rename, 1, 1);
+    in_string(__NR_link, 1, 1);
+    for (int nr : {__NR_openat, __NR_unlinkat, __NR_mkdirat, __NR_faccessat, __NR_faccessat2, __NR_fchmodat,
+                   __NR_fchownat, __NR_utimensat}) {
+      in_string(nr, 1);
+    }
+    for (int nr : {__NR_stat, __NR_lstat}) {
+      in_string(nr, 0);
+      out_fixed(nr, 1, 144);
+    }
+    out_fixed(__NR_fstat, 1, 144);
+    in_string(__NR_newfstatat, 1);
+    out_fixed(__NR_newfstatat, 2, 144);
+    in_string(__NR_statx, 1);
+    out_fixed(__NR_statx, 4, 256);
+    in_string(__NR_readlink, 0);
+    out_counted(__NR_readlink, 1, 2, 1);
+    in_string(__NR_readlinkat, 1);
+    out_counted(__NR_readlinkat, 2, 3, 1);
+    in_string(__NR_statfs, 0);
+    out_fixed(__NR_statfs, 1, 120);
+    out_counted(__NR_getcwd, 0, 1, 1);
+    for (int nr : {__NR_read, __NR_pread64, __NR_recvfrom, __NR_getdents64}) out_counted(nr, 1, 2, 1);
+    for (int nr : {__NR_write, __NR_pwrite64, __NR_sendto}) in_counted(nr, 1, 2, 1);
+    for (int nr : {__NR_readv, __NR_writev}) in_counted(nr, 1, 2, 16);
+    out_fixed(__NR_pipe, 0, 8);
+    out_fixed(__NR_pipe2, 0, 8);
+    out_fixed(__NR_socketpair, 3, 8);
+    for (int nr : {__NR_poll, __NR_ppoll}) {
+      in_counted(nr, 0, 1, 8);
+      out_counted(nr, 0, 1, 8);
+    }
+    in_fixed(__NR_ppoll, 2, 16, 1);
+    out_counted(__NR_epoll_wait, 1, 2, 12);
+    out_counted(__NR_epoll_pwait, 1, 2, 12);
+    in_fixed(__NR_epoll_ctl, 3, 12);
+    out_fixed(__NR_wait4, 1, 4);
+    out_fixed(__NR_wait4, 3, 144, 1);
+    in_fixed(__NR_rt_sigaction, 1, 32);
+    out_fixed(__NR_rt_sigaction, 2, 32);
+    in_fixed(__NR_rt_sigprocmask, 1, 8);
+    out_fixed(__NR_rt_sigprocmask, 2, 8);
+    in_fixed(__NR_sigaltstack, 0, 24);
+    out_fixed(__NR_sigaltstack, 1, 24);
+    in_fixed(__NR_nanosleep, 0, 16);
+    in_fixed(__NR_clock_nanosleep, 2, 16);
+    out_fixed(__NR_clock_gettime, 1, 16);
+    out_fixed(__NR_clock_getres, 1, 16);
+    out_fixed(__NR_gettimeofday, 0, 16);
+    out_fixed(__NR_uname, 0, 390);
+    out_counted(__NR_getrandom, 0, 1, 1);
+    in_fixed(__NR_prlimit64, 2, 16);
+    out_fixed(__NR_prlimit64, 3, 16);
+    out_fixed(__NR_getrlimit, 1, 16);
+    out_fixed(__NR_getrusage, 1, 144);
+    out_fixed(__NR_timerfd_settime, 3, 32);
+    in_fixed(__NR_timerfd_settime, 2, 32);
+  }
+
+ private:
+  constexpr void in_string(int nr, uint8_t arg, int i = 0) { calls[nr].in[i] = {WindowKind::kString, arg, 0, 0}; }
+  constexpr void in_fixed(int nr, uint8_t arg, uint16_t size, int i = 0) {
+    calls[nr].in[i] = {WindowKind::kFixed, arg, 0, size};
+  }
+  constexpr void in_counted(int nr, uint8_t arg, uint8_t count, uint16_t size) {
+    calls[nr].in[0] = {WindowKind::kCounted, arg, count, size};
+  }
+  constexpr void out_fixed(int nr, uint8_t arg, uint16_t size, int i = 0) {
+    calls[nr].out[i] = {WindowKind::kFixed, arg, 0, size};
+  }
+  constexpr void out_counted(int nr, uint8_t arg, uint8_t count, uint16_t size) {
+    calls[nr].out[0] = {WindowKind::kCounted, arg, count, size};
+  }
+};
+
+inline constexpr WindowTable window_table;
+
+}  // namespace run9::sentry::trap

@@ -1,0 +1,28 @@
+#pragma once
+#include <cstddef>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace run9::sentry::trap {
+
+// Host memory shared with a stub, mapped here for its whole life.
+class SharedMemory {
+ public:
+  // read_only_there: sealed so that nobody can map it writable again after us.
+  static Result<SharedMemory> create(const char* name, size_t size, bool read_only_there);
+  SharedMemory(SharedMemory&& o) noexcept;
+  SharedMemory& operator=(SharedMemory&& o) noexcept;
+  SharedMemory() = default;
+  ~SharedMemory();
+  void* data() const { return data_; }
+  BorrowedFd fd() const { return fd_.borrow(); }
+  void close_fd() { fd_.reset(); }
+
+ private:
+  UniqueFd fd_;
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace run9::sentry::trap
