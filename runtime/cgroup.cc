@@ -16,6 +16,7 @@ namespace run9::runtime {
 namespace {
 
 constexpr std::string_view kMount = "/sys/fs/cgroup";
+constexpr std::string_view kControllers[] = {"memory", "pids"};  // of v1, each with a hierarchy of its own
 
 bool write_value(const std::string& file, const std::string& value) {
   const UniqueFd fd(open(file.c_str(), O_WRONLY | O_CLOEXEC));
@@ -63,28 +64,19 @@ Expected<void> set_limit(const std::string& file, uint64_t value) {
   return fail("{} = {}: {}", file, value, describe(last_errno()));
 }
 
-Expected<void> make_v2(const CgroupRequest& request, std::vector<std::string>& out) {
-  const std::string directory = std::string(kMount) + cgroup_path(request);
+Expected<void> make_v2(const CgroupRequest& request, const std::string& directory) {
   write_value(std::string(kMount) + "/cgroup.subtree_control", "+memory +pids");
   TRY(make_group(directory));
-  out.push_back(directory);
   if (request.memory) TRY(set_limit(directory + "/memory.max", *request.memory));
   if (request.pids) TRY(set_limit(directory + "/pids.max", *request.pids));
   return ok();
 }
 
-Expected<void> make_v1(const CgroupRequest& request, std::vector<std::string>& out) {
-  const bool absolute = request.path.starts_with('/');
-  for (const char* controller : {"memory", "pids"}) {
-    const std::string base = std::string(kMount) + "/" + controller;
-    const std::string own = absolute ? "" : own_group(controller);
-    const std::string directory = base + (own == "/" ? "" : own) + cgroup_path(request);
-    TRY(make_group(directory));
-    out.push_back(directory);
-    const bool memory = std::string_view(controller) == "memory";
-    if (memory && request.memory) TRY(set_limit(directory + "/memory.limit_in_bytes", *request.memory));
-    if (!memory && request.pids) TRY(set_limit(directory + "/pids.max", *request.pids));
-  }
+Expected<void> make_v1(const CgroupRequest& request, std::string_view controller, const std::string& directory) {
+  TRY(make_group(directory));
+  const bool memory = controller == "memory";
+  if (memory && request.memory) TRY(set_limit(directory + "/memory.limit_in_bytes", *request.memory));
+  if (!memory && request.pids) TRY(set_limit(directory + "/pids.max", *request.pids));
   return ok();
 }
 
@@ -106,17 +98,32 @@ std::string cgroup_path(const CgroupRequest& request) {
   return path;
 }
 
-Expected<std::vector<std::string>> make_cgroups(const CgroupRequest& request) {
-  std::vector<std::string> made;
-  const auto r = is_v2() ? make_v2(request, made) : make_v1(request, made);
-  if (r) return made;
-  const bool wanted = geteuid() == 0 && (request.memory || request.pids);
-  if (wanted) {
-    remove_cgroups(made);
-    return fail("{}; linux.resources asks for limits: make the cgroup hierarchy writable, or remove them",
-                r.error().text);
+std::vector<std::string> plan_cgroups(const CgroupRequest& request) {
+  if (is_v2()) return {std::string(kMount) + cgroup_path(request)};
+  std::vector<std::string> out;
+  for (const std::string_view controller : kControllers) {
+    const std::string own = request.path.starts_with('/') ? "" : own_group(controller);
+    out.push_back(fmt::format("{}/{}{}{}", kMount, controller, own == "/" ? "" : own, cgroup_path(request)));
   }
-  log_debug("no cgroup: {}", r.error().text);
+  return out;
+}
+
+Expected<std::vector<std::string>> make_cgroups(const CgroupRequest& request,
+                                                const std::vector<std::string>& planned) {
+  const bool v2 = is_v2();
+  std::vector<std::string> made;
+  for (size_t i = 0; i < planned.size(); ++i) {
+    const auto r = v2 ? make_v2(request, planned[i]) : make_v1(request, kControllers[i], planned[i]);
+    made.push_back(planned[i]);
+    if (r) continue;
+    if (geteuid() == 0 && (request.memory || request.pids)) {
+      remove_cgroups(made);
+      return fail("{}; linux.resources asks for limits: make the cgroup hierarchy writable, or remove them",
+                  r.error().text);
+    }
+    made.pop_back();
+    log_debug("no cgroup: {}", r.error().text);
+  }
   return made;
 }
 

@@ -18,8 +18,11 @@ struct CgroupRequest {
   std::optional<uint64_t> memory, pids;
 };
 
+// The directories that make_cgroups will make: written down before, so that a killed command's can be removed.
+std::vector<std::string> plan_cgroups(const CgroupRequest& request);
 // The directories made, for join and remove. A failure counts only if limits were asked for.
-Expected<std::vector<std::string>> make_cgroups(const CgroupRequest& request);
+Expected<std::vector<std::string>> make_cgroups(const CgroupRequest& request,
+                                                const std::vector<std::string>& planned);
 void join_cgroups(const std::vector<std::string>& directories, pid_t pid);
 void remove_cgroups(const std::vector<std::string>& directories);
 

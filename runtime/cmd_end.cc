@@ -44,7 +44,7 @@ Expected<int> cmd_delete(const GlobalOptions& options, const DeleteArgs& args) {
   auto loaded = d.load();
   if (!loaded && !args.force) return fail("{}; use --force", loaded.error().text);
   ContainerState state = loaded ? std::move(loaded).assume_value() : ContainerState{.id = args.id};
-  if (!loaded) state.sentry = find_sentry(args.id);
+  if (state.sentry.pid == 0) state.sentry = find_sentry(args.id);
   if (const Status s = current_status(state); s != Status::kStopped && !args.force) {
     return fail("container {} is {}; kill it first, or use --force", quoted(args.id), status_name(s));
   }

@@ -94,13 +94,25 @@ void end_child(pid_t pid) {
   waitpid(pid, nullptr, 0);
 }
 
+// Host tasks of a sandbox whose guest may have `limit`: a thread for each, an agent for each of its processes,
+// stubs made ahead of need, the Sentry, and the gofer's threads. The Sentry enforces the limit itself.
+std::optional<uint64_t> host_tasks(std::optional<uint64_t> limit, size_t exports) {
+  constexpr uint64_t kOwn = 16;
+  if (!limit) return limit;
+  return std::min<uint64_t>(*limit, 4 << 20) * 2 + exports + kOwn;
+}
 
-Expected<std::vector<std::string>> cgroups_for(const LaunchRequest& request, const std::string& id) {
-  if (!request.cgroup) return std::vector<std::string>{};
-  return make_cgroups({.path = request.config.cgroups_path,
-                       .id = id,
-                       .memory = request.config.memory_limit,
-                       .pids = request.config.pids_limit});
+// The state is saved before the first thing is made that would outlive us.
+Expected<void> make_cgroups_for(const StateDir& dir, ContainerState& state, const LaunchRequest& request) {
+  if (!request.cgroup) return dir.save(state);
+  const CgroupRequest wanted{.path = request.config.cgroups_path,
+                             .id = state.id,
+                             .memory = request.config.memory_limit,
+                             .pids = host_tasks(request.config.pids_limit, request.plan.exports.size())};
+  state.cgroups = plan_cgroups(wanted);
+  TRY(dir.save(state));
+  state.cgroups = TRY(make_cgroups(wanted, state.cgroups));
+  return ok();
 }
 
 // What start_sandbox calls between the fork and the child's first step.
@@ -113,7 +125,7 @@ Expected<void> prepare(pid_t sentry, const StateDir& dir, ContainerState& state,
 }
 
 Expected<Launched> start_processes(const StateDir& dir, ContainerState& state, LaunchRequest& request) {
-  state.cgroups = TRY(cgroups_for(request, state.id));
+  TRY(make_cgroups_for(dir, state, request));
   sentry::BootSpec spec = boot_spec(request, state);
   spec.log = TRY(open_log(dir, request));
   spec.control = TRY(dir.listen("control.sock"));
