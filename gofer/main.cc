@@ -162,11 +162,13 @@ int main(int argc, char** argv) {
   using namespace run9;
   mallopt(M_ARENA_MAX, 2);
   std::string error;
-  const auto options = gofer::parse_options({argv + 1, argv + argc}, error);
+  auto options = gofer::parse_options({argv + 1, argv + argc}, error);
   if (!options) {
     log_error("run9-gofer: {}", error);
     return 2;
   }
+  // Polling on the only CPU would keep the client from asking.
+  if (std::thread::hardware_concurrency() < 2) options->busy_poll = std::chrono::microseconds(0);
   set_log(options->log_fd, options->debug ? LogLevel::kDebug : LogLevel::kWarn, "run9-gofer");
   const auto done = gofer::run(*options);
   if (!done) log_error("{}", describe(done.assume_error()));

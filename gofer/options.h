@@ -22,7 +22,7 @@ struct Options {
   bool no_jail = false;
   bool debug = false;
   bool log_9p = false;
-  std::chrono::microseconds busy_poll{0};
+  std::chrono::microseconds busy_poll{150};
 };
 
 // On a mistake nothing, and `error` says what to change.

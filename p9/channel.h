@@ -1,6 +1,7 @@
 // How a Client reaches its server. Whoever owns the connection implements this: the Sentry over a
 // non-blocking socket and fibers, BlockingChannel over a socket of its own.
 #pragma once
+#include <span>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -14,6 +15,22 @@ struct Reply {
   UniqueFd fd;
 };
 
+// A request of several that are sent together, and what became of it.
+struct Exchange {
+  std::vector<std::byte> frame;
+  Tag tag{};
+  Reply reply;
+  Errno error{EIO};  // Errno{}: `reply` is there
+  void take(Result<Reply> r) {
+    error = r ? Errno{} : r.error();
+    if (r) reply = std::move(r).assume_value();
+  }
+  Result<Reply> result() {
+    if (error != Errno{}) return error;
+    return std::move(reply);
+  }
+};
+
 class Channel {
  public:
   virtual ~Channel() = default;
@@ -21,6 +38,11 @@ class Channel {
   // caller only (a fiber, a thread): others may be in here at the same time, with other tags. An
   // error means that no answer to this tag will ever come: the connection is lost.
   virtual Result<Reply> round_trip(std::vector<std::byte> frame, Tag tag) = 0;
+  // The same for several requests, which depend on each other in their order at most: the peer has
+  // them all before it answers the first. Here: one after the other.
+  virtual void round_trips(std::span<Exchange> all) {
+    for (Exchange& e : all) e.take(round_trip(std::move(e.frame), e.tag));
+  }
   // The frame limit, once the version is agreed on: refuse larger ones.
   virtual void set_msize(uint32_t msize) = 0;
 };

@@ -35,7 +35,10 @@ Result<Fid> Client::alloc_fids(uint32_t count) { return static_cast<Fid>(TRY(fid
 
 Result<Reply> Client::checked_round_trip(std::vector<std::byte> frame, Tag tag) {
   if (lost_) return Errno{EIO};
-  auto reply = channel_.round_trip(std::move(frame), tag);
+  return checked(channel_.round_trip(std::move(frame), tag), tag);
+}
+
+Result<Reply> Client::checked(Result<Reply> reply, Tag tag) {
   if (!reply) {
     lost_ = true;
     return Errno{EIO};
@@ -56,6 +59,14 @@ Result<Reply> Client::exchange(std::vector<std::byte> frame, Tag tag) {
   // After a lost connection too: nothing is ever sent on it again.
   tags_.give_back(static_cast<uint32_t>(tag));
   return reply;
+}
+
+void Client::exchange_all(std::span<Exchange> all) {
+  if (!lost_) {
+    channel_.round_trips(all);
+    for (Exchange& e : all) e.take(checked(e.result(), e.tag));
+  }
+  for (const Exchange& e : all) tags_.give_back(static_cast<uint32_t>(e.tag));
 }
 
 Result<void> Client::try_version(std::string_view version) {

@@ -78,6 +78,23 @@ class Client {
     return call_now(request);
   }
 
+  // As call() for each, in one round trip: done(i, answer of requests[i]), in order.
+  template <typename T, typename Done>
+  void call_all(std::span<const T> requests, Done done) {
+    if (dropped_.size() >= kDropBatch) flush_drops();
+    std::vector<Exchange> all;
+    all.reserve(requests.size());
+    for (const T& t : requests) {
+      const auto tag = take_tag();
+      if (!tag) break;  // what is not sent fails below
+      all.push_back({.frame = encode(tag.assume_value(), t), .tag = tag.assume_value()});
+    }
+    exchange_all(all);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      done(i, i < all.size() ? answer_of<T>(all[i].result()) : Errno{EIO});
+    }
+  }
+
   // A fid number to name in a request that binds it (newfid). Give it back with free_fid() if the
   // request failed, and with clunk() or drop() once it is bound.
   Result<Fid> alloc_fid() { return alloc_fids(1); }
@@ -97,7 +114,11 @@ class Client {
   template <typename T>
   Result<Answer<typename T::Reply>> call_now(const T& request) {
     const Tag tag = TRY(take_tag());
-    Reply reply = TRY(exchange(encode(tag, request), tag));
+    return answer_of<T>(exchange(encode(tag, request), tag));
+  }
+  template <typename T>
+  static Result<Answer<typename T::Reply>> answer_of(Result<Reply> got) {
+    Reply reply = TRY(std::move(got));
     Answer<typename T::Reply> answer{std::move(reply.frame), {}, std::move(reply.fd)};
     answer.msg = TRY(decode<typename T::Reply>(answer.frame));
     return answer;
@@ -105,7 +126,9 @@ class Client {
   Result<Tag> take_tag();
   // Gives the tag back; turns Rlerror into its errno.
   Result<Reply> exchange(std::vector<std::byte> frame, Tag tag);
+  void exchange_all(std::span<Exchange> all);
   Result<Reply> checked_round_trip(std::vector<std::byte> frame, Tag tag);
+  Result<Reply> checked(Result<Reply> reply, Tag tag);
   // EPROTONOSUPPORT if the server does not want it.
   Result<void> try_version(std::string_view version);
 

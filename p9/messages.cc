@@ -67,6 +67,8 @@ std::string_view name_of(MsgType t) {
     case MsgType::kRwalkx: return "Rwalkx";
     case MsgType::kTreaddirx: return "Treaddirx";
     case MsgType::kRreaddirx: return "Rreaddirx";
+    case MsgType::kTwalkdir: return "Twalkdir";
+    case MsgType::kRwalkdir: return "Rwalkdir";
     case MsgType::kTmclunk: return "Tmclunk";
     case MsgType::kRmclunk: return "Rmclunk";
     case MsgType::kTsetx: return "Tsetx";

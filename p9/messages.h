@@ -39,6 +39,7 @@ enum class MsgType : uint8_t {
   kTcaps = 200, kRcaps = 201,
   kTwalkx = 202, kRwalkx = 203,
   kTreaddirx = 204, kRreaddirx = 205,
+  kTwalkdir = 206, kRwalkdir = 207,
   kTmclunk = 208, kRmclunk = 209,
   kTsetx = 210, kRsetx = 211,
   kTrename2 = 214, kRrename2 = 215,
@@ -563,6 +564,24 @@ struct Treaddirx {
       &Treaddirx::flags};
 };
 
+struct Rwalkdir {
+  static constexpr auto kType = MsgType::kRwalkdir;
+  uint32_t flags = 0;  // kReaddirEof
+  ByteSpan data;       // DirentXs, whole ones
+  static constexpr auto kFields = std::tuple{&Rwalkdir::flags, &Rwalkdir::data};
+};
+struct Twalkdir {
+  using Reply = Rwalkdir;
+  static constexpr auto kType = MsgType::kTwalkdir;
+  Fid fid{};
+  Fid newfid = kNoFid;  // the directory, if there are entries to answer with
+  uint32_t count = 0;
+  uint64_t attrmask = 0;
+  List<Name, kMaxWalkx> names;
+  static constexpr auto kFields = std::tuple{
+      &Twalkdir::fid, &Twalkdir::newfid, &Twalkdir::count, &Twalkdir::attrmask, &Twalkdir::names};
+};
+
 struct Rmclunk {
   static constexpr auto kType = MsgType::kRmclunk;
   List<uint32_t, kMaxClunks> errors;  // 0 or an errno for each fid
@@ -712,13 +731,13 @@ using Requests = TypeList<
     Tstatfs, Tlopen, Tlcreate, Tsymlink, Tmknod, Trename, Treadlink, Tgetattr, Tsetattr,
     Txattrwalk, Txattrcreate, Treaddir, Tfsync, Tlock, Tgetlock, Tlink, Tmkdir, Trenameat,
     Tunlinkat, Tversion, Tauth, Tattach, Tflush, Twalk, Tread, Twrite, Tclunk, Tremove, Tcaps,
-    Twalkx, Treaddirx, Tmclunk, Tsetx, Trename2, Tgetxa, Tsetxa, Tlistxa, Trmxa, Tfdget, Tfalloc,
+    Twalkx, Treaddirx, Twalkdir, Tmclunk, Tsetx, Trename2, Tgetxa, Tsetxa, Tlistxa, Trmxa, Tfdget, Tfalloc,
     Tseek>;
 using Replies = TypeList<
     Rlerror, Rstatfs, Rlopen, Rlcreate, Rsymlink, Rmknod, Rrename, Rreadlink, Rgetattr, Rsetattr,
     Rxattrwalk, Rxattrcreate, Rreaddir, Rfsync, Rlock, Rgetlock, Rlink, Rmkdir, Rrenameat,
     Runlinkat, Rversion, Rauth, Rattach, Rflush, Rwalk, Rread, Rwrite, Rclunk, Rremove, Rcaps,
-    Rwalkx, Rreaddirx, Rmclunk, Rsetx, Rrename2, Rgetxa, Rsetxa, Rlistxa, Rrmxa, Rfdget, Rfalloc,
+    Rwalkx, Rreaddirx, Rwalkdir, Rmclunk, Rsetx, Rrename2, Rgetxa, Rsetxa, Rlistxa, Rrmxa, Rfdget, Rfalloc,
     Rseek>;
 
 // "Tlopen"; "?" for a number that is no message.

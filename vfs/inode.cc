@@ -35,7 +35,7 @@ Result<bool> Inode::revalidate(OpContext&, Inode&, std::string_view) { return fa
 Result<InodeRef> Inode::lookup(OpContext&, std::string_view) { return Errno{ENOTDIR}; }
 
 Result<std::vector<InodeRef>> Inode::lookup_many(OpContext& ctx,
-                                                 std::span<const std::string_view> names) {
+                                                 std::span<const std::string_view> names, Intent) {
   std::vector<InodeRef> found;
   found.push_back(TRY(lookup(ctx, names.front())));
   return found;

@@ -66,6 +66,9 @@ struct RenameFlags {
   static constexpr uint32_t kNoReplace = 1, kExchange = 2, kWhiteout = 4;
 };
 
+// What the walk is for: kRead, the last name is about to be opened for reading. A hint.
+enum class Intent { kLook, kRead };
+
 // Whether an inode owns a share of its file system. kNo where the file system owns the inode (always
 // its root, all of them in tmpfs): a place (Path) keeps both alive through its mount.
 enum class KeepFs { kYes, kNo };
@@ -95,7 +98,8 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // Walks several components at once and gives the inodes found, in order: fewer than asked when one is
   // missing or is not a directory. At least one, or an error. Default: lookup of the first.
   virtual Result<std::vector<InodeRef>> lookup_many(OpContext&,
-                                                    std::span<const std::string_view> names);
+                                                    std::span<const std::string_view> names,
+                                                    Intent intent = Intent::kLook);
   // Regular file; mode has no type bits, umask applied. EEXIST if the name exists.
   virtual Result<InodeRef> create(OpContext&, std::string_view name, uint32_t mode);
   virtual Result<InodeRef> mkdir(OpContext&, std::string_view name, uint32_t mode);

@@ -76,6 +76,7 @@ Result<FileRef> MountNamespace::open(OpContext& ctx, const FsContext& fs, const 
   uint32_t lookup = how.lookup & ~uint32_t{kFollow | kDirectory};
   if ((how.flags & O_NOFOLLOW) == 0) lookup |= kFollow;
   if ((how.flags & O_DIRECTORY) != 0) lookup |= kDirectory;
+  if ((how.flags & (O_ACCMODE | O_PATH | O_DIRECTORY | O_TRUNC)) == O_RDONLY) lookup |= kOpenRead;
   return open_existing(ctx, TRY(walk(ctx, fs, start, path, lookup)), how.flags);
 }
 

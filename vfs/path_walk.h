@@ -30,6 +30,7 @@ enum LookupFlags : uint32_t {
   kNoSymlinks = 64,
   kBeneath = 128,
   kInRoot = 256,
+  kOpenRead = 512,  // a hint: what the path names is opened for reading next
 };
 
 // The directory that holds the last component, and that component.

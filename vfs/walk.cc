@@ -152,13 +152,17 @@ Result<DentryRef> Walk::child(std::string_view name) {
 }
 
 // `first` and the plain names that follow it in the path: "..", and whatever comes after it, is not
-// known before the links among them are.
-std::vector<std::string_view> Walk::plain_names(std::string_view first) const {
+// known before the links among them are. `all`: there are no further ones.
+std::vector<std::string_view> Walk::plain_names(std::string_view first, bool& all) const {
   std::vector<std::string_view> names{first};
+  all = false;
   size_t at = at_;
   while (names.size() < kMaxRun) {
     at = rest_.find_first_not_of('/', at);
-    if (at == std::string::npos) break;
+    if (at == std::string::npos) {
+      all = true;
+      break;
+    }
     const size_t end = std::min(rest_.find('/', at), rest_.size());
     const auto name = std::string_view(rest_).substr(at, end - at);
     if (is_dots(name) || name.size() > kNameMax) break;
@@ -173,14 +177,16 @@ std::vector<std::string_view> Walk::plain_names(std::string_view first) const {
 Result<DentryRef> Walk::look_up(const DentryRef& dir, std::string_view name) {
   Inode& inode = *dir->inode();
   const Caching caching = inode.fs().caching();
-  const auto names = plain_names(name);
+  bool all = false;
+  const auto names = plain_names(name, all);
+  const Intent intent = all && (flags_ & kOpenRead) != 0 ? Intent::kRead : Intent::kLook;
   std::vector<InodeRef> found;
-  if (names.size() == 1) {
+  if (names.size() == 1 && intent == Intent::kLook) {
     auto one = inode.lookup(ctx_, name);
     if (!one && one.error() != Errno{ENOENT}) return one.error();
     if (one) found.push_back(std::move(one).assume_value());
   } else {
-    auto many = inode.lookup_many(ctx_, names);
+    auto many = inode.lookup_many(ctx_, names, intent);
     if (!many && many.error() != Errno{ENOENT}) return many.error();
     if (many) found = std::move(many).assume_value();
   }

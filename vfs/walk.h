@@ -56,7 +56,7 @@ class Walk {
   Result<void> component(std::string_view name);
   Result<DentryRef> child(std::string_view name);
   Result<DentryRef> look_up(const DentryRef& dir, std::string_view name);
-  std::vector<std::string_view> plain_names(std::string_view first) const;
+  std::vector<std::string_view> plain_names(std::string_view first, bool& all) const;
 
   MountNamespace& ns_;
   OpContext& ctx_;

@@ -15,7 +15,7 @@ using MutatingRequests =
 using OpeningRequests = TypeList<Tlopen, Tfdget>;
 using ReadingRequests =
     TypeList<Tstatfs, Treadlink, Tgetattr, Txattrwalk, Treaddir, Tfsync, Tlock, Tgetlock, Tversion,
-             Tauth, Tattach, Tflush, Twalk, Tread, Tclunk, Tcaps, Twalkx, Treaddirx, Tmclunk,
+             Tauth, Tattach, Tflush, Twalk, Tread, Tclunk, Tcaps, Twalkx, Treaddirx, Twalkdir, Tmclunk,
              Tgetxa, Tlistxa, Tseek>;
 
 template <typename T, typename... M>

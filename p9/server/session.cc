@@ -18,6 +18,7 @@ constexpr uint64_t cap_of(MsgType type) {
   switch (type) {
     case MsgType::kTwalkx: return kCapWalkx;
     case MsgType::kTreaddirx: return kCapReaddirx;
+    case MsgType::kTwalkdir: return kCapWalkdir;
     case MsgType::kTmclunk: return kCapClunkx;
     case MsgType::kTsetx: return kCapSetx;
     case MsgType::kTgetxa:

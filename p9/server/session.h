@@ -80,6 +80,7 @@ class Session {
   Result<Rwrite> handle(const Twrite& t);
   Result<void> handle(const Treaddir& t, InPlace reply);
   Result<void> handle(const Treaddirx& t, InPlace reply);
+  Result<void> handle(const Twalkdir& t, InPlace reply);
   Result<Rfsync> handle(const Tfsync& t);
   Result<Rlock> handle(const Tlock& t);
   Result<Rgetlock> handle(const Tgetlock& t);

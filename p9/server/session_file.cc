@@ -149,6 +149,22 @@ Result<void> Session::handle(const Treaddirx& t, InPlace reply) {
   return ok();
 }
 
+Result<void> Session::handle(const Twalkdir& t, InPlace reply) {
+  NodeRef node = TRY(fids_.find_node(t.fid))->node;
+  if (t.newfid != kNoFid) TRY(fids_.check_free(t.newfid));
+  for (const Name& name : t.names) node = TRY(node->walk(name, 0)).node;
+  if (!is(node->qid(), QidType::kDir)) return Errno{ENOTDIR};
+  const auto file = TRY(node->open(kORdonly | kODirectory));
+  DataFrame frame(reply.out, MsgType::kRwalkdir, reply.tag, uint32_t{0});
+  FrameDirSink<DirentX> sink(frame, std::min(t.count, max_io()));
+  const bool at_end = TRY(file->read_dir(0, t.attrmask, sink));
+  if (sink.too_small()) return Errno{EINVAL};
+  frame.finish();
+  if (at_end) reply.out.bytes.patch(frame.start() + kHeaderSize, kReaddirEof);
+  if (t.newfid != kNoFid) fids_.bind(t.newfid, std::move(node));
+  return ok();
+}
+
 Result<Rfsync> Session::handle(const Tfsync& t) {
   FidEntry* e = TRY(fids_.find_open(t.fid));
   TRY(e->file->fsync(t.datasync.value != 0));

@@ -1,6 +1,7 @@
 #include "p9/transport/serve_fd.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include "p9/transport/socket_io.h"
@@ -15,8 +16,27 @@ using Clock = std::chrono::steady_clock;
 // cannot make us hold its replies.
 constexpr size_t kFlushAt = 256 * 1024;
 
+// When to poll and when to sleep: whoever asked again within the time of a poll will do so once more.
+class Waiting {
+ public:
+  explicit Waiting(Clock::duration poll) : poll_(poll) {}
+  Result<size_t> receive(BorrowedFd socket, std::span<std::byte> to) {
+    if (poll_ == Clock::duration::zero()) return wait(socket, to, poll_);
+    const auto start = Clock::now();
+    auto n = wait(socket, to, soon_ ? poll_ : Clock::duration::zero());
+    soon_ = Clock::now() - start <= poll_;
+    return n;
+  }
+
+ private:
+  static Result<size_t> wait(BorrowedFd socket, std::span<std::byte> to, Clock::duration poll);
+  const Clock::duration poll_;
+  bool soon_ = true;
+};
+
 // recv(2) without a control buffer: the kernel discards descriptors, which no request may bring.
-Result<size_t> receive(BorrowedFd socket, std::span<std::byte> to, Clock::duration busy_poll) {
+Result<size_t> Waiting::wait(BorrowedFd socket, std::span<std::byte> to,
+                             Clock::duration busy_poll) {
   const bool polls = busy_poll > Clock::duration::zero();
   const auto give_up = polls ? Clock::now() + busy_poll : Clock::time_point{};
   for (bool sleep = !polls;;) {
@@ -28,7 +48,7 @@ Result<size_t> receive(BorrowedFd socket, std::span<std::byte> to, Clock::durati
       pollfd p{socket.get(), POLLIN, 0};  // a non-blocking socket
       if (poll(&p, 1, -1) < 0 && errno != EINTR) return last_errno();
     } else {
-      __builtin_ia32_pause();
+      sched_yield();  // whoever else has something to do here goes first
       sleep = Clock::now() >= give_up;
     }
   }
@@ -53,8 +73,9 @@ Result<void> serve_fd(BorrowedFd socket, FileServer& server, const ServeOptions&
   Session session(server, options.session);
   FrameSplitter splitter(session.max_frame());
   ReplyBatch batch;
+  Waiting waiting(options.busy_poll);
   for (;;) {
-    const size_t n = TRY(receive(socket, splitter.space(), options.busy_poll));
+    const size_t n = TRY(waiting.receive(socket, splitter.space()));
     if (n == 0) return ok();
     splitter.commit(n);
     for (;;) {

@@ -9,7 +9,8 @@ namespace run9::p9 {
 struct ServeOptions {
   SessionOptions session;
   // How long to poll for the next request before sleeping in the kernel. Waking a sleeper on
-  // another CPU costs a client 50 to 100 us; polling costs this CPU. 0: always sleep.
+  // another CPU costs a client 50 to 100 us; polling costs this CPU. Only while requests follow each
+  // other as quickly as that. 0: always sleep.
   std::chrono::microseconds busy_poll{0};
 };
 

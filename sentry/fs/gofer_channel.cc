@@ -58,34 +58,53 @@ Result<void> GoferChannel::send(std::span<const std::byte> frame) {
   return ok();
 }
 
-Result<p9::Reply> GoferChannel::round_trip(std::vector<std::byte> frame, p9::Tag tag) {
-  if (lost_) return Errno{EIO};
-  Waiting w;
-  w.fiber = loop_.current();
-  waiting_[static_cast<uint16_t>(tag)] = &w;
-  // Frames must not be mixed: one sender at a time.
+Result<void> GoferChannel::send_in_turn(std::span<const std::byte> frames) {
   while (sending_) {
     senders_.push_back(loop_.current());
     loop_.park();
   }
   sending_ = true;
-  const auto sent = send(frame);
+  const auto sent = send(frames);
   sending_ = false;
   if (!senders_.empty()) {
     loop_.ready(senders_.front());
     senders_.erase(senders_.begin());
   }
-  if (!sent.has_value()) {
-    waiting_.erase(static_cast<uint16_t>(tag));
-    return Errno{EIO};
-  }
+  return sent;
+}
+
+void GoferChannel::wait_for(const Waiting& w) {
   const uint64_t spin_until = loop_.may_spin() ? EventLoop::now_ns() + kSpinNs : 0;
   while (!w.answered && !lost_ && spin_until != 0 && EventLoop::now_ns() < spin_until) {
     if (!receive()) __builtin_ia32_pause();
   }
   while (!w.answered && !lost_) loop_.park();
-  if (!w.answered) return Errno{EIO};
-  return std::move(w.reply);
+}
+
+Result<p9::Reply> GoferChannel::round_trip(std::vector<std::byte> frame, p9::Tag tag) {
+  p9::Exchange one{.frame = std::move(frame), .tag = tag};
+  round_trips({&one, 1});
+  return one.result();
+}
+
+void GoferChannel::round_trips(std::span<p9::Exchange> all) {
+  if (lost_) return;  // each of them says EIO
+  std::vector<Waiting> waits(all.size());
+  std::vector<std::byte> joined;
+  for (size_t i = 0; i < all.size(); ++i) {
+    waits[i].fiber = loop_.current();
+    waiting_[static_cast<uint16_t>(all[i].tag)] = &waits[i];
+    if (all.size() > 1) joined.insert(joined.end(), all[i].frame.begin(), all[i].frame.end());
+  }
+  const auto sent = send_in_turn(all.size() > 1 ? joined : all[0].frame);
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (sent.has_value()) wait_for(waits[i]);
+    if (waits[i].answered) {
+      all[i].take(std::move(waits[i].reply));
+    } else {
+      waiting_.erase(static_cast<uint16_t>(all[i].tag));
+    }
+  }
 }
 
 void GoferChannel::on_ready(uint32_t events) {

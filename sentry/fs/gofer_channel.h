@@ -16,6 +16,7 @@ class GoferChannel final : public p9::Channel, private FdHandler {
   ~GoferChannel() override;
 
   Result<p9::Reply> round_trip(std::vector<std::byte> frame, p9::Tag tag) override;
+  void round_trips(std::span<p9::Exchange> all) override;
   void set_msize(uint32_t msize) override { demux_.set_msize(msize); }
 
  private:
@@ -30,6 +31,9 @@ class GoferChannel final : public p9::Channel, private FdHandler {
   bool receive();
   void lose(std::string_view why);
   Result<void> send(std::span<const std::byte> frame);
+  // In turn with other fibers: their frames must not be mixed with these.
+  Result<void> send_in_turn(std::span<const std::byte> frames);
+  void wait_for(const Waiting& w);
 
   EventLoop& loop_;
   UniqueFd socket_;

@@ -213,7 +213,7 @@ Result<void> check_executable(Kernel& kernel, Task& task, const vfs::Path& path)
 
 Result<vfs::FileRef> resolve(Kernel& kernel, Task& task, const std::string& path) {
   auto& ns = kernel.mounts();
-  const auto place = TRY(ns.walk(task, task.fs(), task.fs().cwd, path, vfs::kFollow));
+  const auto place = TRY(ns.walk(task, task.fs(), task.fs().cwd, path, vfs::kFollow | vfs::kOpenRead));
   TRY(check_executable(kernel, task, place));
   // Execute permission alone lets a program run: it is read with the kernel's own rights.
   return ns.open_path(kernel.context(), place, O_RDONLY);

@@ -41,6 +41,7 @@ Tremove 122 4 /
 Tcaps 200 8 / 8 2 2
 Twalkx 202 4 4 4 4 8 4 4 4 4 (n)* / 1 1 4 4 s (w)*
 Treaddirx 204 4 8 4 8 4 / 4 d
+Twalkdir 206 4 4 4 8 (n)* / 4 d
 Tmclunk 208 (4)* / (4)*
 Tsetx 210 4 [ 4 4 4 4 8 t t ] 8 / a
 Trename2 214 4 n 4 n 4 /

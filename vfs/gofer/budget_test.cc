@@ -49,8 +49,8 @@ TEST_F(BudgetTest, MissingInTheMiddleOfAColdPath) {
 
 TEST_F(BudgetTest, OpenReadClose) {
   deep();
-  // The walk, and the descriptor.
-  EXPECT_EQ(cost([&] { return rig.read("/a/b/c/d/file"); }), 2) << log;
+  // The walk brings the descriptor.
+  EXPECT_EQ(cost([&] { return rig.read("/a/b/c/d/file"); }), 1) << log;
   EXPECT_EQ(cost([&] { return rig.read("/a/b/c/d/file"); }), 0) << log;
 }
 
@@ -92,6 +92,49 @@ TEST_F(BudgetTest, ReaddirAndStatOfHundred) {
     for (int i = 0; i < 100; ++i) TRY(rig.unlink("/dir/f" + std::to_string(i)));
     return rig.rmdir("/dir");
   }), 101);
+}
+
+// A file whose name is known from a listing needs no fid to be opened.
+TEST_F(BudgetTest, OpenOfListedFiles) {
+  std::filesystem::create_directory(rig.at_host("dir"));
+  for (int i = 0; i < 10; ++i) rig.host_write("dir/f" + std::to_string(i), "text");
+  ASSERT_TRUE(rig.list("/dir"));
+  EXPECT_EQ(cost([&]() -> Result<void> {
+    for (int i = 0; i < 10; ++i) {
+      const std::string text = TRY(rig.read("/dir/f" + std::to_string(i)));
+      EXPECT_EQ(text, "text");
+    }
+    return ok();
+  }), 10) << log;
+}
+
+// As find does it: a directory costs one trip at the most, for neighbours are listed along with it.
+TEST_F(BudgetTest, TreeOfDirectories) {
+  for (int i = 0; i < 100; ++i) {
+    std::filesystem::create_directories(rig.at_host("tree/d" + std::to_string(i) + "/sub"));
+    rig.host_write("tree/d" + std::to_string(i) + "/f", "x");
+  }
+  ASSERT_TRUE(rig.list("/"));
+  EXPECT_LE(cost([&]() -> Result<void> {
+    const auto all = TRY(rig.list("/tree"));
+    for (const auto& [name, ino] : all) {
+      const std::string at = "/tree/" + name;
+      const auto names = TRY(rig.list(at));
+      EXPECT_EQ(names.size(), 2u);
+      EXPECT_EQ(rig.stat(at).value().ino, ino);
+      for (const auto& [inner, number] : names) {
+        EXPECT_EQ(rig.stat(at + "/" + inner).value().ino, number);
+      }
+    }
+    return ok();
+  }), 101) << log;
+  // What was listed ahead of need is as true as the rest.
+  ASSERT_TRUE(rig.rename("/tree/d99/f", "/tree/d98/g"));
+  EXPECT_TRUE(rig.list("/tree/d98").value().contains("g"));
+  EXPECT_FALSE(rig.list("/tree/d99").value().contains("f"));
+  ASSERT_TRUE(rig.unlink("/tree/d0/f"));
+  ASSERT_TRUE(rig.rmdir("/tree/d0/sub"));
+  EXPECT_TRUE(rig.rmdir("/tree/d0"));
 }
 
 TEST_F(BudgetTest, Names) {

@@ -50,7 +50,8 @@ Result<InodeRef> GoferInode::lookup(OpContext& ctx, std::string_view name) {
 }
 
 Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext&,
-                                                      std::span<const std::string_view> names) {
+                                                      std::span<const std::string_view> names,
+                                                      Intent intent) {
   if (!is_dir()) return Errno{ENOTDIR};
   std::vector<InodeRef> found;
   if (auto known = TRY(known_child(names[0]));
@@ -61,7 +62,8 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext&,
   const Fid dir = TRY(fid());
   names = names.first(std::min(names.size(), wire().max_walk()));
   const uint64_t version = version_;
-  const Walked w = TRY(wire().walk(dir, names, Bind::kYes));
+  const Then then = intent == Intent::kRead ? Then::kRead : Then::kNothing;
+  Walked w = TRY(wire().walk(dir, names, Bind::kYes, then));
   for (size_t i = 0; i < w.found.size(); ++i) {
     const Fid fid{static_cast<uint32_t>(w.first) + static_cast<uint32_t>(i)};
     auto inode = gofer().intern(w.found[i].qid, w.found[i].attr, fid);
@@ -72,6 +74,9 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext&,
     }
     inode->has_name(parent, names[i]);
     if (inode->is_symlink() && !w.target.empty()) inode->link_ = w.target;
+    if (w.host.valid() && i + 1 == names.size() && inode->is_regular()) {
+      inode->opened_already(std::move(w.host));
+    }
     found.push_back(std::move(inode));
   }
   if (w.end == p9::WalkStatus::kMissing && gofer().authoritative() &&
@@ -303,20 +308,107 @@ void GoferInode::lost_name(OpContext& ctx) {
   gofer().forget(*this);
 }
 
+namespace {
+
+void add_entry(Listing& listing, const WireEntry& e) {
+  if (e.name == ".") return;
+  if (e.name == "..") return listing.set_parent_ino(e.qid.path);
+  AttrX attr = e.attr;
+  // A file of several names may be changed through another one.
+  if (!S_ISDIR(attr.mode) && attr.nlink != 1) attr.valid = 0;
+  listing.add(e.name, e.qid, attr.mode != 0 ? dirent_type(attr.mode) : e.type, attr);
+}
+
+}  // namespace
+
 Result<std::shared_ptr<Listing>> GoferInode::fetch_listing() {
+  if (fid_ == p9::kNoFid && parent_ != nullptr && wire().has(p9::kCapWalkdir)) {
+    auto listing = fetch_by_name();
+    if (listing || listing.error() != Errno{ESTALE}) return listing;
+  }
   const Fid dir = TRY(fid());
   auto listing = std::make_shared<Listing>();
   listing->set_parent_ino(ino());
   const bool with_attrs = gofer().authoritative();
-  TRY(wire().read_directory(dir, with_attrs, [&](const WireEntry& e) {
-    if (e.name == ".") return;
-    if (e.name == "..") return listing->set_parent_ino(e.qid.path);
-    AttrX attr = e.attr;
-    // A file of several names may be changed through another one.
-    if (!S_ISDIR(attr.mode) && attr.nlink != 1) attr.valid = 0;
-    listing->add(e.name, e.qid, attr.mode != 0 ? dirent_type(attr.mode) : e.type, attr);
-  }));
+  TRY(wire().read_directory(dir, with_attrs, [&](const WireEntry& e) { add_entry(*listing, e); }));
   return listing;
+}
+
+// The directories after us in our parent's listing, which a walk over the whole tree reads next: none
+// when we are the first of them to be read, then more each time.
+std::vector<std::shared_ptr<GoferInode>> GoferInode::read_next() {
+  constexpr size_t kMost = 32;
+  std::vector<std::shared_ptr<GoferInode>> next;
+  Names& names = parent_->names_;
+  const size_t wanted = std::exchange(names.ahead, std::clamp<size_t>(names.ahead * 2, 4, kMost));
+  const auto* own = names.listing == nullptr ? nullptr : names.listing->position_of(name_);
+  // Inodes keep their file system alive, and that its root: the root keeps none of them.
+  if (wanted == 0 || own == nullptr || parent_ == gofer().root()) return next;
+  const auto& entries = names.listing->entries();
+  // Of a large directory of files only a part is looked at.
+  size_t looks = 8 * kMost;
+  for (auto it = entries.upper_bound(*own); looks > 0; ++it, --looks) {
+    if (it == entries.end()) it = entries.begin();
+    if (it->first == *own) break;
+    if (it->second.type != DT_DIR) continue;
+    const auto child = parent_->known_child(it->second.name);
+    if (!child || child.assume_value() == nullptr) continue;
+    GoferInode& dir = *child.assume_value();
+    if (dir.fid_ != p9::kNoFid || dir.parent_ != parent_ || dir.names_.listing != nullptr) continue;
+    next.push_back(child.assume_value());
+    if (next.size() == wanted) break;
+  }
+  return next;
+}
+
+// Lists a directory without a fid, and with it those that will be asked for soon.
+Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
+  const auto parent = parent_;
+  const Fid from = TRY(parent->fid());
+  if (fid_ != p9::kNoFid || parent_ != parent) return Errno{ESTALE};
+  std::vector<std::shared_ptr<GoferInode>> dirs = read_next();
+  dirs.insert(dirs.begin(), std::static_pointer_cast<GoferInode>(shared_from_this()));
+  struct Read {
+    std::shared_ptr<Listing> listing = std::make_shared<Listing>();
+    uint64_t version = 0;
+    AttrX attr;  // its own, of "."
+    bool same = false;
+  };
+  std::vector<Read> reads(dirs.size());
+  std::vector<std::string> names;
+  for (size_t i = 0; i < dirs.size(); ++i) {
+    reads[i].version = dirs[i]->version_;
+    reads[i].listing->set_parent_ino(parent->ino());
+    names.push_back(dirs[i]->name_);
+  }
+  const auto done = wire().read_directories(from, names, [&](size_t i, const WireEntry& e) {
+    if (e.name == ".") {
+      reads[i].same = e.qid.path == dirs[i]->qid_.path;
+      reads[i].attr = e.attr;
+    }
+    add_entry(*reads[i].listing, e);
+  });
+  for (size_t i = 0; i < dirs.size(); ++i) {
+    if (done[i].error != Errno{}) continue;
+    GoferInode& dir = *dirs[i];
+    if (!reads[i].same) {
+      wire().drop(done[i].fid);
+      continue;
+    }
+    dir.meet_again(reads[i].attr, done[i].fid);
+    if (i == 0 || dir.version_ != reads[i].version || dir.unlinked_) continue;
+    if (dir.names_.listing != nullptr) continue;
+    dir.keep_listing(reads[i].listing);
+    parent->names_.listed_ahead.push_back(dirs[i]);
+  }
+  constexpr size_t kMostAhead = 64;
+  while (parent->names_.listed_ahead.size() > kMostAhead) {
+    parent->names_.listed_ahead.pop_front();
+  }
+  if (done[0].error == Errno{ENOENT}) return Errno{ESTALE};
+  if (done[0].error != Errno{}) return done[0].error;
+  if (!reads[0].same) return Errno{ESTALE};
+  return reads[0].listing;
 }
 
 Result<std::shared_ptr<Listing>> GoferInode::listing() {
@@ -326,18 +418,23 @@ Result<std::shared_ptr<Listing>> GoferInode::listing() {
   auto listing = TRY(fetch_listing());
   if (!gofer().authoritative() || version != version_ || unlinked_) return listing;
   if (names_.listing != nullptr) return names_.listing;  // another fiber was quicker
+  return keep_listing(std::move(listing));
+}
+
+std::shared_ptr<Listing> GoferInode::keep_listing(std::shared_ptr<Listing> listing) {
   // An inode that lives may have changed since it was listed by its old attributes: it is asked
   // first, and what it leaves behind must not be found in the listing.
   for (const auto& [position, entry] : listing->entries()) {
     if (gofer().find_live(entry.qid) != nullptr) listing->find(entry.name)->attr.valid = 0;
   }
-  names_.listing = listing;
-  names_.cost = listing->size() + 16;
+  names_.listing = std::move(listing);
+  names_.cost = names_.listing->size() + 16;
   names_.place = gofer().listing_kept(*this, names_.cost);
-  return listing;
+  return names_.listing;
 }
 
 void GoferInode::drop_listing() {
+  names_.listed_ahead.clear();
   if (names_.listing == nullptr) return;
   gofer().listing_dropped(names_.place, names_.cost);
   names_.listing.reset();

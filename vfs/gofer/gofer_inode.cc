@@ -259,7 +259,8 @@ Result<HostFd> GoferInode::host_file(Access access, bool exact) {
   if (slot == nullptr) {
     if (!wire().has(p9::kCapFd)) return Errno{EOPNOTSUPP};
     const auto flags = write ? p9::kORdwr : p9::kORdonly;
-    auto got = wire().donated(TRY(fid()), flags);
+    Result<UniqueFd> got = fid_ == p9::kNoFid ? donated_by_name(flags) : Errno{ESTALE};
+    if (!got && got.error() == Errno{ESTALE}) got = wire().donated(TRY(fid()), flags);
     while (!got && got.error() == Errno{ENOENT}) {
       TRY(walk_by_other_name());
       got = wire().donated(TRY(fid()), flags);
@@ -271,6 +272,24 @@ Result<HostFd> GoferInode::host_file(Access access, bool exact) {
   const HostFd held = slot;
   gofer().host_files().use(*this);
   return held;
+}
+
+void GoferInode::opened_already(UniqueFd host) {
+  if (ro_ != nullptr) return;
+  ro_ = std::make_shared<UniqueFd>(std::move(host));
+  gofer().host_files().use(*this);
+}
+
+// Needs no fid, now or later. ESTALE: the name is not ours any more, or never was.
+Result<UniqueFd> GoferInode::donated_by_name(p9::OpenFlags flags) {
+  const auto parent = parent_;
+  if (parent == nullptr || !wire().has(p9::kCapWalkx)) return Errno{ESTALE};
+  const std::string name = name_;
+  const Fid dir = TRY(parent->fid());
+  auto got = wire().donated_by_name(dir, name, flags);
+  if (!got && got.error() != Errno{ENOENT}) return got.error();
+  if (!got || got.assume_value().qid.path != qid_.path) return Errno{ESTALE};
+  return std::move(got.assume_value().host);
 }
 
 Result<FileRef> GoferInode::open(OpContext&, const Path& self, uint32_t flags) {

@@ -5,6 +5,7 @@
 // Owned by dentries and open files; GoferFs finds live ones by qid. One object a file, however many
 // names it has.
 #pragma once
+#include <deque>
 #include <memory>
 #include <set>
 #include <string>
@@ -33,7 +34,8 @@ class GoferInode final : public Inode, public HostFiles {
 
   Result<InodeRef> lookup(OpContext&, std::string_view name) override;
   Result<std::vector<InodeRef>> lookup_many(OpContext&,
-                                            std::span<const std::string_view> names) override;
+                                            std::span<const std::string_view> names,
+                                            Intent intent = Intent::kLook) override;
   Result<InodeRef> create(OpContext&, std::string_view name, uint32_t mode) override;
   Result<InodeRef> mkdir(OpContext&, std::string_view name, uint32_t mode) override;
   Result<InodeRef> mknod(OpContext&, std::string_view name, uint32_t mode, uint64_t rdev) override;
@@ -59,6 +61,8 @@ class GoferInode final : public Inode, public HostFiles {
   // A donated descriptor; EOPNOTSUPP if the server has none to give. kRead may give one that is
   // opened for writing too, unless `exact`.
   Result<HostFd> host_file(Access access, bool exact = false);
+  // The walk that led here brought a descriptor for reading.
+  void opened_already(UniqueFd host);
   // What went through a host descriptor or an open fid made the known attributes old.
   void touched();
   // setattr through an open fid, which works for an unlinked file on every server; kNoFid: none.
@@ -88,6 +92,10 @@ class GoferInode final : public Inode, public HostFiles {
   // Directories (gofer_dir.cc).
   Result<std::shared_ptr<GoferInode>> known_child(std::string_view name);
   Result<std::shared_ptr<Listing>> fetch_listing();
+  Result<std::shared_ptr<Listing>> fetch_by_name();
+  std::vector<std::shared_ptr<GoferInode>> read_next();
+  std::shared_ptr<Listing> keep_listing(std::shared_ptr<Listing> listing);
+  Result<UniqueFd> donated_by_name(p9::OpenFlags flags);
   void take_back(const GoferInode& child);
   Owner new_owner_of(OpContext&, uint32_t& mode) const;
   InodeRef made(OpContext&, std::string_view name, const Made& file);
@@ -136,6 +144,8 @@ class GoferInode final : public Inode, public HostFiles {
     std::list<GoferInode*>::iterator place;     // of the listing, in GoferFs
     size_t cost = 0;
     std::string missing;  // a name that a walk just did not find
+    size_t ahead = 0;     // how many directories in it to list along with the next one that is read
+    std::deque<std::shared_ptr<GoferInode>> listed_ahead;  // kept until somebody else does
   };
   Names names_;
 };

@@ -36,6 +36,10 @@ class Listing {
     const auto it = by_name_.find(name);
     return it == by_name_.end() ? nullptr : &entries_.find(it->second)->second;
   }
+  const uint64_t* position_of(std::string_view name) const {
+    const auto it = by_name_.find(name);
+    return it == by_name_.end() ? nullptr : &it->second;
+  }
   // Replaces an entry of that name.
   void add(std::string_view name, p9::Qid qid, uint8_t type, const p9::AttrX& attr = {}) {
     erase(name);

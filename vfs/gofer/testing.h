@@ -53,6 +53,13 @@ class CountingChannel final : public p9::Channel {
     log_ += p9::describe(frame) + "\n";
     return inner_.round_trip(std::move(frame), tag);
   }
+  void round_trips(std::span<p9::Exchange> all) override {
+    ++count_;
+    for (p9::Exchange& e : all) {
+      log_ += p9::describe(e.frame) + "\n";
+      e.take(inner_.round_trip(std::move(e.frame), e.tag));
+    }
+  }
   void set_msize(uint32_t msize) override { inner_.set_msize(msize); }
   int take() {
     log_.clear();

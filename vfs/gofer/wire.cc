@@ -27,13 +27,19 @@ void Wire::release(Fid first, size_t from, size_t to) {
   for (size_t i = from; i < to; ++i) client_->free_fid(first + i);
 }
 
-Result<Walked> Wire::walk(Fid from, std::span<const std::string_view> names, Bind bind) {
+Result<Walked> Wire::walk(Fid from, std::span<const std::string_view> names, Bind bind,
+                          Then then) {
   if (!has(p9::kCapWalkx)) return walk_plain(from, names, bind);
   p9::Twalkx t{.fid = from, .attrmask = p9::kAttrAll};
   t.names.assign(names.begin(), names.end());
   if (bind == Bind::kYes) {
     t.newfid = TRY(client_->alloc_fids(static_cast<uint32_t>(names.size())));
     t.wflags = p9::kWalkAllFids;
+  }
+  const bool reads = then == Then::kRead && has(p9::kCapFd);
+  if (reads) {
+    t.wflags |= p9::kWalkOpen | p9::kWalkWantFd;
+    t.oflags = p9::kORdonly;
   }
   const size_t fids = bind == Bind::kYes ? names.size() : 0;
   auto answer = call(t);
@@ -47,7 +53,12 @@ Result<Walked> Wire::walk(Fid from, std::span<const std::string_view> names, Bin
   release(t.newfid, std::min(r.walked.size(), fids), fids);
   Walked out{.first = t.newfid, .end = r.status};
   out.found.assign(r.walked.begin(), r.walked.end());
-  if (r.status == p9::WalkStatus::kFailed) out.error = Errno{static_cast<int>(r.error)};
+  out.host = std::move(answer.assume_value().fd);
+  // It was the open that failed: who opens the file will hear of it, if that is what he does.
+  if (reads && r.status == p9::WalkStatus::kFailed && r.walked.size() == names.size()) {
+    out.end = p9::WalkStatus::kOk;
+  }
+  if (out.end == p9::WalkStatus::kFailed) out.error = Errno{static_cast<int>(r.error)};
   if (r.status == p9::WalkStatus::kOk && r.walked.size() != names.size()) return Errno{EPROTO};
   out.target = r.target;
   return out;
@@ -207,6 +218,21 @@ Result<UniqueFd> Wire::donated(Fid fid, p9::OpenFlags flags) {
   return std::move(r.fd);
 }
 
+Result<Wire::Donated> Wire::donated_by_name(Fid dir, std::string_view name,
+                                            p9::OpenFlags flags) {
+  if (!has(p9::kCapFd) || !has(p9::kCapWalkx)) return Errno{EOPNOTSUPP};
+  p9::Twalkx t{.fid = dir, .wflags = p9::kWalkOpen | p9::kWalkWantFd, .oflags = flags};
+  t.names.emplace_back(name);
+  auto r = TRY(call(t));
+  if (r->walked.size() != 1) return Errno{ENOENT};
+  if (r->status == p9::WalkStatus::kFailed) {
+    return Errno{r->error == 0 ? EIO : static_cast<int>(r->error)};
+  }
+  if (r->status != p9::WalkStatus::kOk) return Errno{ESTALE};
+  if (!r.fd.valid()) return Errno{EPROTO};
+  return Donated{r->walked[0].qid, std::move(r.fd)};
+}
+
 Result<Fid> Wire::clone(Fid fid) {
   const Fid copy = TRY(client_->alloc_fid());
   if (auto r = call(p9::Twalk{.fid = fid, .newfid = copy}); !r) {
@@ -282,23 +308,75 @@ Result<uint64_t> Wire::seek(Fid open, uint64_t offset, uint8_t whence) {
   return TRY(call(p9::Tseek{.fid = open, .offset = offset, .whence = whence}))->offset;
 }
 
+namespace {
+
+struct Chunk {
+  uint64_t offset = 0;  // where to go on
+  bool any = false;
+};
+Result<Chunk> take_entries(ByteSpan data, const std::function<void(const WireEntry&)>& take) {
+  p9::DirentReader<p9::DirentX> entries(data);
+  Chunk c;
+  while (auto e = TRY(entries.next())) {
+    take({.qid = e->qid, .type = e->type, .attr = e->attr, .name = e->name});
+    c = {e->offset, true};
+  }
+  return c;
+}
+
+}  // namespace
+
 Result<void> Wire::read_directory(Fid dir, bool with_attrs,
                                   const std::function<void(const WireEntry&)>& take) {
   if (!has(p9::kCapReaddirx)) return read_directory_plain(dir, take);
-  const uint64_t mask = with_attrs ? p9::kAttrAll : 0;
-  for (uint64_t offset = 0;;) {
+  return read_on(dir, 0, with_attrs ? p9::kAttrAll : 0, take);
+}
+
+Result<void> Wire::read_on(Fid dir, uint64_t offset, uint64_t mask,
+                           const std::function<void(const WireEntry&)>& take) {
+  for (;;) {
     const auto r =
         TRY(call(p9::Treaddirx{.fid = dir, .offset = offset, .count = chunk(0), .attrmask = mask,
                                .flags = p9::kReaddirOpen}));
-    p9::DirentReader<p9::DirentX> entries(r->data);
-    bool any = false;
-    while (auto e = TRY(entries.next())) {
-      take({.qid = e->qid, .type = e->type, .attr = e->attr, .name = e->name});
-      offset = e->offset;
-      any = true;
-    }
-    if (!any || (r->flags & p9::kReaddirEof) != 0) return ok();
+    const Chunk c = TRY(take_entries(r->data, take));
+    if (!c.any || (r->flags & p9::kReaddirEof) != 0) return ok();
+    offset = c.offset;
   }
+}
+
+std::vector<Wire::ReadDir> Wire::read_directories(
+    Fid parent, std::span<const std::string> names,
+    const std::function<void(size_t, const WireEntry&)>& take) {
+  std::vector<p9::Twalkdir> requests;
+  std::vector<ReadDir> out(names.size());
+  for (const std::string& name : names) {
+    const auto fid = client_->alloc_fid();
+    if (!fid) break;  // those that are not asked for say ENFILE
+    p9::Twalkdir t{.fid = parent, .newfid = fid.assume_value(), .count = chunk(0),
+                   .attrmask = p9::kAttrAll};
+    t.names.emplace_back(name);
+    requests.push_back(std::move(t));
+  }
+  if (held_bytes_ >= kMostHeldBytes) flush_drops();
+  const auto read_one = [&](size_t i, Result<p9::Answer<p9::Rwalkdir>> answer) -> Result<void> {
+    const auto one = [&](const WireEntry& e) { take(i, e); };
+    const auto got = TRY(std::move(answer));
+    out[i].fid = requests[i].newfid;
+    const Chunk c = TRY(take_entries(got->data, one));
+    if (!c.any || (got->flags & p9::kReaddirEof) != 0) return ok();
+    return read_on(out[i].fid, c.offset, p9::kAttrAll, one);
+  };
+  client_->call_all(std::span<const p9::Twalkdir>(requests), [&](size_t i, auto answer) {
+    const auto done = read_one(i, std::move(answer));
+    if (done) {
+      out[i].error = Errno{};
+      return;
+    }
+    out[i].error = done.error();
+    if (out[i].fid == p9::kNoFid) release(requests[i].newfid, 0, 1);
+    drop(std::exchange(out[i].fid, p9::kNoFid));
+  });
+  return out;
 }
 
 // getxattr and listxattr answer with the size when asked for none: ask for the most there can be.

@@ -28,9 +28,12 @@ struct Walked {
   Fid first = p9::kNoFid;  // with Bind::kYes: component i has fid first + i
   p9::WalkStatus end = p9::WalkStatus::kOk;
   Errno error{};       // with kFailed
+  UniqueFd host;       // with Then::kRead: the last file, opened for reading, if it is a regular one
   std::string target;  // of the symlink that it ended in, "" if the server did not say
 };
 enum class Bind { kNo, kYes };
+// What comes after a walk to the last name: kRead wants a host descriptor of a regular file.
+enum class Then { kNothing, kRead };
 
 struct Owner {
   uint32_t uid = p9::kNoId;
@@ -74,7 +77,8 @@ class Wire {
   void flush_drops();
 
   // Walks up to max_walk() names. With Bind::kNo it is one name, and no fid is left behind.
-  Result<Walked> walk(Fid from, std::span<const std::string_view> names, Bind bind);
+  Result<Walked> walk(Fid from, std::span<const std::string_view> names, Bind bind,
+                      Then then = Then::kNothing);
   size_t max_walk() const { return has(p9::kCapWalkx) ? p9::kMaxWalkx : p9::kMaxWalk; }
 
   // Creates a regular file that must not exist, and opens it for reading and writing.
@@ -95,6 +99,12 @@ class Wire {
 
   // EOPNOTSUPP where the server donates no descriptors.
   Result<UniqueFd> donated(Fid fid, p9::OpenFlags flags);
+  // The same for a name in `dir`, without a fid: whatever file has the name now.
+  struct Donated {
+    Qid qid;
+    UniqueFd host;
+  };
+  Result<Donated> donated_by_name(Fid dir, std::string_view name, p9::OpenFlags flags);
   // Opens the file of `fid`, which stays as it is.
   Result<OpenFid> open(Fid fid, p9::OpenFlags flags);
   Result<size_t> read(OpenFid file, uint64_t offset, std::span<std::byte> dst);
@@ -106,17 +116,29 @@ class Wire {
   Result<void> read_directory(Fid dir, bool with_attrs,
                               const std::function<void(const WireEntry&)>& take);
 
+  // Whole directories by their names in `parent`, in one round trip unless they are large. Needs
+  // kCapWalkdir.
+  struct ReadDir {
+    Fid fid = p9::kNoFid;
+    Errno error{ENFILE};  // Errno{}: read, and `fid` is the directory
+  };
+  std::vector<ReadDir> read_directories(
+      Fid parent, std::span<const std::string> names,
+      const std::function<void(size_t, const WireEntry&)>& take);
+
   Result<std::vector<std::byte>> getxattr(Fid fid, std::string_view name);
   Result<void> setxattr(Fid fid, std::string_view name, ByteSpan value, uint32_t flags);
   Result<void> removexattr(Fid fid, std::string_view name);
   Result<std::vector<std::byte>> listxattr(Fid fid);
-
 
  private:
   static constexpr uint64_t kMostHeldBytes = 16 << 20;
   template <typename M>
   Result<p9::Answer<typename M::Reply>> call(const M& request);
   uint32_t chunk(uint32_t iounit) const;
+  // The rest of a directory, from `offset` on.
+  Result<void> read_on(Fid dir, uint64_t offset, uint64_t mask,
+                       const std::function<void(const WireEntry&)>& take);
   // Gives back the numbers first + from .. first + to - 1, which are not bound.
   void release(Fid first, size_t from, size_t to);
 

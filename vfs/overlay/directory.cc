@@ -140,7 +140,8 @@ Result<InodeRef> OvlDir::lookup(OpContext& ctx, std::string_view name) {
 
 // One name where layers merge; the whole run where a single lower tree holds the rest of it.
 Result<std::vector<InodeRef>> OvlDir::lookup_many(OpContext& caller,
-                                                  std::span<const std::string_view> names) {
+                                                  std::span<const std::string_view> names,
+                                                  Intent intent) {
   OverlayContext ctx(caller);
   const std::string_view name = names.front();
   Real in_upper;
@@ -157,7 +158,7 @@ Result<std::vector<InodeRef>> OvlDir::lookup_many(OpContext& caller,
   }
   if (!in_upper && lowers_.size() == 1) {
     const Real& low = lowers_.front();
-    auto found = TRY(low.inode->lookup_many(ctx, names));
+    auto found = TRY(low.inode->lookup_many(ctx, names, intent));
     std::vector<InodeRef> out;
     OvlDir* at = this;
     for (size_t i = 0; i < found.size(); ++i) {

@@ -115,7 +115,8 @@ class OvlDir : public OvlInode {
   using OvlInode::OvlInode;
   Result<InodeRef> lookup(OpContext&, std::string_view name) override;
   Result<std::vector<InodeRef>> lookup_many(OpContext&,
-                                            std::span<const std::string_view> names) override;
+                                            std::span<const std::string_view> names,
+                                            Intent intent = Intent::kLook) override;
   Result<InodeRef> create(OpContext&, std::string_view name, uint32_t mode) override;
   Result<InodeRef> mkdir(OpContext&, std::string_view name, uint32_t mode) override;
   Result<InodeRef> mknod(OpContext&, std::string_view name, uint32_t mode, uint64_t rdev) override;

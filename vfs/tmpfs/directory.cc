@@ -58,7 +58,8 @@ Result<InodeRef> TmpDir::lookup(OpContext&, std::string_view name) {
 }
 
 Result<std::vector<InodeRef>> TmpDir::lookup_many(OpContext& ctx,
-                                                  std::span<const std::string_view> names) {
+                                                  std::span<const std::string_view> names,
+                                                 Intent) {
   std::vector<InodeRef> found;
   found.push_back(TRY(lookup(ctx, names.front())));
   for (auto name : names.subspan(1)) {
