@@ -165,6 +165,8 @@ class Platform {
   // Between these two the worker sleeps: a guest that has something to say must wake it.
   virtual void before_sleep() = 0;
   virtual void after_sleep() = 0;
+  // The fiber that carries out this context's call (Fiber::context) goes to sleep.
+  virtual void on_park(void*) {}
   // How many contexts run guest code now (the loop's spin limit depends on it).
   virtual int running_contexts() const = 0;
 };

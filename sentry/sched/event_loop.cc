@@ -76,6 +76,7 @@ void EventLoop::enter(std::function<void()> body) { switch_to(take_fiber(std::mo
 
 void EventLoop::park() {
   CHECK(current_ != nullptr);
+  if (current_->context != nullptr) platform_->on_park(current_->context);
   current_->leave();
 }
 

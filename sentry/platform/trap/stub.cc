@@ -88,7 +88,9 @@ void set_guest_gs(ControlPage* c, uint64_t gs) {
 
 void await_reply(ControlPage* c) {
   for (uint32_t i = shared()->guest_spin; i != 0; --i) {
-    if (__atomic_load_n(&c->state, __ATOMIC_ACQUIRE) == kReply) return;
+    const uint32_t state = __atomic_load_n(&c->state, __ATOMIC_ACQUIRE);
+    if (state == kReply) return;
+    if (state == kRequestAsleep) break;  // the Sentry says that it will take a while
     __builtin_ia32_pause();
   }
   for (;;) {

@@ -188,6 +188,12 @@ void TrapContext::hand_back() {
   if (old == kRequestAsleep) syscall(SYS_futex, &page().state, FUTEX_WAKE, 1, nullptr, nullptr, 0);
 }
 
+void TrapContext::will_wait() {
+  uint32_t expected = kRequest;
+  __atomic_compare_exchange_n(&page().state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL,
+                              __ATOMIC_ACQUIRE);
+}
+
 void TrapContext::resume() {
   if (gone_ || space_->dead_) {
     // The kernel hears of it again, and must let go this time.

@@ -61,6 +61,8 @@ class TrapContext final : public Context {
   // A call from a patched site has no signal frame; the guest thread makes one. Blocks.
   Result<void> need_frame();
   void hand_back();
+  // The guest thread need not spin for this call's answer.
+  void will_wait();
   // Small reads and writes of the call at hand, in the control page (call_windows.h). False: not there.
   void take_windows();
   bool read_window(uint64_t addr, std::span<std::byte> dst) const;
@@ -187,6 +189,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   bool poll() override;
   void before_sleep() override;
   void after_sleep() override;
+  void on_park(void* context) override { static_cast<TrapContext*>(context)->will_wait(); }
   int running_contexts() const override { return running_; }
 
  private:

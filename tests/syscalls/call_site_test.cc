@@ -1,0 +1,307 @@
+// The ways in which compilers and hand-written code make a system call, and what such code may rely on: every
+// register but rax, rcx and r11, the flags, the vector registers and the red zone stay as they were, wherever
+// the call is entered, interrupted or resumed.
+#include <asm/prctl.h>
+#include <asm/unistd.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+
+#include <atomic>
+
+#include "tests/syscalls/test_util.h"
+
+// Each: long NAME(State* s): loads every register from s, makes the call s->rax (or its own), stores what it
+// finds in s. r11 and rcx are not looked at.
+struct State {
+  uint64_t rax, rdi, rsi, rdx, r10, r8, r9, rbx, rbp, r12, r13, r14, r15, flags, red_zone, xmm[2];
+};
+
+#define SITE(name, call, after)                                                               \
+  asm(".text\n.balign 64\n.globl " #name "\n" #name ":\n"                                     \
+      "push %rbx\npush %rbp\npush %r12\npush %r13\npush %r14\npush %r15\npush %rdi\n"         \
+      "mov %rdi, %r11\n"                                                                      \
+      "push 104(%r11)\npopfq\n"                                                               \
+      "mov 112(%r11), %rax\nmov %rax, -72(%rsp)\n"                                            \
+      "movups 120(%r11), %xmm7\n"                                                             \
+      "mov 0(%r11), %rax\nmov 8(%r11), %rdi\nmov 16(%r11), %rsi\nmov 24(%r11), %rdx\n"        \
+      "mov 32(%r11), %r10\nmov 40(%r11), %r8\nmov 48(%r11), %r9\nmov 56(%r11), %rbx\n"        \
+      "mov 64(%r11), %rbp\nmov 72(%r11), %r12\nmov 80(%r11), %r13\nmov 88(%r11), %r14\n"      \
+      "mov 96(%r11), %r15\n" call "\n" after                                                  \
+      "\nmov (%rsp), %r11\n"                                                                  \
+      "mov %rax, 0(%r11)\nmov -72(%rsp), %rax\nmov %rax, 112(%r11)\n"                         \
+      "pushfq\npop %rax\nmov %rax, 104(%r11)\n"                                               \
+      "mov %rdi, 8(%r11)\nmov %rsi, 16(%r11)\nmov %rdx, 24(%r11)\n"                           \
+      "mov %r10, 32(%r11)\nmov %r8, 40(%r11)\nmov %r9, 48(%r11)\nmov %rbx, 56(%r11)\n"        \
+      "mov %rbp, 64(%r11)\nmov %r12, 72(%r11)\nmov %r13, 80(%r11)\nmov %r14, 88(%r11)\n"      \
+      "mov %r15, 96(%r11)\nmovups %xmm7, 120(%r11)\n"                                         \
+      "pop %rdi\npop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nret\n");         \
+  extern "C" void name(State*)
+
+SITE(call_bare, "syscall", "nop; nop; nop");
+SITE(call_mov_getpid, "mov $39, %eax; syscall", "nop");
+SITE(call_mov_umask, "mov $95, %eax; syscall", "nop");
+SITE(call_mov64_umask, "mov $95, %rax; syscall", "nop");
+SITE(call_mov_pause, "mov $34, %eax; syscall", "nop");
+SITE(call_cmp_4095, "syscall; cmp $-4095, %rax", "");
+SITE(call_cmp_4096, "syscall; cmp $-4096, %rax", "");
+// Entered at the system call instruction itself, and at the comparison behind one.
+SITE(call_into_mov, "jmp 1f; .balign 16; .byte 0xb8; .long 39; 1: syscall", "nop");
+SITE(call_into_cmp, "jmp 1f; .balign 16; syscall; 1: cmp $-4095, %rax", "");
+
+namespace run9::guest {
+namespace {
+
+constexpr uint64_t kArithmetic = 0x8d5;
+
+State filled(uint64_t nr) {
+  State s;
+  auto* p = reinterpret_cast<uint64_t*>(&s);
+  for (size_t i = 0; i < sizeof s / 8; ++i) p[i] = 0x0123456789abcdef * (i + 1);
+  s.rax = nr;
+  return s;
+}
+
+void expect_kept(const State& before, const State& after) {
+  EXPECT_EQ(after.rdi, before.rdi);
+  EXPECT_EQ(after.rsi, before.rsi);
+  EXPECT_EQ(after.rdx, before.rdx);
+  EXPECT_EQ(after.r10, before.r10);
+  EXPECT_EQ(after.r8, before.r8);
+  EXPECT_EQ(after.r9, before.r9);
+  EXPECT_EQ(after.rbx, before.rbx);
+  EXPECT_EQ(after.rbp, before.rbp);
+  EXPECT_EQ(after.r12, before.r12);
+  EXPECT_EQ(after.r13, before.r13);
+  EXPECT_EQ(after.r14, before.r14);
+  EXPECT_EQ(after.r15, before.r15);
+  EXPECT_EQ(after.red_zone, before.red_zone);
+  EXPECT_EQ(after.xmm[0], before.xmm[0]);
+  EXPECT_EQ(after.xmm[1], before.xmm[1]);
+}
+
+using Site = void (*)(State*);
+
+TEST(CallSiteTest, KeepsEveryRegister) {
+  const struct {
+    Site site;
+    uint64_t nr;
+    bool keeps_flags;
+  } cases[] = {{call_bare, __NR_umask, true},        {call_mov_getpid, 0, true},
+               {call_mov_umask, 0, true},            {call_mov64_umask, 0, true},
+               {call_cmp_4095, __NR_getppid, false}, {call_cmp_4096, __NR_umask, false}};
+  for (const auto& c : cases) {
+    for (uint64_t flags : {0x202ul, 0x202ul | kArithmetic, 0x243ul, 0xa02ul}) {
+      State before = filled(c.nr);
+      before.rdi = 022;
+      before.flags = flags;
+      State after = before;
+      c.site(&after);
+      expect_kept(before, after);
+      EXPECT_LT(after.rax, 0xfffffffffffff000);
+      if (c.keeps_flags) {
+        EXPECT_EQ(after.flags & kArithmetic, flags & kArithmetic);
+      }
+    }
+  }
+}
+
+TEST(CallSiteTest, ComparisonBehindTheCallSetsTheFlags) {
+  for (Site site : {call_cmp_4095, call_cmp_4096}) {
+    State bad = filled(__NR_close);
+    bad.rdi = ~0ul;
+    bad.flags = 0x202;
+    site(&bad);
+    EXPECT_EQ(static_cast<int64_t>(bad.rax), -EBADF);
+    EXPECT_EQ(bad.flags & 1, 0u);  // not below -4095
+    State good = filled(__NR_umask);
+    good.rdi = 022;
+    good.flags = 0x202;
+    site(&good);
+    EXPECT_EQ(good.flags & 1, 1u);
+  }
+}
+
+TEST(CallSiteTest, EnteredAtTheInstructionItself) {
+  State s = filled(__NR_getppid);  // not the number that the site's mov would have loaded
+  s.flags = 0x202;
+  const State before = s;
+  call_into_mov(&s);
+  EXPECT_EQ(static_cast<pid_t>(s.rax), getppid());
+  expect_kept(before, s);
+}
+
+TEST(CallSiteTest, EnteredBehindTheCall) {
+  for (const auto& [value, below] : {std::pair<uint64_t, bool>{5, true}, {~0ul, false}, {-4095ul, false}}) {
+    State s = filled(value);
+    s.flags = 0x202;
+    const State before = s;
+    call_into_cmp(&s);
+    EXPECT_EQ(s.rax, value);
+    EXPECT_EQ((s.flags & 1) != 0, below);
+    EXPECT_EQ((s.flags & 0x40) != 0, value == -4095ul);
+    expect_kept(before, s);
+  }
+}
+
+std::atomic<int> handled;
+void count(int) { ++handled; }
+
+// A handler runs while the call waits; then it fails with EINTR, and nothing is lost.
+TEST(CallSiteTest, InterruptedCall) {
+  struct sigaction action {};
+  action.sa_handler = count;
+  sigaction(SIGALRM, &action, nullptr);
+  handled = 0;
+  const itimerval soon = {{0, 0}, {0, 20'000}};
+  setitimer(ITIMER_REAL, &soon, nullptr);
+  State s = filled(0);
+  s.flags = 0x202;
+  const State before = s;
+  call_mov_pause(&s);
+  EXPECT_EQ(static_cast<int64_t>(s.rax), -EINTR);
+  EXPECT_EQ(handled, 1);
+  expect_kept(before, s);
+}
+
+// Restarted calls (SA_RESTART) of both shapes go on waiting after the handler.
+TEST(CallSiteTest, RestartedCall) {
+  struct sigaction action {};
+  action.sa_handler = count;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGALRM, &action, nullptr);
+  for (Site site : {call_cmp_4095, call_cmp_4096, call_bare}) {
+    handled = 0;
+    int fds[2];
+    ASSERT_EQ(pipe(fds), 0);
+    std::atomic<int> write_end = fds[1];
+    const itimerval soon = {{0, 0}, {0, 10'000}};
+    setitimer(ITIMER_REAL, &soon, nullptr);
+    pthread_t writer;
+    pthread_create(
+        &writer, nullptr,
+        [](void* p) -> void* {
+          sigset_t all;
+          sigfillset(&all);
+          pthread_sigmask(SIG_BLOCK, &all, nullptr);
+          usleep(60'000);
+          EXPECT_EQ(write(*static_cast<std::atomic<int>*>(p), "x", 1), 1);
+          return nullptr;
+        },
+        &write_end);
+    char c = 0;
+    State s = filled(__NR_read);
+    s.rdi = static_cast<uint64_t>(fds[0]);
+    s.rsi = reinterpret_cast<uint64_t>(&c);
+    s.rdx = 1;
+    s.flags = 0x202;
+    const State before = s;
+    site(&s);
+    EXPECT_EQ(s.rax, 1u);
+    EXPECT_EQ(c, 'x');
+    EXPECT_EQ(handled, 1);
+    expect_kept(before, s);
+    pthread_join(writer, nullptr);
+    close(fds[0]);
+    close(fds[1]);
+  }
+}
+
+// Signals that arrive at any moment around cheap calls.
+TEST(CallSiteTest, SignalsAtAnyMoment) {
+  struct sigaction action {};
+  action.sa_handler = count;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGALRM, &action, nullptr);
+  handled = 0;
+  const itimerval often = {{0, 300}, {0, 300}};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  const pid_t parent = getppid();
+  for (int i = 0; i < 100'000 && handled < 200; ++i) {
+    for (Site site : {call_mov_getpid, call_cmp_4095, call_mov_umask}) {
+      State s = filled(__NR_getppid);
+      s.rdi = 022;
+      s.flags = 0x202 | (i % 2 ? kArithmetic : 0);
+      const State before = s;
+      site(&s);
+      expect_kept(before, s);
+      if (site == call_cmp_4095) {
+        ASSERT_EQ(static_cast<pid_t>(s.rax), parent);
+      } else {
+        ASSERT_EQ(s.flags & kArithmetic, before.flags & kArithmetic);
+      }
+      if (site == call_mov_getpid) ASSERT_EQ(static_cast<pid_t>(s.rax), getpid());
+    }
+  }
+  const itimerval off{};
+  setitimer(ITIMER_REAL, &off, nullptr);
+  EXPECT_GT(handled, 0);
+}
+
+// A program may use %gs for itself (Wine does).
+TEST(CallSiteTest, OwnGsBase) {
+  const uint64_t mine[1024] = {42};
+  ASSERT_EQ(syscall(__NR_arch_prctl, ARCH_SET_GS, mine), 0);
+  uint64_t seen, base = 0;
+  asm volatile("mov %%gs:0, %0" : "=r"(seen));
+  EXPECT_EQ(seen, 42u);
+  for (Site site : {call_mov_umask, call_mov_getpid, call_cmp_4095}) {
+    State s = filled(__NR_umask);
+    s.rdi = 022;
+    s.flags = 0x202 | kArithmetic;
+    const State before = s;
+    site(&s);
+    EXPECT_LT(s.rax, 0xfffffffffffff000);
+    expect_kept(before, s);
+  }
+  ASSERT_EQ(syscall(__NR_arch_prctl, ARCH_GET_GS, &base), 0);
+  EXPECT_EQ(base, reinterpret_cast<uint64_t>(mine));
+  ASSERT_EQ(syscall(__NR_arch_prctl, ARCH_SET_GS, 0), 0);
+  ASSERT_EQ(syscall(__NR_arch_prctl, ARCH_GET_GS, &base), 0);
+  EXPECT_EQ(base, 0u);
+}
+
+// Text that becomes writable is what the file holds, and what is written there runs.
+TEST(CallSiteTest, RewrittenText) {
+  const auto address = reinterpret_cast<uint64_t>(&call_mov64_umask);
+  const uint64_t page = address & ~4095ul;
+  ASSERT_EQ(mprotect(reinterpret_cast<void*>(page), 8192, PROT_READ | PROT_WRITE | PROT_EXEC), 0);
+  auto* text = reinterpret_cast<uint8_t*>(address);
+  int at = 0;
+  while (at < 200 && memcmp(text + at, "\x48\xc7\xc0\x5f\0\0\0\x0f\x05", 9) != 0) ++at;
+  ASSERT_LT(at, 200);
+  text[at + 3] = __NR_getpid;
+  State s = filled(0);
+  s.flags = 0x202;
+  call_mov64_umask(&s);
+  EXPECT_EQ(static_cast<pid_t>(s.rax), getpid());
+  text[at + 3] = __NR_umask;
+  ASSERT_EQ(mprotect(reinterpret_cast<void*>(page), 8192, PROT_READ | PROT_EXEC), 0);
+}
+
+// Buffers at the edge of what is mapped: a short result fits, a fault is EFAULT, and a pipe keeps its byte.
+TEST(CallSiteTest, BufferAtTheEdge) {
+  auto* two = static_cast<char*>(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_EQ(munmap(two + 4096, 4096), 0);
+  int fds[2];
+  ASSERT_EQ(pipe(fds), 0);
+  ASSERT_EQ(write(fds[1], "abc", 3), 3);
+  EXPECT_EQ(read(fds[0], two + 4094, 2), 2);
+  EXPECT_EQ(two[4095], 'b');
+  EXPECT_EQ(syscall(__NR_read, fds[0], two + 4096, 1), -1);
+  EXPECT_EQ(errno, EFAULT);
+  EXPECT_EQ(read(fds[0], two + 4095, 100), 1);  // says more than there is room for
+  EXPECT_EQ(two[4095], 'c');
+  memcpy(two + 4090, "/none", 6);
+  EXPECT_EQ(syscall(__NR_access, two + 4090, 0), -1);
+  EXPECT_EQ(errno, ENOENT);
+  two[4095] = 'x';
+  EXPECT_EQ(syscall(__NR_access, two + 4090, 0), -1);
+  EXPECT_EQ(errno, EFAULT);
+  munmap(two, 4096);
+  close(fds[0]);
+  close(fds[1]);
+}
+
+}  // namespace
+}  // namespace run9::guest
