@@ -173,6 +173,7 @@ MemoryManagerRef MemoryManager::clone_for(AddressSpaceRef space) const {
   copy->env_end = env_end, copy->code_start = code_start, copy->code_end = code_end;
   copy->data_start = data_start, copy->data_end = data_end, copy->stack_start = stack_start;
   copy->auxv = auxv, copy->exe = exe, copy->dumpable = dumpable, copy->mmap_top = mmap_top;
+  copy->barriers = barriers;
   return copy;
 }
 

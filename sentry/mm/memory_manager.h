@@ -130,6 +130,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   std::vector<uint64_t> auxv;  // pairs
   vfs::FileRef exe;            // /proc/PID/exe
   bool dumpable = true;
+  uint32_t barriers = 0;       // MEMBARRIER_CMD_REGISTER_* that were asked for
   uint64_t total_bytes() const { return total_; }             // RLIMIT_AS
   uint64_t private_writable_bytes() const { return charged_; }  // --memory
   uint64_t mmap_top = 0;  // addresses are picked downward from here

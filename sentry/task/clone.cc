@@ -8,6 +8,7 @@
 #include "sentry/ipc/pidfd.h"
 #include "sentry/loader/loader.h"
 #include "sentry/task/kernel.h"
+#include "sentry/time/cpu_limit.h"
 
 namespace run9::sentry {
 namespace {
@@ -108,6 +109,7 @@ Result<int32_t> Kernel::finish_clone(Task& parent, Task& task, const CloneArgs& 
       process->parent = up;
       up->children.push_back(process);
     }
+    CpuLimit::update(*process);
   }
   const int32_t tid = child->tid();
   if (a.flags & CLONE_PARENT_SETTID) (void)parent.memory().copy_out(a.parent_tid, &tid, sizeof tid);

@@ -314,9 +314,9 @@ void Task::finish_exit() {
       kernel_.futexes().wake(*memory_, clear_child_tid, 1, ~0u);
     }
   }
-  if (process_->tasks.size() == 1) {
-    const uint64_t cpu = memory_ ? memory_->space().cpu_time_ns() : 0;
-    process_->usage_dead_threads.user_ns = cpu;
+  // The space of a vfork child that did not exec is its parent's, and so is the time.
+  if (process_->tasks.size() == 1 && memory_.use_count() == 1) {
+    process_->usage_dead_threads.user_ns += memory_->space().cpu_time_ns();
   }
   end_vfork();
   if (fds_.use_count() == 1) {
