@@ -492,6 +492,25 @@ Result<void> MemoryManager::madvise(Task& task, uint64_t addr, uint64_t length, 
   return space_->advise(task.via(), addr, length, advice);
 }
 
+Result<void> MemoryManager::force_write(Task& task, uint64_t addr, ByteSpan src) {
+  if (!in_bounds(addr, src.size())) return Errno{EFAULT};
+  if (copy_out(addr, src.data(), src.size()).has_value()) return ok();
+  Change change(*this, task);
+  const uint64_t first = addr & ~(kPage - 1), last = round_up(addr + src.size());
+  if (!covered(first, last - first)) return Errno{EFAULT};
+  for (auto it = find(first); it != vmas_.end() && it->first < last; ++it) {
+    if (it->second.shared && (it->second.max_prot & PROT_WRITE) == 0) return Errno{EFAULT};
+  }
+  const int readable = PROT_READ | PROT_WRITE;
+  TRY(space_->protect(nullptr, first, last - first, readable));
+  const auto written = copy_out(addr, src.data(), src.size());
+  for (uint64_t at = first; at < last; at += kPage) {
+    const auto it = find(at);
+    if (it != vmas_.end()) TRY(space_->protect(nullptr, at, kPage, it->second.prot));
+  }
+  return written;
+}
+
 Result<void> MemoryManager::msync(Task& task, uint64_t addr, uint64_t length, int flags) {
   if ((flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) != 0 || !aligned(addr)) return Errno{EINVAL};
   if ((flags & MS_ASYNC) && (flags & MS_SYNC)) return Errno{EINVAL};

@@ -18,6 +18,8 @@
 #include "sentry/syscalls/poll.h"
 #include "sentry/syscalls/process.h"
 #include "sentry/syscalls/sched.h"
+#include "sentry/syscalls/ptrace.h"
+#include "sentry/syscalls/seccomp.h"
 #include "sentry/syscalls/sigmask.h"
 #include "sentry/syscalls/signal.h"
 #include "sentry/syscalls/socket.h"

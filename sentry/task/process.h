@@ -83,6 +83,12 @@ class Process : public std::enable_shared_from_this<Process> {
   std::shared_ptr<PosixTimers> timers;
   std::shared_ptr<CpuLimit> cpu_limit;  // null: RLIMIT_CPU was never set
   std::vector<Task*> tracees;  // tasks that threads of this one trace (task/ptrace.h)
+  struct DeadTracee {
+    int32_t tid;
+    uint32_t uid;
+    int wait_status;
+  };
+  std::vector<DeadTracee> dead_tracees;  // ended, no children of ours, and wait4 has not told so far
   uint64_t personality = 0;
   bool in_container_exec = false;  // started by `run9 exec`
   int container = 0;               // which container of the sandbox it belongs to

@@ -118,6 +118,7 @@ class TreeDir : public ProcDir {
   TreeDir(ProcFs& fs, Subject subject, ProcTable table, std::string prefix, uint32_t mode);
   Result<vfs::InodeRef> lookup(vfs::OpContext&, std::string_view name) override;
   Result<std::vector<Child>> list(vfs::OpContext&) override;
+  bool is_top() const { return prefix_.empty(); }
 
  private:
   bool shown(const ProcRow& row) const { return !row.process_only || !subject_.thread; }
