@@ -13,6 +13,7 @@
 #include "sentry/syscalls/memory.h"
 #include "sentry/syscalls/meta.h"
 #include "sentry/syscalls/mount.h"
+#include "sentry/syscalls/mqueue.h"
 #include "sentry/syscalls/names.h"
 #include "sentry/syscalls/pipe.h"
 #include "sentry/syscalls/poll.h"
