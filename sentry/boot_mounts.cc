@@ -43,6 +43,8 @@ Result<vfs::FileSystemRef> make_fs(Kernel& kernel, MountSpec& m) {
   if (!m.overlay) return fs;
   vfs::TmpfsOptions upper;
   upper.mode = 0755;
+  // What statfs(2) shows as room: installers refuse a root that has none.
+  upper.size = memory_size(kernel);
   auto upper_fs = vfs::make_tmpfs(upper, kernel.context().now());
   upper_fs->set_dev(kernel.next_dev());
   auto overlay = TRY(vfs::make_overlay({upper_fs, upper_fs->root()}, {{fs, fs->root()}}));

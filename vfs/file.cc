@@ -3,11 +3,13 @@
 #include <poll.h>
 
 #include "vfs/locks.h"
+#include "vfs/watch.h"
 
 namespace run9::vfs {
 
 File::~File() {
   if (!path_.dentry || path_.dentry->negative()) return;
+  if ((flags_ & O_PATH) == 0) notify_path(path_, writable() ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
   if (auto* locks = path_.dentry->inode()->locks_if_any()) locks->release_file(*this);
 }
 

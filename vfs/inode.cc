@@ -4,6 +4,7 @@
 #include "vfs/file.h"
 #include "vfs/locks.h"
 #include "vfs/permission.h"
+#include "vfs/watch.h"
 
 namespace run9::vfs {
 
@@ -27,6 +28,11 @@ Inode::~Inode() = default;
 LockTable& Inode::locks() {
   if (!locks_) locks_ = std::make_unique<LockTable>(fs_->lock_waits());
   return *locks_;
+}
+
+WatchList& Inode::watches() {
+  if (!watches_) watches_ = std::make_unique<WatchList>();
+  return *watches_;
 }
 
 Result<void> Inode::setattr(OpContext&, const SetAttr&) { return Errno{EPERM}; }

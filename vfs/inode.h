@@ -24,6 +24,7 @@ class FileSystem;
 class Dentry;
 class LockTable;
 class LockWaits;
+class WatchList;
 struct Path;
 using InodeRef = std::shared_ptr<Inode>;
 using FileRef = std::shared_ptr<File>;
@@ -138,6 +139,9 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // POSIX, OFD and flock locks of this inode (vfs/locks.h); made on first use.
   LockTable& locks();
   LockTable* locks_if_any() const { return locks_.get(); }
+  // Who is told of what happens to it (vfs/watch.h); made on first use.
+  WatchList& watches();
+  WatchList* watches_if_any() const { return watches_.get(); }
   // A slot for the kernel's own object behind a FIFO or bound socket inode.
   std::shared_ptr<void>& attachment() { return attachment_; }
 
@@ -147,6 +151,7 @@ class Inode : public std::enable_shared_from_this<Inode> {
   uint64_t ino_;
   uint32_t mode_;
   std::unique_ptr<LockTable> locks_;
+  std::unique_ptr<WatchList> watches_;
   std::shared_ptr<void> attachment_;
 };
 

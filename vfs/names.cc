@@ -1,6 +1,7 @@
 // Making, removing and renaming names. The order of the checks is that of Linux's fs/namei.c: programs
 // (and the tests of LTP) tell the errors apart.
 #include "vfs/walk.h"
+#include "vfs/watch.h"
 
 namespace run9::vfs {
 namespace {
@@ -19,6 +20,26 @@ Result<void> may_link(OpContext& ctx, Inode& target) {
   if (!S_ISREG(st.mode) || set_id) return Errno{EPERM};
   if (!target.permission(ctx, kMayRead | kMayWrite)) return Errno{EPERM};
   return ok();
+}
+
+struct Moved {
+  Inode& from;
+  const std::string& name;
+  Inode& victim;
+  Inode& to;
+  const std::string& new_name;
+};
+
+// fsnotify_move(): the cookie ties the two ends together.
+void notify_moved(OpContext& ctx, const Moved& m, Inode* target, bool exchange, uint32_t cookie) {
+  notify_name(m.from, m.name, IN_MOVED_FROM, m.victim.is_dir(), cookie);
+  notify_name(m.to, m.new_name, IN_MOVED_TO, m.victim.is_dir(), cookie);
+  if (target != nullptr && !exchange) notify_unlinked(ctx, *target);
+  notify_inode(m.victim, IN_MOVE_SELF);
+  if (target == nullptr || !exchange) return;
+  notify_name(m.to, m.new_name, IN_MOVED_FROM, target->is_dir(), cookie);
+  notify_name(m.from, m.name, IN_MOVED_TO, target->is_dir(), cookie);
+  notify_inode(*target, IN_MOVE_SELF);
 }
 
 }  // namespace
@@ -46,6 +67,7 @@ Path MountNamespace::created(const NewName& at, InodeRef inode) {
     d = at.dir.dentry->add_child(at.name, std::move(inode));
   }
   if (d->inode()->fs().caching() != Caching::kNone) shared_->cache.touch(d);
+  notify_name(*at.dir.inode(), at.name, IN_CREATE, d->inode()->is_dir());
   return Path{at.dir.mount, std::move(d)};
 }
 
@@ -102,6 +124,7 @@ Result<void> MountNamespace::link(OpContext& ctx, const FsContext& fs, const Pat
   TRY(may_link(ctx, target));
   if (target.is_dir()) return Errno{EPERM};
   TRY(at.dir.inode()->link(ctx, at.name, target));
+  notify_inode(target, IN_ATTRIB);
   created(at, existing.dentry->inode_ref());
   return ok();
 }
@@ -135,6 +158,8 @@ Result<void> MountNamespace::unlink(OpContext& ctx, const FsContext& fs, const P
   const std::string name = at.dentry->name();
   TRY(at.dir.inode()->unlink(ctx, name, victim));
   removed(at.dir, *at.dentry);
+  notify_name(*at.dir.inode(), name, IN_DELETE, false);
+  notify_unlinked(ctx, victim);
   return ok();
 }
 
@@ -148,6 +173,8 @@ Result<void> MountNamespace::rmdir(OpContext& ctx, const FsContext& fs, const Pa
   const std::string name = at.dentry->name();
   TRY(at.dir.inode()->rmdir(ctx, name, victim));
   removed(at.dir, *at.dentry);
+  notify_name(*at.dir.inode(), name, IN_DELETE, true);
+  notify_unlinked(ctx, victim);
   return ok();
 }
 
@@ -218,6 +245,8 @@ Result<void> MountNamespace::rename(OpContext& ctx, const FsContext& fs, const P
   }
   TRY(from.dir.inode()->rename(ctx, old_walk.last(), *victim, *to.dir.inode(), new_walk.last(),
                                target.get(), flags));
+  const Moved moved{*from.dir.inode(), old_walk.last(), *victim, *to.dir.inode(), new_walk.last()};
+  notify_moved(ctx, moved, target.get(), exchange, shared_->next_move++);
   // A fiber that ran meanwhile may have moved things: the dentries follow only if they still fit.
   if (to.dir.dentry->is_under(*from.dentry)) {
     from.dentry->mark_unlinked();

@@ -1,5 +1,6 @@
 // open(2): the flags, and the checks of may_open in Linux's order.
 #include "vfs/walk.h"
+#include "vfs/watch.h"
 
 namespace run9::vfs {
 namespace {
@@ -164,11 +165,14 @@ Result<FileRef> MountNamespace::open_path(OpContext& ctx, const Path& p, uint32_
   const uint32_t mask = access_mask(flags);
   TRY(check_type(p, flags, mask));
   if ((mask & kMayWrite) != 0 && inode.is_regular() && read_only(p)) return Errno{EROFS};
-  if ((flags & O_TRUNC) != 0 && inode.is_regular()) TRY(truncate_opened(ctx, p));
+  const bool truncate = (flags & O_TRUNC) != 0 && inode.is_regular();
+  if (truncate) TRY(truncate_opened(ctx, p));
   auto file = inode.open(ctx, p, opener_flags(inode, flags));
   if (!file && file.error() == Errno{ENXIO} && is_special(inode) && special_ != nullptr) {
-    return special_->open_special(ctx, p, opener_flags(inode, flags));
+    file = special_->open_special(ctx, p, opener_flags(inode, flags));
   }
+  if (file) notify_path(p, IN_OPEN);
+  if (file && truncate) notify_path(p, IN_MODIFY);
   return file;
 }
 

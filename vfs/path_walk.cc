@@ -1,6 +1,7 @@
 #include "vfs/path_walk.h"
 
 #include "vfs/walk.h"
+#include "vfs/watch.h"
 
 namespace run9::vfs {
 
@@ -60,7 +61,9 @@ Result<void> MountNamespace::setattr(OpContext& ctx, const Path& p, SetAttr a, F
   if ((a.valid & kSetSize) != 0 && file == nullptr) TRY(inode.permission(ctx, kMayWrite));
   const Stat now = TRY(file != nullptr ? file->getattr(ctx) : inode.getattr(ctx));
   TRY(prepare_setattr(ctx, now, a));
-  return file != nullptr ? file->setattr(ctx, a) : inode.setattr(ctx, a);
+  TRY(file != nullptr ? file->setattr(ctx, a) : inode.setattr(ctx, a));
+  if (const uint32_t event = event_of(a); event != 0) notify_path(p, event);
+  return ok();
 }
 
 Result<std::vector<std::byte>> MountNamespace::getxattr(OpContext& ctx, const Path& p,
@@ -75,14 +78,18 @@ Result<void> MountNamespace::setxattr(OpContext& ctx, const Path& p, std::string
   Inode& inode = *p.inode();
   if (read_only(p)) return Errno{EROFS};
   TRY(xattr_permission(ctx, inode, TRY(inode.getattr(ctx)), name, kMayWrite));
-  return inode.setxattr(ctx, name, value, flags);
+  TRY(inode.setxattr(ctx, name, value, flags));
+  notify_path(p, IN_ATTRIB);
+  return ok();
 }
 
 Result<void> MountNamespace::removexattr(OpContext& ctx, const Path& p, std::string_view name) {
   Inode& inode = *p.inode();
   if (read_only(p)) return Errno{EROFS};
   TRY(xattr_permission(ctx, inode, TRY(inode.getattr(ctx)), name, kMayWrite));
-  return inode.removexattr(ctx, name);
+  TRY(inode.removexattr(ctx, name));
+  notify_path(p, IN_ATTRIB);
+  return ok();
 }
 
 Result<std::vector<std::string>> MountNamespace::listxattr(OpContext& ctx, const Path& p) {

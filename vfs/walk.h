@@ -16,6 +16,7 @@ struct MountNamespace::Shared {
   DentryCache cache;
   int next_mount_id = 1;
   uint32_t next_dev = 1;
+  uint32_t next_move = 1;  // inotify cookies
 };
 
 // RESOLVE_* and what they forbid.

@@ -14,12 +14,6 @@ namespace run9::sentry {
 namespace {
 
 // The size tmpfs has when its options name none: half of what the sandbox may use.
-uint64_t memory_size(Kernel& kernel) {
-  const uint64_t limit = kernel.options().limits.memory;
-  if (limit != 0) return limit;
-  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * 4096;
-}
-
 Result<vfs::FileSystemRef> make_tmpfs(Kernel& kernel, vfs::OpContext& ctx, std::string_view,
                                       std::string_view data) {
   const uint64_t memory = memory_size(kernel);
@@ -36,6 +30,12 @@ constexpr FsType kTypes[] = {
 };
 
 }  // namespace
+
+uint64_t memory_size(Kernel& kernel) {
+  const uint64_t limit = kernel.options().limits.memory;
+  if (limit != 0) return limit;
+  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * 4096;
+}
 
 std::span<const FsType> file_system_types() { return kTypes; }
 

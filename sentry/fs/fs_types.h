@@ -18,6 +18,9 @@ struct FsType {
 // For /proc/filesystems; all of them are "nodev".
 std::span<const FsType> file_system_types();
 
+// What the sandbox may use at most: its limit, or the machine's memory.
+uint64_t memory_size(Kernel& kernel);
+
 // ENODEV for a type that is not there. The result has its st_dev number.
 Result<vfs::FileSystemRef> make_file_system(Kernel& kernel, vfs::OpContext& ctx,
                                             std::string_view type, std::string_view source,

@@ -1,6 +1,7 @@
 #include "sentry/ipc/ipc_objects.h"
 
 #include "sentry/ipc/futex.h"
+#include "sentry/ipc/mqueue.h"
 #include "sentry/ipc/sysv.h"
 #include "sentry/net/unix_socket.h"
 #include "sentry/task/kernel.h"

@@ -1,13 +1,16 @@
-// IpcObjects: a sandbox's tables of named IPC objects: abstract socket names, SysV IPC. Made with the
+// IpcObjects: a sandbox's tables of named IPC objects: abstract socket names, SysV IPC, POSIX message queues. Made with the
 // FutexTable that owns it.
 #pragma once
+#include <map>
 #include <memory>
+#include <string>
 
 namespace run9::sentry {
 
 class Kernel;
 class AbstractNames;  // net/unix_socket.h
 class SysvTables;     // ipc/sysv.h
+struct PosixQueue;    // ipc/mqueue.h
 
 class IpcObjects {
  public:
@@ -15,10 +18,13 @@ class IpcObjects {
   ~IpcObjects();
   AbstractNames& abstract_names() { return *abstract_names_; }
   SysvTables& sysv() { return *sysv_; }
+  // By name, without the slash.
+  std::map<std::string, std::shared_ptr<PosixQueue>, std::less<>>& posix_queues() { return posix_queues_; }
 
  private:
   std::unique_ptr<AbstractNames> abstract_names_;
   std::unique_ptr<SysvTables> sysv_;
+  std::map<std::string, std::shared_ptr<PosixQueue>, std::less<>> posix_queues_;
 };
 
 IpcObjects& ipc_objects(Kernel& kernel);

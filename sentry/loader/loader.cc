@@ -287,6 +287,7 @@ Result<LoadedProgram> load_program(Kernel& kernel, Task& task, ExecArgs args) {
   regs.rsp = TRY(builder.fill_stack(args, image, bias, base, false));
   regs.rip = entry;
   regs.eflags = 0x202;
+  regs.cs = kUserCs, regs.ss = kUserSs;  // debuggers tell a 64-bit program by them
   regs.orig_rax = ~uint64_t{0};
   out.context = TRY(memory->space().first_thread(regs));
   out.memory = std::move(memory);

@@ -173,6 +173,7 @@ MemoryManagerRef MemoryManager::clone_for(AddressSpaceRef space) const {
   copy->env_end = env_end, copy->code_start = code_start, copy->code_end = code_end;
   copy->data_start = data_start, copy->data_end = data_end, copy->stack_start = stack_start;
   copy->auxv = auxv, copy->exe = exe, copy->dumpable = dumpable, copy->mmap_top = mmap_top;
+  copy->barriers = barriers;
   return copy;
 }
 
@@ -489,6 +490,25 @@ Result<void> MemoryManager::madvise(Task& task, uint64_t addr, uint64_t length, 
     return Errno{ENOMEM};
   }
   return space_->advise(task.via(), addr, length, advice);
+}
+
+Result<void> MemoryManager::force_write(Task& task, uint64_t addr, ByteSpan src) {
+  if (!in_bounds(addr, src.size())) return Errno{EFAULT};
+  if (copy_out(addr, src.data(), src.size()).has_value()) return ok();
+  Change change(*this, task);
+  const uint64_t first = addr & ~(kPage - 1), last = round_up(addr + src.size());
+  if (!covered(first, last - first)) return Errno{EFAULT};
+  for (auto it = find(first); it != vmas_.end() && it->first < last; ++it) {
+    if (it->second.shared && (it->second.max_prot & PROT_WRITE) == 0) return Errno{EFAULT};
+  }
+  const int readable = PROT_READ | PROT_WRITE;
+  TRY(space_->protect(nullptr, first, last - first, readable));
+  const auto written = copy_out(addr, src.data(), src.size());
+  for (uint64_t at = first; at < last; at += kPage) {
+    const auto it = find(at);
+    if (it != vmas_.end()) TRY(space_->protect(nullptr, at, kPage, it->second.prot));
+  }
+  return written;
 }
 
 Result<void> MemoryManager::msync(Task& task, uint64_t addr, uint64_t length, int flags) {

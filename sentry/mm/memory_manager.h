@@ -105,6 +105,9 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   uint64_t brk(Task& task, uint64_t addr);
   Result<void> madvise(Task& task, uint64_t addr, uint64_t length, int advice);
   Result<void> msync(Task& task, uint64_t addr, uint64_t length, int flags);
+  // A debugger's write to another's memory (FOLL_FORCE): where the guest itself may not write, too, but not
+  // to a shared mapping of what is not writable. `task`: who asks. Blocks.
+  Result<void> force_write(Task& task, uint64_t addr, ByteSpan src);
   // True if every page of the range is mapped.
   bool covered(uint64_t addr, uint64_t length) const;
   const std::map<uint64_t, Vma>& vmas() const { return vmas_; }
@@ -130,6 +133,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   std::vector<uint64_t> auxv;  // pairs
   vfs::FileRef exe;            // /proc/PID/exe
   bool dumpable = true;
+  uint32_t barriers = 0;       // MEMBARRIER_CMD_REGISTER_* that were asked for
   uint64_t total_bytes() const { return total_; }             // RLIMIT_AS
   uint64_t private_writable_bytes() const { return charged_; }  // --memory
   uint64_t mmap_top = 0;  // addresses are picked downward from here

@@ -136,7 +136,8 @@ bool EventLoop::poll_fds(int64_t timeout_ns) {
     any = true;
     static_cast<FdHandler*>(ev.data.ptr)->on_ready(ev.events);
     if (budget == 0) break;
-    n = epoll_wait(epoll_.get(), &ev, 1, 0);
+    ts = {};
+    n = epoll_pwait2(epoll_.get(), &ev, 1, &ts, nullptr);
   }
   return any;
 }

@@ -2,9 +2,11 @@
 // frame (arch/x86/kernel/signal_64.c's layout, which unwinders and debuggers know).
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 #include "base/log.h"
 #include "sentry/task/kernel.h"
+#include "sentry/task/ptrace.h"
 #include "sentry/task/task.h"
 
 namespace run9::sentry {
@@ -62,7 +64,7 @@ SignalSet Task::pending_unblocked() const {
 }
 
 bool Task::interrupted() const {
-  if (exit_requested_ || process_->stopped) return true;
+  if (exit_requested_ || process_->stopped || (tracee && tracee->stop_wanted)) return true;
   const SignalSet all = pending_.set() | process_->pending.set();
   return !(all & (~mask_ | sigwait_set)).empty();
 }
@@ -191,12 +193,15 @@ bool Task::act_on(const SigInfo& info, std::optional<int64_t>& call_result, bool
   if (info.signo == SIGSTOP || (action.handler == 0 && default_action(info.signo) == DefaultAction::kStop)) {
     process_->stopped = true;
     process_->stop_signal = info.signo;
-    process_->stop_reported = false;
+    const auto tracer = tracee ? tracee->tracer.lock() : nullptr;
+    // A parent that traces hears of the stop as the tracer.
+    const bool parent_traces = tracer && process_->parent.lock().get() == &tracer->process();
+    process_->stop_reported = parent_traces;
     process_->continue_reported = true;
     for (Task* t : process_->tasks) {
       if (t != this) t->interrupt();
     }
-    kernel_.notify_parent(*process_, CLD_STOPPED, info.signo);
+    if (!parent_traces) kernel_.notify_parent(*process_, CLD_STOPPED, info.signo);
     stop_here();
     return !exit_requested_;
   }
@@ -231,9 +236,21 @@ bool Task::deliver_signals(std::optional<int64_t> call_result) {
       stop_here();
       continue;
     }
+    if (tracee && std::exchange(tracee->stop_wanted, false)) {
+      trap_event(*this, PTRACE_EVENT_STOP, 0, 0);
+      continue;
+    }
     auto info = pending_.take(~mask_);
     if (!info) info = process_->pending.take(~mask_);
     if (!info) break;
+    if (tracee && info->signo != SIGKILL) {
+      info = trap_signal(*this, *info);
+      if (info->signo == 0) continue;
+      if (mask_.has(info->signo)) {  // the tracer's choice has to wait
+        pending_.add(*info);
+        continue;
+      }
+    }
     if (!act_on(*info, call_result, handled)) return false;
   }
   if (call_result) {
@@ -254,6 +271,10 @@ bool Task::deliver_signals(std::optional<int64_t> call_result) {
 }
 
 void Task::stop_here() {
+  if (tracee) {
+    trap_group_stop(*this);
+    return;
+  }
   stopped_ = true;
   while (process_->stopped && !exit_requested_) {
     sleeping_ = true;

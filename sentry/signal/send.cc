@@ -51,7 +51,7 @@ Result<void> Kernel::send_signal(Process& p, const SigInfo& info) {
   job_control(p, info.signo);
   const bool waited_for = [&] {
     for (Task* t : p.tasks) {
-      if (t->sigwait_set.has(info.signo) || t->mask().has(info.signo)) return true;
+      if (t->tracee || t->sigwait_set.has(info.signo) || t->mask().has(info.signo)) return true;
     }
     return false;
   }();
@@ -77,7 +77,8 @@ Result<void> Kernel::send_task_signal(Task& task, const SigInfo& info) {
   if (info.signo == 0) return ok();
   Process& p = task.process();
   job_control(p, info.signo);
-  const bool waited_for = task.sigwait_set.has(info.signo) || task.mask().has(info.signo);
+  // A tracer sees every signal.
+  const bool waited_for = task.tracee || task.sigwait_set.has(info.signo) || task.mask().has(info.signo);
   if (!waited_for && (is_ignored(p, info.signo) || dropped_for_init(p, info))) return ok();
   if (!task.pending().add(info, p.limit(RLIMIT_SIGPENDING)) && info.signo >= 32) return Errno{EAGAIN};
   p.signal_queue.notify(POLLIN);

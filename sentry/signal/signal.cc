@@ -52,6 +52,13 @@ std::optional<SigInfo> PendingSignals::take(SignalSet wanted) {
   return out;
 }
 
+SigInfo* PendingSignals::find_timer(int signo, int32_t timerid) {
+  for (auto& i : queue_) {
+    if (i.signo == signo && i.code == SI_TIMER && i.timer.timerid == timerid) return &i;
+  }
+  return nullptr;
+}
+
 void PendingSignals::discard(SignalSet which) {
   set_ = set_ & ~which;
   std::erase_if(queue_, [&](const SigInfo& i) { return which.has(i.signo); });

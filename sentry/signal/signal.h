@@ -74,6 +74,8 @@ class PendingSignals {
   // The lowest-numbered of `wanted` (synchronous faults first), removed.
   std::optional<SigInfo> take(SignalSet wanted);
   void discard(SignalSet which);
+  // The queued signal of a POSIX timer, whose overrun counts on until it is taken; null: none is queued.
+  SigInfo* find_timer(int signo, int32_t timerid);
 
  private:
   SignalSet set_;

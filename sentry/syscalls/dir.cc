@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sentry/syscalls/file_util.h"
+#include "vfs/watch.h"
 
 namespace run9::sentry {
 namespace {
@@ -57,6 +58,7 @@ Result<uint64_t> list(Task& task, GuestFd fd, uint64_t buf, uint32_t count, Layo
   ListingSink sink(loan.bytes().first(std::min({size_t{count}, kMaxListing, loan.bytes().size()})),
                    layout);
   auto listed = file->readdir(task, sink);
+  vfs::notify_path(file->path(), IN_ACCESS);
   if (sink.used() == 0) {
     TRY(listed);
     if (sink.overflowed()) return Errno{EINVAL};  // not even one entry fits

@@ -3,9 +3,12 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "sentry/fs/anon.h"
+#include "sentry/fs/proc/proc_fs.h"
 #include "sentry/ipc/eventfd.h"
+#include "sentry/ipc/inotify.h"
 #include "sentry/ipc/pidfd.h"
 #include "sentry/ipc/signalfd.h"
 #include "sentry/syscalls/file_util.h"
@@ -40,6 +43,39 @@ Result<uint64_t> sys_eventfd2(Task& task, uint32_t count, int flags) {
   auto path = make_anon_path(task.kernel(), "anon_inode:[eventfd]", 0600, task);
   auto file = std::make_shared<EventFile>(std::move(path), count, flags);
   return install_file(task, std::move(file), (flags & EFD_CLOEXEC) != 0);
+}
+
+Result<uint64_t> sys_inotify_init(Task& task) { return sys_inotify_init1(task, 0); }
+
+Result<uint64_t> sys_inotify_init1(Task& task, int flags) {
+  if ((flags & ~(IN_CLOEXEC | IN_NONBLOCK)) != 0) return Errno{EINVAL};
+  auto path = make_anon_path(task.kernel(), "anon_inode:inotify", 0600, task);
+  auto file = std::make_shared<InotifyFile>(std::move(path), flags & IN_NONBLOCK);
+  return install_file(task, std::move(file), (flags & IN_CLOEXEC) != 0);
+}
+
+Result<uint64_t> sys_inotify_add_watch(Task& task, GuestFd fd, UserString path, uint32_t mask) {
+  if ((mask & (IN_ALL_EVENTS | IN_UNMOUNT | IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK | IN_MASK_ADD |
+               IN_MASK_CREATE | IN_ISDIR | IN_ONESHOT | IN_Q_OVERFLOW | IN_IGNORED)) == 0) {
+    return Errno{EINVAL};
+  }
+  const auto file = TRY(task.fds().get_not_path(fd));
+  if ((mask & IN_MASK_ADD) != 0 && (mask & IN_MASK_CREATE) != 0) return Errno{EINVAL};
+  auto* inotify = dynamic_cast<InotifyFile*>(file.get());
+  if (inotify == nullptr) return Errno{EINVAL};
+  uint32_t lookup = (mask & IN_DONT_FOLLOW) != 0 ? 0 : vfs::kFollow;
+  if ((mask & IN_ONLYDIR) != 0) lookup |= vfs::kDirectory;
+  const Place at = TRY(resolve(task, kAtFdcwd, path, lookup));
+  TRY(at.path.inode()->permission(task, R_OK));
+  return static_cast<uint64_t>(TRY(inotify->add(task, at.path, mask)));
+}
+
+Result<uint64_t> sys_inotify_rm_watch(Task& task, GuestFd fd, int32_t wd) {
+  const auto file = TRY(task.fds().get_not_path(fd));
+  auto* inotify = dynamic_cast<InotifyFile*>(file.get());
+  if (inotify == nullptr) return Errno{EINVAL};
+  TRY(inotify->remove(wd));
+  return 0;
 }
 
 Result<uint64_t> sys_signalfd(Task& task, GuestFd fd, UserPtr<uint64_t> mask, uint64_t size) {
@@ -108,7 +144,8 @@ Result<uint64_t> sys_pidfd_open(Task& task, int32_t pid, uint32_t flags) {
 Result<uint64_t> sys_pidfd_send_signal(Task& task, GuestFd fd, int sig, uint64_t info,
                                        uint32_t flags) {
   if (flags != 0) return Errno{EINVAL};
-  const auto process = TRY(pidfd_process(task, fd));
+  auto process = process_of_proc_dir(*TRY(task.fds().get(fd)));
+  if (process == nullptr) process = TRY(pidfd_process(task, fd));
   if (sig < 0 || sig > kMaxSignal) return Errno{EINVAL};
   SigInfo send = SigInfo::user(sig, SI_USER, task.tgid(), task.creds().ruid);
   if (info != 0) {

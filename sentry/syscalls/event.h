@@ -8,6 +8,10 @@ namespace run9::sentry {
 
 Result<uint64_t> sys_eventfd(Task& task, uint32_t count);
 Result<uint64_t> sys_eventfd2(Task& task, uint32_t count, int flags);
+Result<uint64_t> sys_inotify_init(Task& task);
+Result<uint64_t> sys_inotify_init1(Task& task, int flags);
+Result<uint64_t> sys_inotify_add_watch(Task& task, GuestFd fd, UserString path, uint32_t mask);
+Result<uint64_t> sys_inotify_rm_watch(Task& task, GuestFd fd, int32_t wd);
 Result<uint64_t> sys_signalfd(Task& task, GuestFd fd, UserPtr<uint64_t> mask, uint64_t size);
 Result<uint64_t> sys_signalfd4(Task& task, GuestFd fd, UserPtr<uint64_t> mask, uint64_t size,
                                int flags);

@@ -2,6 +2,7 @@
 #include "sentry/syscalls/file_io.h"
 #include "sentry/syscalls/file_transfer.h"
 #include "sentry/syscalls/file_util.h"
+#include "vfs/watch.h"
 
 namespace run9::sentry {
 namespace {
@@ -39,6 +40,12 @@ class Cursor {
   PositionLock lock_;
   int64_t at_ = 0;
 };
+
+void tell(const vfs::File& in, const vfs::File& out, uint64_t n) {
+  if (n == 0) return;
+  vfs::notify_path(in.path(), IN_ACCESS);
+  vfs::notify_path(out.path(), IN_MODIFY);
+}
 
 // Reads from `in` at a place and hands on by `write`, until an end or a short write.
 template <typename Write>
@@ -96,6 +103,7 @@ Result<uint64_t> sys_sendfile(Task& task, GuestFd out_fd, GuestFd in_fd, uint64_
   const uint64_t n = TRY(pump(task, *in, from.at(), count,
                               [&](ByteSpan b, uint64_t) { return out->write(task, b); }));
   TRY(from.store(n));
+  tell(*in, *out, n);
   return n;
 }
 
@@ -133,6 +141,7 @@ Result<uint64_t> sys_copy_file_range(Task& task, GuestFd in_fd, uint64_t in_offs
   }));
   TRY(from.store(n));
   TRY(to.store(n));
+  tell(*in, *out, n);
   return n;
 }
 

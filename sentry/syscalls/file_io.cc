@@ -8,6 +8,7 @@
 
 #include "sentry/fs/dev/devices.h"
 #include "sentry/syscalls/file_util.h"
+#include "vfs/watch.h"
 
 namespace run9::sentry {
 namespace {
@@ -266,9 +267,11 @@ Result<uint64_t> read_file(Task& task, vfs::File& file, GuestSegments& dst,
       (file.poll(task) & (POLLIN | POLLHUP | POLLERR)) == 0) {
     return Errno{EAGAIN};
   }
-  if (offset) return read_at(task, file, dst, *offset);
-  if (file.is_stream()) return read_stream(task, file, dst);
-  return read_position(task, file, dst);
+  const uint64_t n = TRY(offset              ? read_at(task, file, dst, *offset)
+                         : file.is_stream() ? read_stream(task, file, dst)
+                                            : read_position(task, file, dst));
+  if (n > 0) vfs::notify_path(file.path(), IN_ACCESS);
+  return n;
 }
 
 Result<uint64_t> write_file(Task& task, vfs::File& file, GuestSegments& src,
@@ -285,13 +288,16 @@ Result<uint64_t> write_file(Task& task, vfs::File& file, GuestSegments& src,
       return Errno{EAGAIN};
     }
     Bounce bounce(task, src.remaining(), true);
-    return write_chunks(src, src.remaining(), bounce,
-                        [&](ByteSpan b, uint64_t) { return file.write(task, b); });
+    const uint64_t n = TRY(write_chunks(src, src.remaining(), bounce,
+                                        [&](ByteSpan b, uint64_t) { return file.write(task, b); }));
+    vfs::notify_path(file.path(), IN_MODIFY);
+    return n;
   }
   // O_APPEND wins over pwrite's offset (pwrite(2), BUGS), unless RWF_NOAPPEND.
   const bool append =
       ((file.flags() & O_APPEND) != 0 && (rwf & kRwfNoAppend) == 0) || (rwf & RWF_APPEND) != 0;
   const uint64_t n = TRY(write_positioned(task, file, src, offset, append));
+  if (n > 0) vfs::notify_path(file.path(), IN_MODIFY);
   if (n > 0 && file.inode().is_regular()) {
     const bool sync = (rwf & RWF_SYNC) != 0 || (file.flags() & O_SYNC) == O_SYNC;
     if (sync || (rwf & RWF_DSYNC) != 0 || (file.flags() & O_DSYNC) != 0) {

@@ -1,4 +1,5 @@
 #include "sentry/syscalls/file_space.h"
+#include "vfs/watch.h"
 
 #include <linux/falloc.h>
 
@@ -86,6 +87,7 @@ Result<uint64_t> sys_fallocate(Task& task, GuestFd fd, int mode, int64_t offset,
     TRY(check_new_size(task, TRY(file->getattr(task)), static_cast<uint64_t>(end)));
   }
   TRY(file->fallocate(task, mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
+  vfs::notify_path(file->path(), IN_MODIFY);
   return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "sentry/syscalls/file_io.h"
 #include "sentry/syscalls/file_transfer.h"
 #include "sentry/syscalls/file_util.h"
+#include "vfs/watch.h"
 
 namespace run9::sentry {
 namespace {
@@ -115,6 +116,10 @@ Result<uint64_t> sys_splice(Task& task, GuestFd in_fd, uint64_t in_offset, Guest
   const size_t n = TRY(prepare(task, *in, *out, count, flags));
   if (n == 0) return 0;
   const uint64_t moved = TRY(move_bytes(task, *in, in_at, *out, out_at, n));
+  if (moved > 0) {
+    vfs::notify_path(in->path(), IN_ACCESS);
+    vfs::notify_path(out->path(), IN_MODIFY);
+  }
   TRY(store_offset(task, in_offset, in_at, moved));
   TRY(store_offset(task, out_offset, out_at, moved));
   return moved;

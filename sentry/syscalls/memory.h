@@ -14,4 +14,10 @@ Result<uint64_t> sys_brk(Task&, uint64_t addr);
 Result<uint64_t> sys_madvise(Task&, uint64_t addr, uint64_t length, int advice);
 Result<uint64_t> sys_msync(Task&, uint64_t addr, uint64_t length, int flags);
 
+// process_vm.cc
+Result<uint64_t> sys_process_vm_readv(Task& task, int32_t pid, uint64_t local, uint64_t local_count,
+                                      uint64_t remote, uint64_t remote_count, uint64_t flags);
+Result<uint64_t> sys_process_vm_writev(Task& task, int32_t pid, uint64_t local, uint64_t local_count,
+                                       uint64_t remote, uint64_t remote_count, uint64_t flags);
+
 }  // namespace run9::sentry

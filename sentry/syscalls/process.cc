@@ -9,6 +9,7 @@
 
 #include "sentry/ipc/pidfd.h"
 #include "sentry/task/kernel.h"
+#include "sentry/task/ptrace.h"
 
 namespace run9::sentry {
 namespace {
@@ -95,7 +96,9 @@ Result<uint64_t> sys_execve(Task& task, UserString path, UserPtr<uint64_t> argv,
   a.path = TRY(task.memory().read_path(path));
   a.argv = TRY(read_vector(task, argv));
   a.envp = TRY(read_vector(task, envp));
+  const int32_t former_tid = task.tid();
   TRY(task.kernel().exec(task, std::move(a)));
+  trap_exec(task, former_tid);
   return 0;
 }
 
@@ -117,7 +120,9 @@ Result<uint64_t> sys_execveat(Task& task, GuestFd dirfd, UserString path, UserPt
   } else if (a.path.front() != '/' && to_int(dirfd) != AT_FDCWD) {
     a.path = "/dev/fd/" + std::to_string(to_int(dirfd)) + "/" + a.path;
   }
+  const int32_t former_tid = task.tid();
   TRY(task.kernel().exec(task, std::move(a)));
+  trap_exec(task, former_tid);
   return 0;
 }
 
@@ -194,6 +199,45 @@ std::optional<Reaped> take(Task& task, const ProcessRef& c, int options) {
   return {};
 }
 
+bool names(const WaitFor& w, int32_t tid, int32_t pgid) {
+  if (w.type == P_PID) return tid == w.id;
+  return w.type != P_PGID || pgid == w.id;
+}
+
+// What there is to tell of the tasks that this process traces; `any`: it traces one that is asked for.
+std::optional<Reaped> take_tracee(Process& self, const WaitFor& w, bool& any) {
+  const bool keep = (w.options & WNOWAIT) != 0;
+  for (Task* t : self.tracees) {
+    if (!names(w, t->tid(), t->process().pgid())) continue;
+    any = true;
+    Tracee& tracee = *t->tracee;
+    if (!tracee.stopped || tracee.told || tracee.listening) continue;
+    Reaped r;
+    r.pid = t->tid();
+    r.uid = t->creds().ruid;
+    r.code = tracee.group_stop ? CLD_STOPPED : CLD_TRAPPED;
+    r.status = tracee.code;
+    r.wait_status = (tracee.code << 8) | 0x7f;
+    if (!keep) tracee.told = true;
+    return r;
+  }
+  for (auto it = self.dead_tracees.begin(); it != self.dead_tracees.end(); ++it) {
+    if (w.type == P_PID && it->tid != w.id) continue;
+    any = true;
+    if ((w.options & WEXITED) == 0) continue;
+    Reaped r;
+    r.pid = it->tid;
+    r.uid = it->uid;
+    r.wait_status = it->wait_status;
+    const int sig = r.wait_status & 0x7f;
+    r.code = sig != 0 ? CLD_KILLED : CLD_EXITED;
+    r.status = sig != 0 ? sig : (r.wait_status >> 8) & 0xff;
+    if (!keep) self.dead_tracees.erase(it);
+    return r;
+  }
+  return {};
+}
+
 // Empty: WNOHANG and nothing there.
 Result<std::optional<Reaped>> wait_for(Task& task, const WaitFor& w) {
   Process& self = task.process();
@@ -205,6 +249,7 @@ Result<std::optional<Reaped>> wait_for(Task& task, const WaitFor& w) {
       const ProcessRef keep = c;
       if (auto r = take(task, keep, w.options)) return r;
     }
+    if (auto r = take_tracee(self, w, any)) return r;
     if (!any) return Errno{ECHILD};
     if (w.options & WNOHANG) return std::optional<Reaped>{};
     TRY(task.wait(self.child_changed, ~0u));

@@ -111,6 +111,7 @@ Result<uint64_t> sys_sched_yield(Task& task) {
 }
 
 Result<uint64_t> sys_sched_setaffinity(Task& task, int32_t tid, uint32_t length, uint64_t mask) {
+  if (tid < 0) return Errno{ESRCH};  // unlike the other calls of the family
   uint64_t bits = 0;
   if (length > 0) TRY(task.memory().copy_in(&bits, mask, std::min<size_t>(length, sizeof bits)));
   Task* target = TRY(find(task, tid));
@@ -126,6 +127,7 @@ Result<uint64_t> sys_sched_getaffinity(Task& task, int32_t tid, uint32_t length,
       length % sizeof(uint64_t) != 0 || length == 0) {
     return Errno{EINVAL};
   }
+  if (tid < 0) return Errno{ESRCH};
   const Task* target = TRY(find(task, tid));
   const uint64_t bits = target->cpu_affinity[0] & online(task);
   TRY(task.memory().write(UserPtr<uint64_t>{mask}, bits));

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "sentry/fs/devpts/tty.h"
 #include "sentry/task/kernel.h"
 
 namespace run9::sentry {
@@ -71,7 +72,7 @@ Result<uint64_t> sys_sysinfo(Task& task, uint64_t out) {
   Kernel& k = task.kernel();
   struct sysinfo s {};
   s.mem_unit = 1;
-  s.uptime = static_cast<long>((EventLoop::now_ns() - k.boot_time_ns) / 1'000'000'000);
+  s.uptime = static_cast<long>((EventLoop::now_ns() - k.boot_time_ns + 999'999'999) / 1'000'000'000);  // rounded up
   // Boot sets the limit; without one (tests) the size of the machine is nobody's business.
   constexpr uint64_t kShownWithoutLimit = uint64_t{4} << 30;
   const uint64_t limit = k.options().limits.memory;
@@ -136,9 +137,10 @@ Result<uint64_t> sys_getrandom(Task& task, uint64_t buffer, uint64_t count, uint
   return done;
 }
 
-// Guest threads run on host threads of a process we cannot enter, so no barrier command is offered.
-Result<uint64_t> sys_membarrier(Task&, int command, uint32_t flags, int) {
-  if (command != 0 || flags != 0) return Errno{EINVAL};
+Result<uint64_t> sys_vhangup(Task& task) {
+  if (!task.creds().has_cap(CAP_SYS_TTY_CONFIG)) return Errno{EPERM};
+  const auto& group = task.process().group;
+  if (group && group->session && group->session->tty) group->session->tty->hang_up();
   return 0;
 }
 

@@ -12,7 +12,6 @@ Result<uint64_t> sys_sysinfo(Task& task, uint64_t out);
 Result<uint64_t> sys_syslog(Task& task, int type, uint64_t buffer, int length);
 Result<uint64_t> sys_getcpu(Task& task, UserPtr<uint32_t> cpu, UserPtr<uint32_t> node);
 Result<uint64_t> sys_getrandom(Task& task, uint64_t buffer, uint64_t count, uint32_t flags);
-Result<uint64_t> sys_membarrier(Task& task, int command, uint32_t flags, int cpu);
 Result<uint64_t> sys_set_tid_address(Task& task, uint64_t address);
 Result<uint64_t> sys_personality(Task& task, uint32_t persona);
 Result<uint64_t> sys_unshare(Task& task, uint64_t flags);
@@ -30,6 +29,8 @@ Result<uint64_t> sys_delete_module(Task& task);
 Result<uint64_t> sys_finit_module(Task& task);
 Result<uint64_t> sys_iopl(Task& task);
 Result<uint64_t> sys_ioperm(Task& task);
+// The caller's own terminal hangs up.
+Result<uint64_t> sys_vhangup(Task& task);
 
 // system_prctl.cc
 Result<uint64_t> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uint64_t a4,
@@ -49,6 +50,10 @@ Result<uint64_t> sys_munlock(Task& task, uint64_t address, uint64_t length);
 Result<uint64_t> sys_mlockall(Task& task, int flags);
 Result<uint64_t> sys_munlockall(Task& task);
 Result<uint64_t> sys_mincore(Task& task, uint64_t address, uint64_t length, uint64_t out);
+Result<uint64_t> sys_membarrier(Task& task, int command, uint32_t flags, int cpu);
+Result<uint64_t> sys_pkey_alloc(Task& task, uint64_t flags, uint64_t rights);
+Result<uint64_t> sys_pkey_free(Task& task, int key);
+Result<uint64_t> sys_pkey_mprotect(Task& task, uint64_t address, uint64_t length, int prot, int key);
 Result<uint64_t> sys_mbind(Task& task, uint64_t address, uint64_t length, uint64_t mode,
                            uint64_t nodes, uint64_t max_node, uint32_t flags);
 Result<uint64_t> sys_set_mempolicy(Task& task, int mode, uint64_t nodes, uint64_t max_node);

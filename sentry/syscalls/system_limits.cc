@@ -1,6 +1,7 @@
 // Resource limits (getrlimit(2)).
 #include "sentry/syscalls/system.h"
 #include "sentry/task/kernel.h"
+#include "sentry/time/cpu_limit.h"
 
 namespace run9::sentry {
 namespace {
@@ -26,6 +27,7 @@ Result<void> set_limit(Task& task, Process& p, uint32_t which, const rlimit& nex
     return Errno{EPERM};
   }
   now = next;
+  if (which == RLIMIT_CPU) CpuLimit::update(p);
   return ok();
 }
 

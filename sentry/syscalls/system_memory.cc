@@ -1,13 +1,20 @@
 // Memory locking, residency and NUMA policy: the host decides what is resident, and there is one node.
+#include <linux/membarrier.h>
 #include <linux/mempolicy.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 
+#include "sentry/syscalls/memory.h"
 #include "sentry/syscalls/system.h"
 #include "sentry/task/kernel.h"
 
 namespace run9::sentry {
 namespace {
+
+constexpr int kGetRegistrations = 512;  // MEMBARRIER_CMD_GET_REGISTRATIONS; newer than our headers
 
 // The page range of an mlock-like call.
 Result<void> page_range(uint64_t& address, uint64_t& length) {
@@ -94,6 +101,46 @@ Result<uint64_t> sys_mincore(Task& task, uint64_t address, uint64_t length, uint
     pages -= n;
   }
   return 0;
+}
+
+// Every stub is registered with the host for global expedited barriers (platform/trap/stub.cc), so one made
+// here reaches all threads of all guests: more than any command asks for, and no command is slower for it.
+Result<uint64_t> sys_membarrier(Task& task, int command, uint32_t flags, int) {
+  constexpr int kGlobal = MEMBARRIER_CMD_GLOBAL | MEMBARRIER_CMD_GLOBAL_EXPEDITED;
+  constexpr int kRegister = MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED |
+                            MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED;
+  constexpr int kAll = kGlobal | kRegister | MEMBARRIER_CMD_PRIVATE_EXPEDITED | kGetRegistrations;
+  if (flags != 0) return Errno{EINVAL};
+  const long host = ::syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+  const bool able = host > 0 && (host & MEMBARRIER_CMD_GLOBAL_EXPEDITED) != 0;
+  if (command == MEMBARRIER_CMD_QUERY) return able ? kAll : 0;
+  if (!able || (command & kAll) == 0 || (command & (command - 1)) != 0) return Errno{EINVAL};
+  uint32_t& registered = task.memory().barriers;
+  if (command == kGetRegistrations) return registered;
+  if ((command & kRegister) != 0) {
+    registered |= static_cast<uint32_t>(command);
+    return 0;
+  }
+  if (command == MEMBARRIER_CMD_PRIVATE_EXPEDITED &&
+      (registered & MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0) {
+    return Errno{EPERM};
+  }
+  if (::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) != 0) return last_errno();
+  return 0;
+}
+
+// The machine may have protection keys, but the host keeps them for itself: none is ever to be had.
+Result<uint64_t> sys_pkey_alloc(Task&, uint64_t flags, uint64_t rights) {
+  constexpr uint64_t kRights = PKEY_DISABLE_ACCESS | PKEY_DISABLE_WRITE;
+  if (flags != 0 || (rights & ~kRights) != 0) return Errno{EINVAL};
+  return Errno{ENOSPC};
+}
+
+Result<uint64_t> sys_pkey_free(Task&, int) { return Errno{EINVAL}; }
+
+Result<uint64_t> sys_pkey_mprotect(Task& task, uint64_t address, uint64_t length, int prot, int key) {
+  if (key != -1) return Errno{EINVAL};
+  return sys_mprotect(task, address, length, prot);
 }
 
 Result<uint64_t> sys_mbind(Task& task, uint64_t address, uint64_t length, uint64_t mode,

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "sentry/syscalls/ids.h"
+#include "sentry/syscalls/seccomp.h"
 #include "sentry/syscalls/system.h"
 #include "sentry/task/kernel.h"
 
@@ -141,7 +142,8 @@ Result<uint64_t> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uin
     case PR_SET_VMA:
       if (a2 != PR_SET_VMA_ANON_NAME) return Errno{EINVAL};
       return 0;
-    case PR_GET_SECCOMP: return 0;
+    case PR_GET_SECCOMP: return static_cast<uint64_t>(task.seccomp_mode);
+    case PR_SET_SECCOMP: return prctl_set_seccomp(task, a2, a3);
     case PR_GET_TID_ADDRESS:
       TRY(task.memory().write(UserPtr<uint64_t>{a2}, task.clear_child_tid));
       return 0;
@@ -156,7 +158,7 @@ Result<uint64_t> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uin
     case PR_GET_IO_FLUSHER:
       return task.creds().has_cap(CAP_SYS_RESOURCE) ? Result<uint64_t>(0) : Errno{EPERM};
     case PR_GET_SPECULATION_CTRL: return a2 > PR_SPEC_L1D_FLUSH ? Result<uint64_t>(Errno{ENODEV}) : 0;
-    default: return Errno{EINVAL};  // PR_SET_SECCOMP and the rest
+    default: return Errno{EINVAL};
   }
 }
 

@@ -8,6 +8,8 @@
 #include "sentry/ipc/pidfd.h"
 #include "sentry/loader/loader.h"
 #include "sentry/task/kernel.h"
+#include "sentry/task/ptrace.h"
+#include "sentry/time/cpu_limit.h"
 
 namespace run9::sentry {
 namespace {
@@ -81,6 +83,8 @@ Result<int32_t> Kernel::clone(Task& parent, const CloneArgs& a) {
   child->sched_policy = parent.sched_policy;
   child->sched_priority = parent.sched_priority;
   child->timer_slack_ns = parent.timer_slack_ns;
+  child->seccomp_filter = parent.seccomp_filter;
+  child->seccomp_mode = parent.seccomp_mode;
   // An alternate stack is the thread's own, unless memory is shared by nobody or by a waiting parent.
   if (!share_memory || (a.flags & CLONE_VFORK)) child->alt_stack_ = parent.alt_stack_;
   if (a.flags & CLONE_CLEAR_SIGHAND) {
@@ -108,6 +112,7 @@ Result<int32_t> Kernel::finish_clone(Task& parent, Task& task, const CloneArgs& 
       process->parent = up;
       up->children.push_back(process);
     }
+    CpuLimit::update(*process);
   }
   const int32_t tid = child->tid();
   if (a.flags & CLONE_PARENT_SETTID) (void)parent.memory().copy_out(a.parent_tid, &tid, sizeof tid);
@@ -125,12 +130,19 @@ Result<int32_t> Kernel::finish_clone(Task& parent, Task& task, const CloneArgs& 
     child->vfork_parent = parent.shared_from_this();
     process->vfork_done = false;
   }
-  child->start();
+  const int event = follow_clone(parent, *child, a.flags, a.exit_signal);
+  if (child->tracee) {
+    child->start_traced();
+  } else {
+    child->start();
+  }
+  if (event != 0) trap_event(parent, event, 0, static_cast<uint64_t>(tid));
   if (a.flags & CLONE_VFORK) {
     // Only death interrupts this wait.
     while (!process->vfork_done && !parent.exiting()) {
       if (!parent.sleep_for_vfork()) break;
     }
+    trap_event(parent, PTRACE_EVENT_VFORK_DONE, PTRACE_O_TRACEVFORKDONE, static_cast<uint64_t>(tid));
   }
   return tid;
 }

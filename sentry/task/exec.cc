@@ -89,7 +89,10 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
   task.comm = program.comm;
   p.did_exec = true;
   p.timers.reset();
-  if (task.memory_ref() && task.memory_ref().use_count() == 1) task.memory().space().kill();
+  if (task.memory_ref() && task.memory_ref().use_count() == 1) {
+    p.usage_dead_threads.user_ns += task.memory().space().cpu_time_ns();
+    task.memory().space().kill();
+  }
   task.replace_memory(std::move(program.memory), std::move(program.context));
   task.end_vfork();
   task.mark_regs_replaced();

@@ -216,6 +216,7 @@ void Kernel::process_exited(Process& p) {
   p.zombie = true;
   p.actions = std::make_shared<SignalActions>();
   p.real_timer.reset();
+  p.cpu_limit.reset();
   p.timers.reset();
   ipc_objects(*this).sysv().process_exited(p.pid);
   hang_up_session(p);

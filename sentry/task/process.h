@@ -21,6 +21,7 @@ class Task;
 class Tty;
 class Process;
 class PosixTimers;
+class CpuLimit;
 using ProcessRef = std::shared_ptr<Process>;
 
 struct Session {
@@ -80,6 +81,14 @@ class Process : public std::enable_shared_from_this<Process> {
   std::unique_ptr<Timer> exit_timer;  // for threads that do not come out of guest code to end
   uint64_t real_interval_ns = 0;
   std::shared_ptr<PosixTimers> timers;
+  std::shared_ptr<CpuLimit> cpu_limit;  // null: RLIMIT_CPU was never set
+  std::vector<Task*> tracees;  // tasks that threads of this one trace (task/ptrace.h)
+  struct DeadTracee {
+    int32_t tid;
+    uint32_t uid;
+    int wait_status;
+  };
+  std::vector<DeadTracee> dead_tracees;  // ended, no children of ours, and wait4 has not told so far
   uint64_t personality = 0;
   bool in_container_exec = false;  // started by `run9 exec`
   int container = 0;               // which container of the sandbox it belongs to

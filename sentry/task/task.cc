@@ -1,7 +1,12 @@
 #include "sentry/task/task.h"
 
+#include <asm/unistd.h>
+#include <linux/audit.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <time.h>
+
+#include <algorithm>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -9,6 +14,8 @@
 #include "sentry/syscalls/file_util.h"
 #include "sentry/syscalls/syscall.h"
 #include "sentry/task/kernel.h"
+#include "sentry/task/ptrace.h"
+#include "sentry/task/seccomp.h"
 #include "sentry/trace/tracer.h"
 
 namespace run9::sentry {
@@ -60,6 +67,7 @@ void Task::replace_memory(MemoryManagerRef memory, std::unique_ptr<Context> cont
 }
 
 TaskState Task::state() const {
+  if (traced_stop_) return TaskState::kTraced;
   if (stopped_) return TaskState::kStopped;
   if (sleeping_) return TaskState::kSleeping;
   return TaskState::kRunning;
@@ -150,7 +158,12 @@ Result<vfs::Path> Task::start_of(GuestFd dirfd, std::string_view path) const {
 // getpid(2) and its kin may be answered without us, unless somebody wants to see each call.
 void Task::publish_identity() {
   if (!context_) return;
-  if (kernel_.tracer() != nullptr) return context_->set_identity(nullptr);
+  const bool watched = kernel_.tracer() != nullptr || seccomp_mode != SECCOMP_MODE_DISABLED ||
+                       (tracee && tracee->sees_calls());
+  if (watched) {
+    published_to_ = nullptr;
+    return context_->set_identity(nullptr);
+  }
   const auto parent = process_->parent.lock();
   const ContextIdentity id{process_->pid, tid_, parent ? parent->pid : 0, creds_->ruid, creds_->euid,
                            creds_->rgid, creds_->egid};
@@ -166,40 +179,120 @@ void Task::start() {
   context_->resume();
 }
 
-void Task::run_syscall() {
-  Regs& r = regs();
-  const uint64_t number = r.orig_rax;
-  last_syscall = static_cast<int>(number);
-  regs_replaced_ = false;
-  Result<uint64_t> result = Errno{ENOSYS};
+void Task::start_traced() {
+  started_ = true;
+  kernel_.loop().spawn([self = shared_from_this()] { self->handle(EventKind::kInterrupted); });
+}
+
+bool Task::must_die() const {
+  const bool going = exit_requested_ && !exit_stop_;
+  return going || (pending_.set() | process_->pending.set()).has(SIGKILL);
+}
+
+void Task::stop_for_tracer() {
+  traced_stop_ = true;
+  const auto t = tracee;
+  // PTRACE_LISTEN: until the group goes on.
+  while (t->stopped && !must_die() && !(t->listening && !process_->stopped)) {
+    sleeping_ = true;
+    kernel_.loop().park();
+    sleeping_ = false;
+  }
+  traced_stop_ = false;
+}
+
+Result<uint64_t> Task::call(uint64_t number) {
+  const Regs& r = regs();
   const auto& table = syscall_table();
   const SyscallArgs args = {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9};
   Tracer* const tracer = kernel_.tracer();
   const SyscallEntry* entry = number < table.size() ? &table[number] : nullptr;
   if (context_->compat_syscall()) {
     kernel_.note_missing(*this, "32-bit system calls");
-  } else if (entry == nullptr || entry->fn == nullptr) {
-    if (tracer != nullptr) tracer->enter(*this, number, args);
+    return Errno{ENOSYS};
+  }
+  if (tracer != nullptr) tracer->enter(*this, number, args);
+  Result<uint64_t> result = Errno{ENOSYS};
+  if (entry == nullptr || entry->fn == nullptr) {
     kernel_.note_missing(*this, entry != nullptr && !entry->name.empty()
                                     ? std::string(entry->name)
                                     : "system call " + std::to_string(number));
-    if (tracer != nullptr) tracer->leave(*this, number, args, result);
-  } else if (tracer != nullptr) {
-    tracer->enter(*this, number, args);
-    result = entry->fn(*this, args);
-    tracer->leave(*this, number, args, result);
   } else {
     result = entry->fn(*this, args);
   }
-  if (regs_replaced_) {
-    if (!deliver_signals({})) exit_requested_ = true;
-    return;
+  if (tracer != nullptr) tracer->leave(*this, number, args, result);
+  return result;
+}
+
+// __seccomp_filter(): false if the call is not to be made; `result` is what it gives then.
+bool Task::pass_seccomp(uint64_t number, Result<uint64_t>& result) {
+  if (seccomp_mode == SECCOMP_MODE_STRICT) {
+    constexpr uint64_t kStrict[] = {__NR_read, __NR_write, __NR_exit, __NR_rt_sigreturn};
+    if (std::find(std::begin(kStrict), std::end(kStrict), number) != std::end(kStrict)) return true;
+    exit_thread(SIGKILL);
+    return false;
   }
-  const int64_t value = result.has_value() ? static_cast<int64_t>(result.value()) : -to_int(result.error());
-  regs().rax = static_cast<uint64_t>(value);
-  const bool restartable = !result.has_value() && to_int(result.error()) >= 512;
+  const Regs& r = regs();
+  seccomp_data data{static_cast<int>(number), context_->compat_syscall() ? AUDIT_ARCH_I386 : AUDIT_ARCH_X86_64, r.rip,
+                    {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}};
+  const uint32_t verdict = run_seccomp(*seccomp_filter, data);
+  const uint32_t value = verdict & SECCOMP_RET_DATA;
+  switch (verdict & SECCOMP_RET_ACTION_FULL) {
+    case SECCOMP_RET_ALLOW:
+    case SECCOMP_RET_LOG: return true;
+    case SECCOMP_RET_ERRNO:
+      if (value != 0) {
+        result = Errno{static_cast<int>(std::min(value, 4095u))};
+      } else {
+        result = uint64_t{0};
+      }
+      return false;
+    case SECCOMP_RET_TRAP: {
+      SigInfo info;
+      info.signo = SIGSYS;
+      info.code = 1;  // SYS_SECCOMP
+      info.err = static_cast<int32_t>(value);
+      info.sys = {r.rip, static_cast<int32_t>(number), data.arch};
+      result = number;  // the handler finds rax as it was
+      force_signal(info);
+      return false;
+    }
+    case SECCOMP_RET_TRACE:
+      if (!tracee || !tracee->wants(PTRACE_O_TRACESECCOMP)) return false;  // ENOSYS
+      tracee->call = Tracee::Call::kSeccomp;
+      tracee->seccomp_data = value;
+      trap_event(*this, PTRACE_EVENT_SECCOMP, PTRACE_O_TRACESECCOMP, value);
+      return !must_die();
+    case SECCOMP_RET_KILL_THREAD: exit_thread(SIGSYS); return false;
+    default: exit_group(SIGSYS); return false;
+  }
+}
+
+// What a call gave goes to the guest, after its tracer and its signals had their say.
+void Task::finish_call(const Result<uint64_t>& result) {
+  if (!regs_replaced_) {
+    regs().rax = result.has_value() ? result.value() : static_cast<uint64_t>(-int64_t{to_int(result.error())});
+  }
+  if (tracee && !exit_requested_ && (tracee->sees_calls() || tracee->steps())) trap_call_exit(*this);
+  const auto value = static_cast<int64_t>(regs().rax);
   // Only an interrupted call may be restarted; anything else keeps its value.
+  const bool restartable = !regs_replaced_ && value <= -512 && value >= -516;
   if (!deliver_signals(restartable ? std::optional<int64_t>(value) : std::nullopt)) exit_requested_ = true;
+}
+
+void Task::run_syscall() {
+  last_syscall = static_cast<int>(regs().orig_rax);
+  regs_replaced_ = false;
+  Result<uint64_t> result = Errno{ENOSYS};
+  bool go = true;
+  if (tracee && tracee->sees_calls()) {
+    regs().rax = static_cast<uint64_t>(-ENOSYS);
+    go = trap_call_entry(*this);
+    if (!go) result = regs().rax;  // the tracer may have made one up
+  }
+  if (go && seccomp_mode != SECCOMP_MODE_DISABLED) go = pass_seccomp(regs().orig_rax, result);
+  if (go) result = call(regs().orig_rax);
+  finish_call(result);
 }
 
 void Task::dispatch_fault() {
@@ -216,6 +309,11 @@ void Task::handle(EventKind kind) {
   fiber_ = kernel_.loop().current();
   in_call_ = true;
   context_->set_fiber(fiber_);
+  constexpr uint64_t kTrapFlag = 0x100;
+  if (tracee && (regs().eflags & kTrapFlag) != 0) {  // ours, of the last step
+    regs().eflags &= ~kTrapFlag;
+    context_->set_regs_changed();
+  }
   switch (kind) {
     case EventKind::kSyscall:
       run_syscall();
@@ -246,6 +344,10 @@ void Task::handle(EventKind kind) {
   context_->set_fiber(nullptr);
   fiber_ = nullptr;
   publish_identity();
+  if (tracee && tracee->steps()) {
+    regs().eflags |= kTrapFlag;
+    context_->set_regs_changed();
+  }
   context_->resume();
 }
 
@@ -272,6 +374,7 @@ void Task::exit_thread(int wait_status) {
     process_->exiting = true;
     process_->exit_status = wait_status;
   }
+  exit_status_ = wait_status;
   exit_requested_ = true;
 }
 
@@ -305,7 +408,14 @@ bool Task::sleep_for_vfork() {
 }
 
 void Task::finish_exit() {
+  if (tracee && process_->exit_status != SIGKILL) {
+    exit_stop_ = true;
+    trap_event(*this, PTRACE_EVENT_EXIT, PTRACE_O_TRACEEXIT, static_cast<uint64_t>(process_->exit_status));
+    exit_stop_ = false;
+  }
+  tracee_exits(*this, process_->exiting ? process_->exit_status : exit_status_);
   gone_ = true;
+  tracer_exits(*this);
   sleep_timer_.disarm();
   kernel_.futexes().exit_robust_list(*this);
   if (clear_child_tid != 0 && memory_.use_count() > 1) {
@@ -314,9 +424,9 @@ void Task::finish_exit() {
       kernel_.futexes().wake(*memory_, clear_child_tid, 1, ~0u);
     }
   }
-  if (process_->tasks.size() == 1) {
-    const uint64_t cpu = memory_ ? memory_->space().cpu_time_ns() : 0;
-    process_->usage_dead_threads.user_ns = cpu;
+  // The space of a vfork child that did not exec is its parent's, and so is the time.
+  if (process_->tasks.size() == 1 && memory_.use_count() == 1) {
+    process_->usage_dead_threads.user_ns += memory_->space().cpu_time_ns();
   }
   end_vfork();
   if (fds_.use_count() == 1) {

@@ -21,8 +21,10 @@
 namespace run9::sentry {
 
 class Kernel;
+struct SeccompFilter;
+struct Tracee;
 
-enum class TaskState : char { kRunning = 'R', kSleeping = 'S', kStopped = 'T', kZombie = 'Z' };
+enum class TaskState : char { kRunning = 'R', kSleeping = 'S', kStopped = 'T', kTraced = 't', kZombie = 'Z' };
 
 // CLONE_FS shares it.
 using FsContextRef = std::shared_ptr<vfs::FsContext>;
@@ -107,6 +109,9 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   uint64_t timer_slack_ns = 50'000;
   std::array<uint64_t, 4> cpu_affinity{~uint64_t{0}, 0, 0, 0};
   int sched_policy = 0, sched_priority = 0;
+  int seccomp_mode = 0;  // SECCOMP_MODE_*
+  std::shared_ptr<const SeccompFilter> seccomp_filter;
+  std::shared_ptr<Tracee> tracee;  // null: nobody traces it (task/ptrace.h)
   TaskState state() const;
   bool in_call() const { return in_call_; }
   // Which descriptor a call used last etc. is nobody's business; calls keep state on their stack.
@@ -136,10 +141,19 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   bool sleep_for_vfork();  // false: this task has to exit
   void set_fds(FdTableRef fds) { fds_ = std::move(fds); }
   void set_fs(FsContextRef fs) { fs_ = std::move(fs); }
+  // For ptrace.cc: parks while `tracee` is stopped; SIGKILL ends the stop.
+  void stop_for_tracer();
+  bool stopped_for_tracer() const { return traced_stop_; }
+  bool must_die() const;
+  // The first entry of a task that stops for its tracer before it runs.
+  void start_traced();
 
  private:
   friend class Kernel;
   void run_syscall();
+  Result<uint64_t> call(uint64_t number);
+  bool pass_seccomp(uint64_t number, Result<uint64_t>& result);
+  void finish_call(const Result<uint64_t>& result);
   void dispatch_fault();
   ContextIdentity published_{};
   const Context* published_to_ = nullptr;
@@ -166,6 +180,8 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   bool sleeping_ = false;
   bool timed_out_ = false;
   bool stopped_ = false;
+  bool traced_stop_ = false;
+  bool exit_stop_ = false;  // in PTRACE_EVENT_EXIT: only SIGKILL ends it
   bool woken_ = false;
   bool in_call_ = false;
   bool exit_requested_ = false;

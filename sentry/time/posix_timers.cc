@@ -25,12 +25,14 @@ void PosixTimer::fire(uint64_t ticks) {
     if (target == nullptr || &target->process() != &process_) return;
   }
   const auto count = static_cast<int32_t>(std::min<uint64_t>(ticks, INT32_MAX / 2));
-  const auto& pending = target != nullptr ? target->pending() : process_.pending;
+  auto& pending = target != nullptr ? target->pending() : process_.pending;
   // One signal of a timer is queued at a time; what expires meanwhile is its overrun.
-  if (pending.set().has(spec_.signo)) {
+  if (SigInfo* queued = pending.find_timer(spec_.signo, id_)) {
     overrun_ = std::min(overrun_ + count, INT32_MAX / 2);
+    queued->timer.overrun = overrun_;
     return;
   }
+  delivered_overrun_ = overrun_;
   overrun_ = count - 1;
   SigInfo info;
   info.signo = spec_.signo;
@@ -44,6 +46,12 @@ void PosixTimer::fire(uint64_t ticks) {
   } else {
     (void)process_.kernel.send_signal(process_, info).has_value();
   }
+}
+
+int32_t PosixTimer::overrun() const {
+  Task* target = spec_.notify == Notify::kThread ? process_.kernel.find_task(spec_.tid) : nullptr;
+  auto& pending = target != nullptr ? target->pending() : process_.pending;
+  return pending.find_timer(spec_.signo, id_) != nullptr ? delivered_overrun_ : overrun_;
 }
 
 PosixTimers& PosixTimers::of(Process& process) {

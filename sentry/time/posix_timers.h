@@ -19,15 +19,16 @@ class PosixTimer {
   };
   PosixTimer(Process& process, int32_t id, ClockRef clock, Spec spec);
   IntervalTimer& timer() { return timer_; }
-  int32_t overrun() const { return overrun_; }
-  void reset_overrun() { overrun_ = 0; }
+  int32_t overrun() const;  // of the signal delivered last
+  void reset_overrun() { overrun_ = delivered_overrun_ = 0; }
 
  private:
   void fire(uint64_t ticks);
   Process& process_;
   const int32_t id_;
   const Spec spec_;
-  int32_t overrun_ = 0;  // expirations since the signal that is pending or was delivered last
+  int32_t overrun_ = 0;  // of the signal that is queued, or was queued last
+  int32_t delivered_overrun_ = 0;  // of the one before
   IntervalTimer timer_;
 };
 

@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/timerfd.h>
@@ -447,6 +448,118 @@ TEST(InotifyTest, TellsOfChanges) {
             masks);
   EXPECT_OK(sys(SYS_inotify_rm_watch, fd, wd));
   EXPECT_ERR(EINVAL, sys(SYS_inotify_rm_watch, fd, wd));
+}
+
+// What a queue holds now: "create:a", one word an event.
+std::string drain(int fd) {
+  static constexpr std::pair<uint32_t, const char*> kNames[] = {
+      {IN_ACCESS, "access"}, {IN_MODIFY, "modify"}, {IN_ATTRIB, "attrib"}, {IN_CLOSE_WRITE, "closew"},
+      {IN_CLOSE_NOWRITE, "closer"}, {IN_OPEN, "open"}, {IN_MOVED_FROM, "from"}, {IN_MOVED_TO, "to"},
+      {IN_CREATE, "create"}, {IN_DELETE, "delete"}, {IN_DELETE_SELF, "deleteself"},
+      {IN_MOVE_SELF, "moveself"}, {IN_IGNORED, "ignored"}, {IN_ISDIR, "dir"}, {IN_Q_OVERFLOW, "overflow"}};
+  alignas(8) char buffer[65536];
+  const ssize_t n = read(fd, buffer, sizeof(buffer));
+  std::string text;
+  for (ssize_t at = 0; at < n;) {
+    const auto* e = reinterpret_cast<const inotify_event*>(buffer + at);
+    EXPECT_EQ(0u, e->len % sizeof(*e));
+    if (!text.empty()) text += ' ';
+    for (const auto& [bit, name] : kNames) {
+      if ((e->mask & bit) != 0) text += (text.empty() || text.back() == ' ' ? "" : "+") + std::string(name);
+    }
+    if (e->len != 0) text += ":" + std::string(e->name);
+    at += static_cast<ssize_t>(sizeof(*e) + e->len);
+  }
+  return text;
+}
+
+TEST(InotifyTest, EachEvent) {
+  TempDir dir;
+  Fd fd(inotify_init1(IN_NONBLOCK));
+  ASSERT_OK(sys(SYS_inotify_add_watch, fd, dir.path().c_str(), IN_ALL_EVENTS));
+  const std::string a = dir / "a", b = dir / "b", d = dir / "d";
+  int f = open(a.c_str(), O_CREAT | O_RDWR, 0600);
+  EXPECT_EQ("create:a open:a", drain(fd));
+  EXPECT_EQ(2, write(f, "xy", 2));
+  char c;
+  EXPECT_EQ(1, pread(f, &c, 1, 0));
+  EXPECT_EQ("modify:a access:a", drain(fd));
+  EXPECT_OK(ftruncate(f, 0));
+  EXPECT_OK(fchmod(f, 0644));
+  close(f);
+  EXPECT_EQ("modify:a attrib:a closew:a", drain(fd));
+  f = open(a.c_str(), O_WRONLY | O_TRUNC);
+  close(f);
+  f = open(a.c_str(), O_RDONLY);
+  close(f);
+  EXPECT_EQ("open:a modify:a closew:a open:a closer:a", drain(fd));
+  EXPECT_OK(utimensat(AT_FDCWD, a.c_str(), nullptr, 0));
+  EXPECT_OK(link(a.c_str(), b.c_str()));
+  EXPECT_OK(symlink("x", (dir / "s").c_str()));
+  EXPECT_OK(mkdir(d.c_str(), 0700));
+  EXPECT_OK(mkfifo((dir / "p").c_str(), 0600));
+  EXPECT_EQ("attrib:a create:b create:s create+dir:d create:p", drain(fd));
+  EXPECT_OK(rename(d.c_str(), (dir / "e").c_str()));
+  EXPECT_OK(rename(a.c_str(), (dir / "e/a").c_str()));
+  EXPECT_EQ("from+dir:d to+dir:e from:a", drain(fd));
+  EXPECT_OK(unlink(b.c_str()));
+  EXPECT_OK(unlink((dir / "e/a").c_str()));
+  EXPECT_OK(rmdir((dir / "e").c_str()));
+  EXPECT_EQ("delete:b delete+dir:e", drain(fd));
+}
+
+TEST(InotifyTest, WatchOfAFileAndItsEnd) {
+  TempDir dir;
+  Fd fd(inotify_init1(IN_NONBLOCK));
+  const std::string a = dir / "a", d = dir / "d";
+  write_file(a, "x");
+  mkdir(d.c_str(), 0700);
+  const long file = sys(SYS_inotify_add_watch, fd, a.c_str(), IN_ALL_EVENTS);
+  ASSERT_OK(file);
+  EXPECT_EQ(file, sys(SYS_inotify_add_watch, fd, a.c_str(), IN_ALL_EVENTS));  // the same inode
+  EXPECT_ERR(EEXIST, sys(SYS_inotify_add_watch, fd, a.c_str(), IN_ALL_EVENTS | IN_MASK_CREATE));
+  EXPECT_OK(chmod(a.c_str(), 0600));
+  EXPECT_OK(rename(a.c_str(), (dir / "b").c_str()));
+  EXPECT_EQ("attrib moveself", drain(fd));
+  EXPECT_OK(unlink((dir / "b").c_str()));
+  EXPECT_EQ("attrib deleteself ignored", drain(fd));
+  EXPECT_ERR(EINVAL, sys(SYS_inotify_rm_watch, fd, file));
+  const long wd = sys(SYS_inotify_add_watch, fd, d.c_str(), IN_ALL_EVENTS | IN_ONLYDIR);
+  ASSERT_OK(wd);
+  EXPECT_GT(wd, file);
+  Fd open_dir(open(d.c_str(), O_RDONLY | O_DIRECTORY));
+  EXPECT_EQ("open+dir", drain(fd));
+  open_dir = Fd(-1);
+  EXPECT_OK(rmdir(d.c_str()));
+  EXPECT_EQ("closer+dir deleteself ignored", drain(fd));
+}
+
+TEST(InotifyTest, OnceAndMasksAndFullReads) {
+  TempDir dir;
+  Fd fd(inotify_init1(IN_NONBLOCK));
+  ASSERT_OK(sys(SYS_inotify_add_watch, fd, dir.path().c_str(), IN_CREATE | IN_ONESHOT));
+  EXPECT_OK(mkdir((dir / "one").c_str(), 0700));
+  EXPECT_OK(mkdir((dir / "two").c_str(), 0700));
+  EXPECT_EQ("create+dir:one ignored", drain(fd));
+  ASSERT_OK(sys(SYS_inotify_add_watch, fd, dir.path().c_str(), IN_CREATE));
+  ASSERT_OK(sys(SYS_inotify_add_watch, fd, dir.path().c_str(), IN_DELETE | IN_MASK_ADD));
+  EXPECT_OK(rmdir((dir / "one").c_str()));
+  EXPECT_OK(mkdir((dir / "one").c_str(), 0700));
+  int queued = 0;
+  EXPECT_OK(ioctl(fd, FIONREAD, &queued));
+  EXPECT_EQ(64, queued);
+  pollfd p = {fd, POLLIN | POLLOUT, 0};
+  EXPECT_EQ(1, poll(&p, 1, 0));
+  EXPECT_EQ(POLLIN, p.revents);
+  char small[16];
+  EXPECT_ERR(EINVAL, read(fd, small, sizeof(small)));
+  EXPECT_ERR(EFAULT, read(fd, bad(), 4096));
+  drain(fd);
+  EXPECT_ERR(EAGAIN, read(fd, small, sizeof(small)));
+  EXPECT_ERR(EBADF, write(fd, "x", 1));
+  EXPECT_ERR(ENOTDIR, sys(SYS_inotify_add_watch, fd, self_path().c_str(), IN_OPEN | IN_ONLYDIR));
+  EXPECT_ERR(EINVAL, sys(SYS_inotify_add_watch, fd, dir.path().c_str(),
+                         IN_OPEN | IN_MASK_ADD | IN_MASK_CREATE));
 }
 
 TEST(InotifyTest, Errors) {

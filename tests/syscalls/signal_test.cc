@@ -136,7 +136,10 @@ TEST_F(SignalTest, KillErrorsAndInfo) {
   EXPECT_ERR(EINVAL, sys(SYS_tkill, get_tid(), 65));
   EXPECT_ERR(EINVAL, sys(SYS_tgkill, getpid(), 0, 0));
   EXPECT_ERR(EINVAL, sys(SYS_tgkill, 0, get_tid(), 0));
-  EXPECT_ERR(ESRCH, sys(SYS_tgkill, 1, get_tid(), 0));
+  const pid_t other = spawn([] { for (;;) pause(); });
+  EXPECT_ERR(ESRCH, sys(SYS_tgkill, other, get_tid(), 0));
+  EXPECT_OK(kill(other, SIGKILL));
+  reap(other);
 }
 
 TEST_F(SignalTest, KillNeedsTheSameUser) {

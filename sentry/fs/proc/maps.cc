@@ -1,5 +1,7 @@
 // /proc/PID/maps and smaps. Which pages are in memory is the host's to know: Rss and its kin count
 // everything that is mapped and accessible, so they are upper bounds.
+#include <elf.h>
+#include <sys/auxv.h>
 #include <sys/sysmacros.h>
 
 #include "sentry/fs/anon.h"
@@ -37,6 +39,21 @@ std::string map_line(View& view, uint64_t start, const Vma& v) {
     line += name;
   }
   return line + '\n';
+}
+
+// The vDSO is in no list: it lies above the guest's own addresses, a copy of the host's image and as long.
+std::string vdso_line(View& view) {
+  const uint64_t at = view.kernel.platform().vdso();
+  const auto* own = reinterpret_cast<const Elf64_Ehdr*>(getauxval(AT_SYSINFO_EHDR));
+  if (at == 0 || own == nullptr) return "";
+  const auto* ph = reinterpret_cast<const Elf64_Phdr*>(reinterpret_cast<uintptr_t>(own) + own->e_phoff);
+  Vma v;
+  v.name = "[vdso]";
+  v.prot = PROT_READ | PROT_EXEC;
+  for (int i = 0; i < own->e_phnum; ++i) {
+    if (ph[i].p_type == PT_LOAD) v.end = at + (ph[i].p_memsz + kPage - 1) / kPage * kPage;
+  }
+  return map_line(view, at, v);
 }
 
 struct Sizes {
@@ -100,7 +117,7 @@ Result<std::string> text_maps(View& view) {
   std::string text;
   if (view.task == nullptr) return text;
   for (const auto& [start, v] : view.task->memory().vmas()) text += map_line(view, start, v);
-  return text;
+  return text + vdso_line(view);
 }
 
 Result<std::string> text_smaps(View& view) {

@@ -8,6 +8,7 @@
 
 #include "sentry/fs/anon.h"
 #include "sentry/fs/proc/proc_fs.h"
+#include "sentry/task/access.h"
 
 namespace run9::sentry {
 namespace {
@@ -118,15 +119,11 @@ Result<View> resolve(ProcFs& fs, const Subject& s, vfs::OpContext& ctx) {
 Result<void> may_inspect(View& view) {
   Task* caller = task_of(view.ctx);
   if (caller == nullptr || view.process == nullptr) return ok();
-  if (&caller->process() == view.process.get()) return ok();
-  if (caller->creds().has_cap(CAP_SYS_PTRACE)) return ok();
-  if (view.task == nullptr) return Errno{EACCES};
-  const auto& a = caller->creds();
-  const auto& b = view.task->creds();
-  const bool same = a.fsuid == b.ruid && a.fsuid == b.euid && a.fsuid == b.suid &&
-                    a.fsgid == b.rgid && a.fsgid == b.egid && a.fsgid == b.sgid;
-  if (!same || !view.task->memory().dumpable) return Errno{EACCES};
-  return ok();
+  if (view.task == nullptr) {
+    const bool own = &caller->process() == view.process.get();
+    return own || caller->creds().has_cap(CAP_SYS_PTRACE) ? Result<void>(ok()) : Errno{EACCES};
+  }
+  return may_trace(*caller, *view.task, TraceIds::kFs) ? Result<void>(ok()) : Errno{EACCES};
 }
 
 uint64_t proc_ino(const Subject& s, std::string_view path) {

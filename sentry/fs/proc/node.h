@@ -99,6 +99,16 @@ class ProcDir : public ProcInode {
   };
   using ProcInode::ProcInode;
   virtual Result<std::vector<Child>> list(vfs::OpContext&) = 0;
+  // Linux' proc_lookup fails where other file systems give a negative entry: making a name is ENOENT too.
+  Result<vfs::InodeRef> create(vfs::OpContext&, std::string_view, uint32_t) override { return Errno{ENOENT}; }
+  Result<vfs::InodeRef> mkdir(vfs::OpContext&, std::string_view, uint32_t) override { return Errno{ENOENT}; }
+  Result<vfs::InodeRef> mknod(vfs::OpContext&, std::string_view, uint32_t, uint64_t) override {
+    return Errno{ENOENT};
+  }
+  Result<vfs::InodeRef> symlink(vfs::OpContext&, std::string_view, std::string_view) override {
+    return Errno{ENOENT};
+  }
+  Result<void> link(vfs::OpContext&, std::string_view, vfs::Inode&) override { return Errno{ENOENT}; }
   Result<vfs::FileRef> open(vfs::OpContext&, const vfs::Path& self, uint32_t flags) override;
 };
 
@@ -108,6 +118,7 @@ class TreeDir : public ProcDir {
   TreeDir(ProcFs& fs, Subject subject, ProcTable table, std::string prefix, uint32_t mode);
   Result<vfs::InodeRef> lookup(vfs::OpContext&, std::string_view name) override;
   Result<std::vector<Child>> list(vfs::OpContext&) override;
+  bool is_top() const { return prefix_.empty(); }
 
  private:
   bool shown(const ProcRow& row) const { return !row.process_only || !subject_.thread; }

@@ -106,4 +106,10 @@ Result<vfs::FileSystemRef> make_proc(Kernel& kernel, vfs::OpContext&, std::strin
   return vfs::FileSystemRef(ProcFs::create(kernel));
 }
 
+ProcessRef process_of_proc_dir(const vfs::File& file) {
+  const auto* dir = dynamic_cast<const TreeDir*>(&file.inode());
+  if (dir == nullptr || !dir->is_top() || dir->subject().thread) return nullptr;
+  return dir->subject().process.lock();
+}
+
 }  // namespace run9::sentry

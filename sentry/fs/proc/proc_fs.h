@@ -10,6 +10,9 @@ namespace run9::sentry {
 Result<vfs::FileSystemRef> make_proc(Kernel&, vfs::OpContext&, std::string_view source,
                                      std::string_view data);
 
+// The process whose /proc/PID `file` has open; pidfd_send_signal(2) takes that for a pidfd. Null: it is none.
+ProcessRef process_of_proc_dir(const vfs::File& file);
+
 class ProcFs final : public vfs::FileSystem {
  public:
   static std::shared_ptr<ProcFs> create(Kernel& kernel);

@@ -2,6 +2,8 @@
 #include "sentry/fs/devpts/tty.h"
 #include "sentry/fs/proc/proc_fs.h"
 #include "sentry/syscalls/time.h"
+#include "sentry/task/ptrace.h"
+#include "sentry/task/seccomp.h"
 
 namespace run9::sentry {
 namespace {
@@ -32,9 +34,14 @@ MemoryUse memory_use(const MemoryManager& memory) {
   return u;
 }
 
+int32_t tracer_of(const View& v) {
+  const auto tracer = v.task && v.task->tracee ? v.task->tracee->tracer.lock() : nullptr;
+  return tracer ? tracer->process().pid : 0;
+}
+
 char state_of(const View& v) {
   if (v.task == nullptr) return 'Z';
-  if (v.process->stopped) return 'T';
+  if (v.process->stopped && v.task->state() != TaskState::kTraced) return 'T';
   return static_cast<char>(v.task->state());
 }
 
@@ -43,6 +50,7 @@ std::string_view state_name(char c) {
     case 'R': return "R (running)";
     case 'S': return "S (sleeping)";
     case 'T': return "T (stopped)";
+    case 't': return "t (tracing stop)";
     default: return "Z (zombie)";
   }
 }
@@ -210,8 +218,8 @@ Result<std::string> text_status(View& v) {
   std::string t = fmt::format("Name:\t{}\n", escaped_comm(comm_of(v)));
   if (v.task && v.task->fs_ref()) t += fmt::format("Umask:\t{:04o}\n", v.task->fs().umask);
   const int32_t id = id_of(v);
-  t += fmt::format("State:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
-                   state_name(state_of(v)), p.pid, id, parent_of(p));
+  t += fmt::format("State:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t{}\n",
+                   state_name(state_of(v)), p.pid, id, parent_of(p), tracer_of(v));
   const uint32_t gone = p.exit_uid;
   t += v.task ? id_line("Uid", c.ruid, c.euid, c.suid, c.fsuid) : id_line("Uid", gone, gone, gone, gone);
   t += id_line("Gid", c.rgid, c.egid, c.sgid, c.fsgid);
@@ -224,7 +232,10 @@ Result<std::string> text_status(View& v) {
   if (v.task) t += memory_lines(v);
   t += fmt::format("Threads:\t{}\n", std::max<size_t>(p.tasks.size(), 1));
   t += signal_lines(v) + credential_lines(c);
-  t += "Seccomp:\t0\nSeccomp_filters:\t0\nSpeculation_Store_Bypass:\tvulnerable\n"
+  const SeccompFilter* filter = v.task ? v.task->seccomp_filter.get() : nullptr;
+  t += fmt::format("Seccomp:\t{}\nSeccomp_filters:\t{}\n", v.task ? v.task->seccomp_mode : 0,
+                   filter != nullptr ? filter->chain_count : 0);
+  t += "Speculation_Store_Bypass:\tvulnerable\n"
        "SpeculationIndirectBranch:\tunknown\n";
   const Rusage use = usage_of(p);
   return t + affinity_lines(v) +

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
@@ -573,6 +574,8 @@ extern "C" void stub_init(const uint64_t* stack) {
   uint64_t* results = reinterpret_cast<uint64_t*>(STUB_AGENT_PAGE + AGENT_RESULTS);
   results[0] = private_vdso(vdso);
   results[1] = can_patch ? 1 : 0;
+  // The Sentry makes barriers for membarrier(2) from outside: forks inherit that we want them.
+  gate_init(__NR_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
   gate_init(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   if (gate_init(__NR_write, STUB_FD_AGENT, results, 16) != 16) die(103);  // ready
   struct {

@@ -1,0 +1,19 @@
+#include "sentry/task/access.h"
+
+namespace run9::sentry {
+
+bool may_trace(Task& caller, Task& target, TraceIds ids) {
+  if (&caller.process() == &target.process()) return true;
+  const auto& a = caller.creds();
+  if (a.has_cap(CAP_SYS_PTRACE)) return true;
+  const auto& b = target.creds();
+  const uint32_t uid = ids == TraceIds::kFs ? a.fsuid : a.ruid;
+  const uint32_t gid = ids == TraceIds::kFs ? a.fsgid : a.rgid;
+  if (uid != b.ruid || uid != b.euid || uid != b.suid) return false;
+  if (gid != b.rgid || gid != b.egid || gid != b.sgid) return false;
+  if (target.memory_ref() == nullptr || !target.memory().dumpable) return false;
+  const uint64_t own = ids == TraceIds::kFs ? a.cap_effective : a.cap_permitted;
+  return (b.cap_permitted & ~own) == 0;
+}
+
+}  // namespace run9::sentry
