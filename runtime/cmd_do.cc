@@ -144,7 +144,8 @@ Expected<int> cmd_do(GlobalOptions options, const DoArgs& args) {
                           .plan = plan_do(config, expose),
                           .stdio = stdio,
                           .foreground = true,
-                          .cgroup = false});
+                          .cgroup = false,
+                          .ids = HostIds::kSame});
   if (launched) {
     if (auto r = release_sandbox(launched.assume_value().sync.borrow()); !r) launched = r.error();
   }

@@ -38,8 +38,9 @@ constexpr char kKeeperSocket[] = "start.sock";
     if (waits[0].revents != 0) _exit(0);  // the sandbox is gone
     const UniqueFd client(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!client.valid()) continue;
-    const bool sent = release_sandbox(sync.borrow()).has_value();
-    send(client.get(), sent ? "S" : "E", 1, MSG_NOSIGNAL);
+    const auto started = release_sandbox(sync.borrow());
+    const std::string answer = started ? "S" : "E" + started.error().text;
+    send(client.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
     _exit(0);
   }
 }
@@ -77,6 +78,10 @@ int wait_for_sandbox(const SignalGuard& signals, const StateDir& dir, const Laun
 }
 
 Expected<void> destroy(const StateDir& dir, const ContainerState& state) {
+  // What is frozen cannot end.
+  if (is_frozen(state.cgroups)) {
+    if (auto r = set_frozen(state.cgroups, Freeze::kNo); !r) log_warn("{}", r.error().text);
+  }
   kill_and_wait(state.sentry);
   kill_and_wait(state.keeper);
   kill_and_wait(state.gofer);
@@ -94,12 +99,13 @@ Expected<HostProcess> start_keeper(const StateDir& dir, UniqueFd sync) {
 
 Expected<void> ask_keeper(const StateDir& dir) {
   const UniqueFd socket = TRY(dir.connect(kKeeperSocket));
-  char answer = 0;
+  char answer[4096];
   ssize_t n = -1;
   do {
-    n = recv(socket.get(), &answer, 1, 0);
+    n = recv(socket.get(), answer, sizeof answer, 0);
   } while (n < 0 && errno == EINTR);
-  if (n == 1 && answer == 'S') return ok();
+  if (n == 1 && answer[0] == 'S') return ok();
+  if (n > 1 && answer[0] == 'E') return Failure{std::string(answer + 1, static_cast<size_t>(n - 1))};
   return fail("the sandbox ended before it was started; its log says why");
 }
 

@@ -51,6 +51,17 @@ Expected<void> join_pipe(Stdio& out, int n) {
 
 }  // namespace
 
+Expected<std::vector<UniqueFd>> preserved_descriptors(int count) {
+  constexpr int kFirst = 3;
+  constexpr int kMost = 32;
+  if (count < 0 || count > kMost) return fail("--preserve-fds {}: not a number from 0 to {}", count, kMost);
+  std::vector<UniqueFd> out;
+  for (int n = kFirst; n < kFirst + count; ++n) {
+    out.push_back(TRY(explain(take_fd(fcntl(n, F_DUPFD_CLOEXEC, kFirst)), "--preserve-fds: descriptor {}", n)));
+  }
+  return out;
+}
+
 bool on_terminal() { return isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0; }
 
 Expected<Stdio> make_stdio(const StdioRequest& request) {

@@ -29,5 +29,7 @@ struct Stdio {
 Expected<Stdio> make_stdio(const StdioRequest& request);
 // Standard input and output are terminals: what `do` asks before it asks for a terminal.
 bool on_terminal();
+// Copies of 3, 4, ..., which the container gets as these numbers.
+Expected<std::vector<UniqueFd>> preserved_descriptors(int count);
 
 }  // namespace run9::runtime
