@@ -9,6 +9,7 @@
 #include "runtime/commands.h"
 #include "runtime/hooks.h"
 #include "runtime/lifecycle.h"
+#include "runtime/window_watcher.h"
 
 namespace run9::runtime {
 namespace {
@@ -64,6 +65,7 @@ Expected<Launched> launch_bundle(const GlobalOptions& options, const CreateArgs&
   } else {
     launched = streams.error();
   }
+  if (launched) watch_window(prepared.dir, 0, std::move(stdio.console), stdio.size);
   if (!launched) {
     stdio.raw.leave();
     if (auto r = prepared.dir.remove(); !r) log_warn("{}", r.error().text);

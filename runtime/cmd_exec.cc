@@ -10,6 +10,7 @@
 #include "runtime/launch.h"
 #include "runtime/names.h"
 #include "runtime/supervise.h"
+#include "runtime/window_watcher.h"
 
 namespace run9::runtime {
 namespace {
@@ -89,6 +90,7 @@ Expected<Started> start(const StateDir& dir, const ConfigProcess& process, const
   spec.stdio = std::move(out.stdio.guest);
   spec.extra = TRY(preserved_descriptors(args.preserve_fds));
   out.exec = TRY(start_exec(dir, spec));
+  watch_window(dir, out.exec.pid, std::move(out.stdio.console), out.stdio.size);
   return out;
 }
 

@@ -69,6 +69,13 @@ control::Exec to_message(const sentry::ProcessSpec& spec, std::vector<int>& desc
 
 }  // namespace
 
+Expected<UniqueFd> send_request(const StateDir& dir, const control::Request& request) {
+  UniqueFd socket = TRY(dir.connect("control.sock"));
+  set_timeout(socket, 5000);
+  TRY(explain(control::send_message(socket.borrow(), request, {}, Blocking::kYes), "asking the sandbox"));
+  return socket;
+}
+
 Expected<control::Reply> ask(const StateDir& dir, const control::Request& request, int timeout_ms) {
   const UniqueFd socket = TRY(dir.connect("control.sock"));
   set_timeout(socket, timeout_ms);

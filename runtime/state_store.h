@@ -53,6 +53,7 @@ class StateDir {
   Expected<void> remove() const;
 
   const std::string& path() const { return path_; }
+  int descriptor() const { return fd_.get(); }
   std::string log_path() const { return path_ + "/log"; }
   // A unix address is short (108 bytes); these go by way of the directory's descriptor.
   Expected<UniqueFd> listen(const char* name) const;

@@ -51,7 +51,8 @@ struct ProcessSpec {
   std::vector<std::pair<int, rlimit>> rlimits;
   int oom_score_adj = 0;
   // terminal false: stdio[0..2] become the guest's 0..2. terminal true: stdio[0] is the host's end (a
-  // pty slave in raw mode or a socket) that the guest's terminal is joined to.
+  // pty slave in raw mode or a socket) that the guest's terminal is joined to; stdio[3], if it is
+  // there, is the guest's 2 nevertheless (2>file).
   std::vector<UniqueFd> stdio;
   std::vector<UniqueFd> extra;  // the guest's 3, 4, ... (--preserve-fds)
 };

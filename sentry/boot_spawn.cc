@@ -1,6 +1,7 @@
 #include "sentry/boot_spawn.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "sentry/boot_users.h"
@@ -86,6 +87,8 @@ Result<int32_t> spawn_process(Kernel& kernel, ProcessSpec spec, bool init,
   a.init = init;
   a.on_exit = std::move(on_exit);
   if (spec.terminal) {
+    UniqueFd errors;
+    if (spec.stdio.size() > 1 + STDERR_FILENO) errors = std::move(spec.stdio[1 + STDERR_FILENO]);
     auto console = make_console(kernel, std::move(spec.stdio), spec.rows, spec.columns, spec.uid);
     if (!console.has_value()) {
       error = fmt::format("process.terminal: {}", describe(console.error()));
@@ -93,6 +96,14 @@ Result<int32_t> spawn_process(Kernel& kernel, ProcessSpec spec, bool init,
     }
     a.tty = console.value().tty;
     a.stdio = {console.value().file, console.value().file, console.value().file};
+    if (errors.valid()) {
+      auto file = HostFile::create(kernel, std::move(errors), kernel.context());
+      if (!file.has_value()) {
+        error = fmt::format("standard error: {}", describe(file.error()));
+        return file.error();
+      }
+      a.stdio[STDERR_FILENO] = std::move(file).value();
+    }
   } else {
     for (auto& fd : spec.stdio) {
       if (!fd.valid()) {
