@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -34,7 +35,18 @@ Expected<std::string> gofer_path() {
 
 struct Connections {
   std::vector<UniqueFd> theirs;  // in the order of the exports
+  std::vector<UniqueFd> trees;   // as well, where the gofer cannot reach them by path; or none
 };
+
+// The mapped ids are nobody on the host: a volume behind a private directory is opened by us.
+Expected<void> open_trees(const MountPlan& plan, Connections& out) {
+  for (const GoferExport& e : plan.exports) {
+    out.trees.push_back(TRY(explain(take_fd(open_tree(AT_FDCWD, e.dir.c_str(),
+                                                      OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE)),
+                                    "{}", e.dir)));
+  }
+  return ok();
+}
 
 Expected<Connections> connect_mounts(MountPlan& plan) {
   Connections out;
@@ -57,6 +69,7 @@ std::vector<std::string> arguments(const MountPlan& plan, const GlobalOptions& o
     std::string text = e.dir + ":" + e.name + ":xdev";
     if (e.read_only) text += ":ro";
     if (e.whiteout) text += ":whiteout";
+    if (!connections.trees.empty()) text += fmt::format(":tree={}", connections.trees[i].get());
     args.insert(args.end(), {"--export", text, "--listen",
                              fmt::format("fd:{}={}", connections.theirs[i].get(), e.name)});
   }
@@ -130,7 +143,9 @@ Expected<StartedGofer> start_gofer(MountPlan& plan, const GlobalOptions& options
   if (plan.exports.empty()) return StartedGofer{};
   const std::string path = TRY(gofer_path());
   const UniqueFd program = TRY(explain(take_fd(open(path.c_str(), O_PATH | O_CLOEXEC)), "{}", path));
-  const Connections connections = TRY(connect_mounts(plan));
+  Connections connections = TRY(connect_mounts(plan));
+  const bool mapped = !ids.uids.empty() && !ids.gids.empty();
+  if (mapped && geteuid() == 0) TRY(open_trees(plan, connections));
   int ends[2];
   TRY(check(pipe2(ends, O_CLOEXEC), "pipe"));
   UniqueFd ready(ends[0]), ready_theirs(ends[1]);
@@ -140,12 +155,12 @@ Expected<StartedGofer> start_gofer(MountPlan& plan, const GlobalOptions& options
   UniqueFd unshared_ours(unshared[0]), unshared_theirs(unshared[1]);
   TRY(check(pipe2(go, O_CLOEXEC), "pipe"));
   UniqueFd go_theirs(go[0]), go_ours(go[1]);
-  const bool mapped = !ids.uids.empty() && !ids.gids.empty();
   const pid_t pid = TRY(check(fork(), "fork"));
   if (pid == 0) {
     go_ours.reset();
     if (mapped && !enter_mapped_ids(ids, unshared_theirs.get(), go_theirs.get())) _exit(126);
     for (const UniqueFd& c : connections.theirs) keep_on_exec(c.get());
+    for (const UniqueFd& t : connections.trees) keep_on_exec(t.get());
     keep_on_exec(log.get());
     keep_on_exec(ready_theirs.get());
     exec_gofer(program, args);

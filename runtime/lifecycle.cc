@@ -9,6 +9,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <sstream>
 
 #include "runtime/cgroup.h"
 #include "runtime/control_client.h"
@@ -43,6 +44,17 @@ constexpr char kKeeperSocket[] = "start.sock";
     send(client.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
     _exit(0);
   }
+}
+
+// Root of a user namespace (rootless podman) is an ordinary user of the host.
+uint32_t host_user() {
+  const auto map = read_text_file("/proc/self/uid_map");
+  unsigned inside = 0, outside = 0, count = 0;
+  std::istringstream lines(map ? map.assume_value() : "");
+  while (lines >> inside >> outside >> count) {
+    if (geteuid() >= inside && geteuid() - inside < count) return outside + (geteuid() - inside);
+  }
+  return geteuid();
 }
 
 void run_poststop(const ContainerState& state) {
@@ -110,12 +122,13 @@ Expected<void> ask_keeper(const StateDir& dir) {
 }
 
 std::string default_root() {
-  if (geteuid() == 0) return "/run/run9";
+  const uint32_t user = host_user();
+  if (user == 0) return "/run/run9";
   if (const char* runtime = getenv("XDG_RUNTIME_DIR"); runtime != nullptr && runtime[0] == '/' &&
                                                       access(runtime, W_OK) == 0) {
     return std::string(runtime) + "/run9";
   }
-  return fmt::format("/tmp/run9-{}", geteuid());
+  return fmt::format("/tmp/run9-{}", user);
 }
 
 }  // namespace run9::runtime

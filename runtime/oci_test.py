@@ -248,11 +248,18 @@ def test_id_mappings():
     data = WORK + "/mapped"
     os.makedirs(data, exist_ok=True)
     os.chown(data, 100000, 100000)
+    private = WORK + "/private"  # the mapped ids cannot reach what is in there
+    os.makedirs(private + "/volume", mode=0o700)
+    os.chmod(private, 0o700)
+    with open(private + "/volume/f", "w") as f:
+        f.write("private\n")
 
     def edit(c):
         c["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000}]
         c["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000}]
         c["mounts"].append({"destination": "/mnt", "type": "bind", "source": data, "options": ["bind"]})
+        c["mounts"].append({"destination": "/srv", "type": "bind", "source": private + "/volume", "options": ["bind"]})
+    check("behind a private directory", output("cat /srv/f", edit), "private\n")
     check("as the container sees it", output("touch /mnt/f; chown 5:6 /mnt/f; stat -c '%u %g' /mnt /mnt/f", edit),
           "0 0\n5 6\n")
     st = os.stat(data + "/f")
