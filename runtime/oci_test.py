@@ -249,7 +249,7 @@ def test_id_mappings():
     os.makedirs(data, exist_ok=True)
     os.chown(data, 100000, 100000)
     private = WORK + "/private"  # the mapped ids cannot reach what is in there
-    os.makedirs(private + "/volume", mode=0o700)
+    os.makedirs(private + "/volume")
     os.chmod(private, 0o700)
     with open(private + "/volume/f", "w") as f:
         f.write("private\n")
