@@ -72,7 +72,8 @@ Result<void> add_devices(Kernel& kernel, const std::vector<DeviceSpec>& devices,
   for (const DeviceSpec& d : devices) {
     const auto added = add_device(kernel, d);
     if (added.has_value()) continue;
-    error = fmt::format("linux.devices: {}: {}", d.path, describe(added.error()));
+    error = fmt::format("linux.devices: {}: {}; remove it, or choose a path below /dev", d.path,
+                        describe(added.error()));
     return added.error();
   }
   return ok();
@@ -90,7 +91,8 @@ Result<void> set_sysctls(Kernel& kernel, const std::vector<std::pair<std::string
       log_warn("linux.sysctl: {}: there is none", quoted(key));
       continue;
     }
-    error = fmt::format("linux.sysctl: {} = {}: {}", quoted(key), quoted(value), describe(set.error()));
+    error = fmt::format("linux.sysctl: {} = {}: {}; remove it, or correct the name and value", quoted(key),
+                        quoted(value), describe(set.error()));
     return set.error();
   }
   return ok();
