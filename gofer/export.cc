@@ -5,8 +5,20 @@
 #include <sys/vfs.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace run9::gofer {
+
+namespace {
+
+Result<int> parse_descriptor(std::string_view text) {
+  int fd = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), fd);
+  if (error != std::errc{} || end != text.data() + text.size() || fd < 0) return Errno{EINVAL};
+  return fd;
+}
+
+}  // namespace
 
 Result<ExportSpec> parse_export(std::string_view text, size_t index) {
   ExportSpec spec;
@@ -18,6 +30,7 @@ Result<ExportSpec> parse_export(std::string_view text, size_t index) {
     if (word == "ro") spec.read_only = true;
     else if (word == "xdev") spec.cross_mounts = true;
     else if (word == "whiteout") spec.whiteouts = true;
+    else if (word.starts_with("tree=")) spec.tree_fd = TRY(parse_descriptor(word.substr(5)));
     else if (!word.empty() && word.find('/') == word.npos && spec.name.empty()) spec.name = word;
     else break;
     text = text.substr(0, colon);

@@ -18,6 +18,7 @@ struct ExportSpec {
   bool read_only = false;
   bool cross_mounts = false;  // go on below mount points
   bool whiteouts = false;     // mknod of character device 0:0, for overlays
+  int tree_fd = -1;           // an inherited open_tree(2) clone of dir, for who may not reach dir itself
 };
 // EINVAL for text that is none.
 Result<ExportSpec> parse_export(std::string_view text, size_t index);

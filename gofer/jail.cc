@@ -57,8 +57,10 @@ Result<void> make_namespaces() {
 
 // A detached copy of the directory's mount and, as a user namespace demands, of those below.
 Result<UniqueFd> clone_tree(const ExportSpec& spec) {
-  UniqueFd tree = TRY(take_fd(open_tree(AT_FDCWD, spec.dir.c_str(),
-                                        OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE)));
+  UniqueFd tree(spec.tree_fd);
+  if (!tree.valid()) {
+    tree = TRY(take_fd(open_tree(AT_FDCWD, spec.dir.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE)));
+  }
   mount_attr attr{};
   attr.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   if (spec.read_only) attr.attr_set |= MOUNT_ATTR_RDONLY;

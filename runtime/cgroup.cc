@@ -7,25 +7,27 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "base/unique_fd.h"
-#include "runtime/config.h"
 
 namespace run9::runtime {
 namespace {
 
-constexpr std::string_view kMount = "/sys/fs/cgroup";
-constexpr std::string_view kControllers[] = {"memory", "pids"};  // of v1, each with a hierarchy of its own
+// Of v1, those that limit, freeze or count. Its "devices" would add nothing: no process of a sandbox
+// opens a device.
+constexpr std::string_view kControllers[] = {"memory", "pids",    "cpu",  "cpuacct",
+                                             "cpuset", "freezer", "blkio"};
+constexpr const char* kV2Controllers[] = {"+memory", "+pids", "+cpu", "+cpuset", "+io"};
 
-bool write_value(const std::string& file, const std::string& value) {
-  const UniqueFd fd(open(file.c_str(), O_WRONLY | O_CLOEXEC));
-  return fd.valid() && write(fd.get(), value.data(), value.size()) >= 0;
-}
-
-bool is_v2() {
-  struct statfs fs {};
-  return statfs(std::string(kMount).c_str(), &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+bool has_word(std::string_view list, std::string_view word) {
+  while (!list.empty()) {
+    const std::string_view one = list.substr(0, list.find(','));
+    if (one == word) return true;
+    list.remove_prefix(std::min(one.size() + 1, list.size()));
+  }
+  return false;
 }
 
 // Our own group in a v1 hierarchy: "/a/b".
@@ -39,48 +41,67 @@ std::string own_group(std::string_view controller) {
     const size_t first = line.find(':');
     const size_t second = line.find(':', first + 1);
     if (second == std::string_view::npos) continue;
-    if (line.substr(first + 1, second - first - 1) == controller) return std::string(line.substr(second + 1));
+    if (has_word(line.substr(first + 1, second - first - 1), controller)) return std::string(line.substr(second + 1));
   }
   return "/";
 }
 
+// A new v1 cpuset has neither CPUs nor memory, and takes no process until it has.
+void fill_cpuset(const std::string& directory) {
+  const std::string parent = directory.substr(0, directory.rfind('/'));
+  for (const char* name : {"/cpuset.cpus", "/cpuset.mems"}) {
+    const auto now = read_text_file(directory + name);
+    if (now && now.assume_value().size() > 1) continue;
+    if (const auto above = read_text_file(parent + name)) write_cgroup_value(directory + name, above.assume_value());
+  }
+}
+
 // mkdir -p; the deepest is made by us or it is an error.
-Expected<void> make_group(const std::string& directory) {
-  for (size_t at = kMount.size() + 1; (at = directory.find('/', at)) != std::string::npos; ++at) {
+Expected<void> make_group(const std::string& directory, std::string_view controller) {
+  for (size_t at = kCgroupMount.size() + 1; at != std::string::npos;) {
+    at = directory.find('/', at + 1);
     const std::string part = directory.substr(0, at);
     if (mkdir(part.c_str(), 0755) != 0 && errno != EEXIST) {
       return fail("cgroup {}: {}", part, describe(last_errno()));
     }
-    if (is_v2()) write_value(part + "/cgroup.subtree_control", "+memory +pids");
+    if (controller == "cpuset") fill_cpuset(part);
+    if (!controller.empty() || at == std::string::npos) continue;
+    for (const char* c : kV2Controllers) write_cgroup_value(part + "/cgroup.subtree_control", c);
   }
-  if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
-    return fail("cgroup {}: {}", directory, describe(last_errno()));
-  }
   return ok();
 }
 
-Expected<void> set_limit(const std::string& file, uint64_t value) {
-  if (write_value(file, std::to_string(value))) return ok();
-  return fail("{} = {}: {}", file, value, describe(last_errno()));
+// Of a v1 directory: the name behind the mount's.
+std::string_view controller_of(std::string_view directory) {
+  directory.remove_prefix(kCgroupMount.size() + 1);
+  return directory.substr(0, directory.find('/'));
 }
 
-Expected<void> make_v2(const CgroupRequest& request, const std::string& directory) {
-  write_value(std::string(kMount) + "/cgroup.subtree_control", "+memory +pids");
-  TRY(make_group(directory));
-  if (request.memory) TRY(set_limit(directory + "/memory.max", *request.memory));
-  if (request.pids) TRY(set_limit(directory + "/pids.max", *request.pids));
-  return ok();
-}
-
-Expected<void> make_v1(const CgroupRequest& request, std::string_view controller, const std::string& directory) {
-  TRY(make_group(directory));
-  const bool memory = controller == "memory";
-  if (memory && request.memory) TRY(set_limit(directory + "/memory.limit_in_bytes", *request.memory));
-  if (!memory && request.pids) TRY(set_limit(directory + "/pids.max", *request.pids));
-  return ok();
+bool asks_for_limits(const ConfigResources& r) {
+  return r.memory || r.memory_reservation || r.memory_swap || r.pids || r.cpu_shares || r.cpu_quota ||
+         r.cpu_period || !r.cpus.empty() || !r.mems.empty() || !r.unified.empty();
 }
 
 }  // namespace
+
+bool is_cgroup_v2() {
+  struct statfs fs {};
+  return statfs(std::string(kCgroupMount).c_str(), &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+bool write_cgroup_value(const std::string& file, const std::string& value) {
+  const UniqueFd fd(open(file.c_str(), O_WRONLY | O_CLOEXEC));
+  return fd.valid() && write(fd.get(), value.data(), value.size()) >= 0;
+}
+
+std::string cgroup_directory(const CgroupDirs& directories, std::string_view controller) {
+  if (is_cgroup_v2()) return directories.empty() ? "" : directories.front();
+  const std::string prefix = fmt::format("{}/{}/", kCgroupMount, controller);
+  for (const auto& d : directories) {
+    if (d.starts_with(prefix)) return d;
+  }
+  return "";
+}
 
 std::string cgroup_path(const CgroupRequest& request) {
   std::string path = request.path;
@@ -93,51 +114,60 @@ std::string cgroup_path(const CgroupRequest& request) {
   }
   if (path.empty()) path = "/run9/" + request.id;
   if (!path.starts_with('/')) path = "/" + path;
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   // A ".." would leave the hierarchy's part that we were given.
   for (size_t at = 0; (at = path.find("/..", at)) != std::string::npos;) path.replace(at, 3, "/__");
   return path;
 }
 
-std::vector<std::string> plan_cgroups(const CgroupRequest& request) {
-  if (is_v2()) return {std::string(kMount) + cgroup_path(request)};
-  std::vector<std::string> out;
+CgroupDirs plan_cgroups(const CgroupRequest& request) {
+  if (is_cgroup_v2()) return {std::string(kCgroupMount) + cgroup_path(request)};
+  CgroupDirs out;
   for (const std::string_view controller : kControllers) {
+    const std::string base = fmt::format("{}/{}", kCgroupMount, controller);
+    if (access(base.c_str(), F_OK) != 0) continue;
     const std::string own = request.path.starts_with('/') ? "" : own_group(controller);
-    out.push_back(fmt::format("{}/{}{}{}", kMount, controller, own == "/" ? "" : own, cgroup_path(request)));
+    out.push_back(base + (own == "/" ? "" : own) + cgroup_path(request));
   }
   return out;
 }
 
-Expected<std::vector<std::string>> make_cgroups(const CgroupRequest& request,
-                                                const std::vector<std::string>& planned) {
-  const bool v2 = is_v2();
-  std::vector<std::string> made;
-  for (size_t i = 0; i < planned.size(); ++i) {
-    const auto r = v2 ? make_v2(request, planned[i]) : make_v1(request, kControllers[i], planned[i]);
-    made.push_back(planned[i]);
-    if (r) continue;
-    if (geteuid() == 0 && (request.memory || request.pids)) {
-      remove_cgroups(made);
-      return fail("{}; linux.resources asks for limits: make the cgroup hierarchy writable, or remove them",
-                  r.error().text);
-    }
-    made.pop_back();
-    log_debug("no cgroup: {}", r.error().text);
+Expected<CgroupDirs> make_cgroups(const CgroupRequest& request, const CgroupDirs& planned) {
+  const bool v2 = is_cgroup_v2();
+  if (v2) {
+    for (const char* c : kV2Controllers) write_cgroup_value(std::string(kCgroupMount) + "/cgroup.subtree_control", c);
   }
+  CgroupDirs made;
+  Expected<void> result = ok();
+  for (const std::string& directory : planned) {
+    if (auto r = make_group(directory, v2 ? "" : controller_of(directory)); r) {
+      made.push_back(directory);
+    } else {
+      result = r.error();
+    }
+  }
+  if (auto limits = set_cgroup_limits(made, request.resources); !limits) result = limits.error();
+  if (result) return made;
+  if (geteuid() == 0 && asks_for_limits(request.resources)) {
+    remove_cgroups(planned);
+    return fail("{}; linux.resources asks for limits: make the cgroup hierarchy writable, or remove them",
+                result.error().text);
+  }
+  log_debug("no cgroup: {}", result.error().text);
   return made;
 }
 
-void join_cgroups(const std::vector<std::string>& directories, pid_t pid) {
+void join_cgroups(const CgroupDirs& directories, pid_t pid) {
   for (const auto& d : directories) {
-    if (!write_value(d + "/cgroup.procs", std::to_string(pid))) {
+    if (!write_cgroup_value(d + "/cgroup.procs", std::to_string(pid))) {
       log_warn("process {} into {}: {}", pid, d, describe(last_errno()));
     }
   }
 }
 
-void remove_cgroups(const std::vector<std::string>& directories) {
+void remove_cgroups(const CgroupDirs& directories) {
   for (const auto& d : directories) {
-    if (!d.starts_with(kMount) || d.find("/..") != std::string::npos) continue;
+    if (!d.starts_with(kCgroupMount) || d.find("/..") != std::string::npos) continue;
     // Busy until the kernel has let go of the last process, which takes a moment after its end.
     for (int tries = 0; rmdir(d.c_str()) != 0 && errno == EBUSY && tries < 100; ++tries) {
       poll(nullptr, 0, 10);

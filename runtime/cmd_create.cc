@@ -9,6 +9,7 @@
 #include "runtime/commands.h"
 #include "runtime/hooks.h"
 #include "runtime/lifecycle.h"
+#include "runtime/window_watcher.h"
 
 namespace run9::runtime {
 namespace {
@@ -42,13 +43,16 @@ enum class Stay { kNo, kYes };
 
 Expected<Launched> launch_bundle(const GlobalOptions& options, const CreateArgs& args, const Config& config,
                                  Stay stay, Prepared& prepared, Stdio& stdio) {
+  auto extra = preserved_descriptors(args.preserve_fds);
   const Overlay overlay = options.overlay == "tmpfs" ? Overlay::kYes : Overlay::kNo;
   auto streams = make_stdio({.terminal = config.process.terminal,
                              .console_socket = args.console_socket,
                              .foreground = stay == Stay::kYes,
                              .size = {config.process.rows, config.process.columns}});
   Expected<Launched> launched = Failure{};
-  if (streams) {
+  if (!extra) {
+    launched = extra.error();
+  } else if (streams) {
     stdio = std::move(streams).assume_value();
     launched = launch(prepared.dir, prepared.state,
                       {.options = options,
@@ -56,10 +60,12 @@ Expected<Launched> launch_bundle(const GlobalOptions& options, const CreateArgs&
                        .plan = plan_mounts(config, overlay),
                        .stdio = stdio,
                        .foreground = stay == Stay::kYes,
-                       .pid_file = args.pid_file});
+                       .pid_file = args.pid_file,
+                       .extra = std::move(extra).assume_value()});
   } else {
     launched = streams.error();
   }
+  if (launched) watch_window(prepared.dir, 0, std::move(stdio.console), stdio.size);
   if (!launched) {
     stdio.raw.leave();
     if (auto r = prepared.dir.remove(); !r) log_warn("{}", r.error().text);

@@ -137,14 +137,15 @@ Expected<int> cmd_do(GlobalOptions options, const DoArgs& args) {
   const StateDir dir = TRY(StateDir::create(options.root, state.id));
   const UniqueFd lock = TRY(dir.lock());  // held to the end: see sweep()
   const SignalGuard signals;
-  Stdio stdio = TRY(make_stdio({.terminal = config.process.terminal}));
+  Stdio stdio = TRY(make_stdio({.terminal = config.process.terminal, .separate_errors = true}));
   auto launched = launch(dir, state,
                          {.options = options,
                           .config = config,
                           .plan = plan_do(config, expose),
                           .stdio = stdio,
                           .foreground = true,
-                          .cgroup = false});
+                          .cgroup = false,
+                          .ids = HostIds::kSame});
   if (launched) {
     if (auto r = release_sandbox(launched.assume_value().sync.borrow()); !r) launched = r.error();
   }

@@ -1,6 +1,7 @@
 // kill and delete: a container's end.
 #include <csignal>
 
+#include "runtime/cgroup.h"
 #include "runtime/commands.h"
 #include "runtime/control_client.h"
 #include "runtime/lifecycle.h"
@@ -15,8 +16,12 @@ Expected<int> cmd_kill(const GlobalOptions& options, const KillArgs& args) {
   const ContainerState state = TRY(dir.load());
   const Status status = current_status(state);
   if (status == Status::kStopped) return fail("container not running: {} has ended", quoted(args.id));
+  if (status == Status::kPaused && *signo != SIGKILL) {
+    return fail("container {} is paused: it cannot get a signal; resume it first", quoted(args.id));
+  }
+  if (status == Status::kPaused) TRY(set_frozen(state.cgroups, Freeze::kNo));
   const bool final = *signo == SIGKILL || *signo == SIGTERM;
-  if (status == Status::kRunning) {
+  if (status == Status::kRunning || status == Status::kPaused) {
     const auto sent = signal_guest(dir, 0, *signo, args.all);
     if (sent || *signo != SIGKILL) {
       TRY(sent);
@@ -44,7 +49,7 @@ Expected<int> cmd_delete(const GlobalOptions& options, const DeleteArgs& args) {
   auto loaded = d.load();
   if (!loaded && !args.force) return fail("{}; use --force", loaded.error().text);
   ContainerState state = loaded ? std::move(loaded).assume_value() : ContainerState{.id = args.id};
-  if (state.sentry.pid == 0) state.sentry = find_sentry(args.id);
+  if (state.sentry.pid == 0) d.load_processes(state);
   if (const Status s = current_status(state); s != Status::kStopped && !args.force) {
     return fail("container {} is {}; kill it first, or use --force", quoted(args.id), status_name(s));
   }

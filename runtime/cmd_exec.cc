@@ -10,23 +10,35 @@
 #include "runtime/launch.h"
 #include "runtime/names.h"
 #include "runtime/supervise.h"
+#include "runtime/window_watcher.h"
 
 namespace run9::runtime {
 namespace {
 
-Expected<uint32_t> parse_id(std::string_view text) {
+std::optional<uint32_t> parse_id(std::string_view text) {
   uint32_t v = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
-  if (error != std::errc{} || end != text.data() + text.size() || v == UINT32_MAX) {
-    return fail("--user {}: not a number; give UID[:GID]", quoted(text));
-  }
+  if (error != std::errc{} || end != text.data() + text.size() || v == UINT32_MAX) return {};
   return v;
 }
 
+// UID[:GID] changes these alone, as with runc. Names are the Sentry's to look up.
 Expected<void> set_user(const std::string& user, ConfigProcess& process) {
   const size_t colon = user.find(':');
-  process.uid = TRY(parse_id(std::string_view(user).substr(0, colon)));
-  if (colon != std::string::npos) process.gid = TRY(parse_id(std::string_view(user).substr(colon + 1)));
+  if (colon == 0 || colon + 1 == user.size()) {
+    return fail("--user {}: give USER[:GROUP], names or numbers", quoted(user));
+  }
+  const auto uid = parse_id(std::string_view(user).substr(0, colon));
+  const auto gid = colon == std::string::npos ? process.gid : parse_id(std::string_view(user).substr(colon + 1));
+  if (!uid || !gid) {
+    process.user = user;
+    std::erase_if(process.env, [](const std::string& e) { return e.starts_with("HOME="); });
+    return ok();
+  }
+  // The home directory that goes with the ids is looked up anew.
+  if (*uid != process.uid) std::erase_if(process.env, [](const std::string& e) { return e.starts_with("HOME="); });
+  process.uid = *uid;
+  process.gid = *gid;
   return ok();
 }
 
@@ -76,7 +88,9 @@ Expected<Started> start(const StateDir& dir, const ConfigProcess& process, const
   spec.rows = out.stdio.size.rows;
   spec.columns = out.stdio.size.columns;
   spec.stdio = std::move(out.stdio.guest);
+  spec.extra = TRY(preserved_descriptors(args.preserve_fds));
   out.exec = TRY(start_exec(dir, spec));
+  watch_window(dir, out.exec.pid, std::move(out.stdio.console), out.stdio.size);
   return out;
 }
 

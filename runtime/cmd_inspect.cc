@@ -9,6 +9,7 @@
 #include "runtime/control_client.h"
 #include "runtime/launch.h"
 #include "runtime/names.h"
+#include "runtime/version.h"
 
 namespace run9::runtime {
 namespace {
@@ -21,13 +22,6 @@ Expected<void> check_format(const std::string& format) {
 }
 
 void print_line(const std::string& text) { std::printf("%s\n", text.c_str()); }
-
-// Guests choose their names: no control characters reach the terminal.
-std::string printable(std::string_view text) {
-  std::string out;
-  for (const char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  return out;
-}
 
 }  // namespace
 
@@ -94,20 +88,23 @@ Expected<int> cmd_ps(const GlobalOptions& options, const PsArgs& args) {
 }
 
 Expected<int> cmd_features() {
-  json::array caps;
-  for (int n = 0; n <= 40; ++n) caps.emplace_back(capability_name(n));
+  json::array caps, options;
+  for (const auto& name : mount_option_names()) options.emplace_back(name);
+  for (int n = 0; n <= kLastCapability; ++n) caps.emplace_back(capability_name(n));
   const json::object out{
       {"ociVersionMin", "1.0.0"},
       {"ociVersionMax", "1.1.0"},
-      {"hooks", {"prestart", "createRuntime", "poststart", "poststop"}},
-      {"mountOptions", {"ro", "rw", "nosuid", "nodev", "noexec", "noatime", "relatime", "bind", "rbind"}},
+      {"hooks", {"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}},
+      {"mountOptions", options},
       {"linux",
        {{"namespaces", {"cgroup", "ipc", "mount", "network", "pid", "user", "uts"}},
         {"capabilities", caps},
         {"cgroup", {{"v1", true}, {"v2", true}, {"systemd", false}, {"rootless", false}}},
+        {"intelRdt", {{"enabled", false}}},
         {"seccomp", {{"enabled", false}}},
         {"apparmor", {{"enabled", false}}},
-        {"selinux", {{"enabled", false}}}}}};
+        {"selinux", {{"enabled", false}}}}},
+      {"annotations", {{"org.run9.version", kVersion}}}};
   print_line(json::serialize(out));
   return 0;
 }

@@ -13,11 +13,13 @@ namespace run9::runtime {
 struct CreateArgs {
   std::string id, bundle = ".", pid_file, console_socket;
   bool detach = false;
+  int preserve_fds = 0;
 };
 struct ExecArgs {
   std::string id, process, cwd, user, pid_file, console_socket;
   std::vector<std::string> env, caps, command;
   bool tty = false, detach = false;
+  int preserve_fds = 0;
 };
 struct KillArgs {
   std::string id, signal = "TERM";
@@ -33,6 +35,14 @@ struct ListArgs {
 };
 struct PsArgs {
   std::string id, format = "table";
+};
+struct UpdateArgs {
+  std::string id, resources, memory, memory_reservation, memory_swap, cpus, mems;
+  std::optional<int64_t> cpu_shares, cpu_quota, cpu_period, pids;
+};
+struct EventsArgs {
+  std::string id, interval = "5s";
+  bool stats = false;
 };
 struct DoArgs {
   std::vector<std::string> command, expose;
@@ -50,6 +60,10 @@ Expected<int> cmd_state(const GlobalOptions& options, const std::string& id);
 Expected<int> cmd_kill(const GlobalOptions& options, const KillArgs& args);
 Expected<int> cmd_delete(const GlobalOptions& options, const DeleteArgs& args);
 Expected<int> cmd_list(const GlobalOptions& options, const ListArgs& args);
+Expected<int> cmd_pause(const GlobalOptions& options, const std::string& id);
+Expected<int> cmd_resume(const GlobalOptions& options, const std::string& id);
+Expected<int> cmd_update(const GlobalOptions& options, const UpdateArgs& args);
+Expected<int> cmd_events(const GlobalOptions& options, const EventsArgs& args);
 Expected<int> cmd_ps(const GlobalOptions& options, const PsArgs& args);
 Expected<int> cmd_do(GlobalOptions options, const DoArgs& args);
 

@@ -133,6 +133,13 @@ Expected<Config> load_config(const std::string& bundle) {
   return config;
 }
 
+Expected<ConfigResources> parse_resources(const std::string& file, std::string_view text) {
+  JsonReader reader = TRY(JsonReader::create(file, text));
+  ConfigResources resources = read_resources(reader.root());
+  if (reader.failure()) return *reader.failure();
+  return resources;
+}
+
 Expected<ConfigProcess> load_process(const std::string& file) {
   const std::string text = TRY(read_text_file(file));
   JsonReader reader = TRY(JsonReader::create(file, text));

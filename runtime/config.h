@@ -26,6 +26,7 @@ struct ConfigProcess {
   std::string cwd = "/";
   uint32_t uid = 0, gid = 0;
   std::vector<uint32_t> groups;
+  std::string user;  // `exec --user NAME`: see ProcessSpec
   std::optional<uint32_t> umask;
   CapabilitySets caps;
   std::vector<std::pair<int, rlimit>> rlimits;
@@ -41,6 +42,7 @@ struct ConfigMount {
   std::string source;
   uint32_t flags = 0;  // statfs(2) ST_*, which are vfs::MountFlags
   std::string data;    // "size=64m,mode=1777"
+  bool copy_up = false;  // tmpcopyup
 };
 
 struct ConfigHook {
@@ -53,6 +55,17 @@ struct ConfigDevice {
   std::string path;
   char type = 'c';
   int64_t major = 0, minor = 0;
+  uint32_t mode = 0666, uid = 0, gid = 0;
+};
+
+// linux.resources, as far as cgroups and the Sentry know what to do with it.
+struct ConfigResources {
+  std::optional<uint64_t> memory, memory_reservation, memory_swap;  // bytes; swap counts memory too
+  std::optional<uint64_t> pids;
+  std::optional<uint64_t> cpu_shares, cpu_period;
+  std::optional<int64_t> cpu_quota;  // microseconds in each period; -1: none
+  std::string cpus, mems;            // "0-3,7"
+  std::map<std::string, std::string> unified;  // cgroup v2: file, value
 };
 
 struct ConfigIdMapping {
@@ -68,7 +81,7 @@ struct Config {
   std::vector<ConfigMount> mounts;
   std::vector<std::pair<std::string, std::string>> namespaces;  // type, path or ""
   std::vector<ConfigIdMapping> uid_mappings, gid_mappings;
-  std::optional<uint64_t> memory_limit, pids_limit;
+  ConfigResources resources;
   std::string cgroups_path;
   std::vector<std::string> masked_paths, readonly_paths;
   std::vector<std::pair<std::string, std::string>> sysctl;
@@ -81,6 +94,8 @@ struct Config {
 Expected<Config> parse_config(const std::string& file, std::string_view text);
 // BUNDLE/config.json; also checks that root.path and the sources of binds are there.
 Expected<Config> load_config(const std::string& bundle);
+// The document of `run9 update --resources FILE`: linux.resources alone.
+Expected<ConfigResources> parse_resources(const std::string& file, std::string_view text);
 // The document of `run9 exec --process FILE`: the process object alone.
 Expected<ConfigProcess> load_process(const std::string& file);
 // What `run9 spec` writes.
@@ -88,7 +103,10 @@ std::string default_config();
 
 // Parts of the above: config_mounts.cc, config_linux.cc, config_process.cc.
 ConfigMount read_mount(const JsonNode& node);
+// What `run9 features` lists.
+std::vector<std::string> mount_option_names();
 void read_linux(const JsonNode& node, Config& out);
+ConfigResources read_resources(const JsonNode& node);
 ConfigProcess read_process(const JsonNode& node);
 std::vector<std::string> read_environment(const JsonNode& node);
 

@@ -25,7 +25,14 @@ void read_namespace(const JsonNode& node, Config& out) {
   for (const auto& [other, path] : out.namespaces) {
     if (other == name) type.complain(fmt::format("{} is given twice", quoted(name)), "remove one");
   }
-  out.namespaces.emplace_back(name, node.member("path").absolute_path());
+  const JsonNode path = node.member("path");
+  out.namespaces.emplace_back(name, path.absolute_path());
+  // A sandbox has a kernel of its own: what others share, it cannot show.
+  const bool never = name == "pid" || name == "user" || name == "mount" || name == "time";
+  if (path.present() && never) {
+    path.complain(fmt::format("a sandbox cannot join another's {} namespace", name),
+                  "remove the path; the container gets one of its own");
+  }
 }
 
 ConfigIdMapping read_mapping(const JsonNode& node) {
@@ -39,12 +46,20 @@ ConfigIdMapping read_mapping(const JsonNode& node) {
   return m;
 }
 
-// -1 means "no limit", as in cgroups.
+// -1 means "no limit", as in cgroups; podman and docker write 0 where they mean "not set".
 std::optional<uint64_t> read_limit(const JsonNode& node) {
   if (!node.present()) return {};
   const int64_t n = node.integer(-1, kMaxInt);
-  if (n < 0) return {};
+  if (n <= 0) return {};
   return static_cast<uint64_t>(n);
+}
+
+std::string read_cpu_list(const JsonNode& node) {
+  std::string s = node.string();
+  if (s.find_first_not_of("0123456789-,") != std::string::npos) {
+    node.complain(fmt::format("{} is no list of numbers", quoted(s)), "write for example \"0-3,7\"");
+  }
+  return s;
 }
 
 ConfigDevice read_device(const JsonNode& node) {
@@ -65,9 +80,12 @@ ConfigDevice read_device(const JsonNode& node) {
   if (d.type != 'p' && !node.member("minor").present()) {
     node.required("minor", "give the device's minor number");
   }
-  node.member("fileMode").integer(0, 07777);
-  node.member("uid").integer(0, kMaxId);
-  node.member("gid").integer(0, kMaxId);
+  // podman and docker put the type's bits there too.
+  if (const JsonNode mode = node.member("fileMode"); mode.present()) {
+    d.mode = static_cast<uint32_t>(mode.integer(0, 0177777)) & 07777;
+  }
+  d.uid = static_cast<uint32_t>(node.member("uid").integer(0, kMaxId));
+  d.gid = static_cast<uint32_t>(node.member("gid").integer(0, kMaxId));
   return d;
 }
 
@@ -82,16 +100,35 @@ std::vector<std::string> read_paths(const JsonNode& node) {
 
 }  // namespace
 
+ConfigResources read_resources(const JsonNode& node) {
+  ConfigResources out;
+  const JsonNode memory = node.member("memory");
+  out.memory = read_limit(memory.member("limit"));
+  out.memory_reservation = read_limit(memory.member("reservation"));
+  out.memory_swap = read_limit(memory.member("swap"));
+  out.pids = read_limit(node.member("pids").member("limit"));
+  const JsonNode cpu = node.member("cpu");
+  out.cpu_shares = read_limit(cpu.member("shares"));
+  out.cpu_period = read_limit(cpu.member("period"));
+  if (const JsonNode quota = cpu.member("quota"); quota.present()) {
+    if (const int64_t n = quota.integer(-1, kMaxInt); n != 0) out.cpu_quota = n;
+  }
+  out.cpus = read_cpu_list(cpu.member("cpus"));
+  out.mems = read_cpu_list(cpu.member("mems"));
+  node.member("unified").each_member([&](std::string_view key, JsonNode n) {
+    if (key.empty() || key.find('/') != key.npos) {
+      n.complain(fmt::format("{} is no file of a cgroup", quoted(std::string(key))), "name one, for example memory.high");
+    }
+    out.unified[std::string(key)] = n.string();
+  });
+  return out;
+}
+
 void read_linux(const JsonNode& node, Config& out) {
   node.member("namespaces").each([&](JsonNode n) { read_namespace(n, out); });
   node.member("uidMappings").each([&](JsonNode n) { out.uid_mappings.push_back(read_mapping(n)); });
   node.member("gidMappings").each([&](JsonNode n) { out.gid_mappings.push_back(read_mapping(n)); });
-  const JsonNode resources = node.member("resources");
-  out.memory_limit = read_limit(resources.member("memory").member("limit"));
-  out.pids_limit = read_limit(resources.member("pids").member("limit"));
-  // podman and docker write 0 where they mean "not set".
-  if (out.memory_limit == uint64_t{0}) out.memory_limit.reset();
-  if (out.pids_limit == uint64_t{0}) out.pids_limit.reset();
+  out.resources = read_resources(node.member("resources"));
   out.cgroups_path = node.member("cgroupsPath").string();
   out.masked_paths = read_paths(node.member("maskedPaths"));
   out.readonly_paths = read_paths(node.member("readonlyPaths"));

@@ -77,7 +77,7 @@ constexpr DataOption kDataOptions[] = {
 };
 // Words without a value that a file system knows.
 constexpr std::pair<std::string_view, std::string_view> kWords[] = {
-    {"devpts", "newinstance"}, {"tmpfs", "tmpcopyup"}, {"cgroup", "nsdelegate"},
+    {"devpts", "newinstance"}, {"cgroup", "nsdelegate"},
     {"tmpfs", "inode64"},      {"tmpfs", "noswap"},    {"cgroup", "memory_recursiveprot"}};
 
 constexpr std::string_view kTypes[] = {"bind",   "proc",   "sysfs",  "tmpfs",
@@ -129,6 +129,10 @@ void read_option(const JsonNode& node, ConfigMount& out) {
     out.flags = (out.flags & ~flag->clear) | flag->set;
     return;
   }
+  if (out.type == "tmpfs" && option == "tmpcopyup") {
+    out.copy_up = true;
+    return;
+  }
   if (!take_data_option(node, out.type, option)) {
     node.complain(fmt::format("{} is not an option of {} that we know", quoted(option), out.type),
                   "remove it, or correct its spelling");
@@ -151,6 +155,13 @@ std::string read_type(const JsonNode& node, bool bind) {
 }
 
 }  // namespace
+
+std::vector<std::string> mount_option_names() {
+  std::vector<std::string> out{"tmpcopyup"};
+  for (const FlagOption& o : kFlagOptions) out.emplace_back(o.name);
+  std::sort(out.begin(), out.end());
+  return out;
+}
 
 ConfigMount read_mount(const JsonNode& node) {
   ConfigMount out;

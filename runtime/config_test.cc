@@ -38,7 +38,9 @@ constexpr std::string_view kFull = R"json({
     "namespaces": [{"type": "pid"}, {"type": "network", "path": "/proc/1/ns/net"}],
     "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
     "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
-    "resources": {"memory": {"limit": 1048576}, "pids": {"limit": 10}},
+    "resources": {"memory": {"limit": 1048576, "reservation": 524288, "swap": 2097152}, "pids": {"limit": 10},
+      "cpu": {"shares": 512, "quota": 50000, "period": 100000, "cpus": "0-1", "mems": "0"},
+      "unified": {"memory.high": "900000"}},
     "cgroupsPath": "/x/y", "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"],
     "sysctl": {"net.core.somaxconn": "256"},
     "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 438, "uid": 0, "gid": 0}]
@@ -95,8 +97,11 @@ TEST(ConfigTest, EveryFieldIsRead) {
   EXPECT_EQ(c.mounts[0].data, "mode=1777,size=64m");
   EXPECT_EQ(c.mounts[0].flags, 3u);
   EXPECT_EQ(c.mounts[1].type, "bind");
-  EXPECT_EQ(c.memory_limit, 1048576u);
-  EXPECT_EQ(c.pids_limit, 10u);
+  EXPECT_EQ(c.resources.memory, 1048576u);
+  EXPECT_EQ(c.resources.pids, 10u);
+  EXPECT_EQ(c.resources.cpu_quota, 50000);
+  EXPECT_EQ(c.resources.cpus, "0-1");
+  EXPECT_EQ(c.resources.unified.at("memory.high"), "900000");
   EXPECT_EQ(c.hooks.at("prestart")[0].timeout_s, 3);
   EXPECT_EQ(c.devices[0].minor, 229);
   EXPECT_EQ(c.annotations.at("com.example.key"), "value");
@@ -184,14 +189,18 @@ TEST(ConfigTest, WrongValuesAreRefused) {
       {"/linux/namespaces/0/type", "pids"},
       {"/linux/namespaces/1/type", "pid"},
       {"/linux/namespaces/1/path", "ns"},
+      {"/linux/namespaces/1/type", "mount"},
       {"/linux/uidMappings/0/size", 0},
+      {"/linux/resources/cpu/quota", -2},
+      {"/linux/resources/cpu/cpus", "all"},
+      {"/linux/resources/unified/memory.high", 1},
       {"/linux/resources/memory/limit", -2},
       {"/linux/resources/pids/limit", -2},
       {"/linux/maskedPaths/0", "proc"},
       {"/linux/readonlyPaths/0", "proc"},
       {"/linux/devices/0/type", "x"},
       {"/linux/devices/0/path", "fuse"},
-      {"/linux/devices/0/fileMode", 010000},
+      {"/linux/devices/0/fileMode", 0200000},
       {"/annotations/com.example.key", 1},
   };
   for (const auto& [pointer, value] : cases) {

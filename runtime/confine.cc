@@ -89,6 +89,10 @@ Expected<void> close_others(const sentry::BootSpec& spec) {
   std::vector<unsigned> kept;
   for (const auto& m : spec.mounts) keep(m.gofer, kept);
   for (const auto& fd : spec.init.stdio) keep(fd, kept);
+  for (const auto& fd : spec.init.extra) keep(fd, kept);
+  for (const auto& h : spec.start_hooks) {
+    for (const auto& fd : h.process.stdio) keep(fd, kept);
+  }
   keep(spec.control, kept);
   keep(spec.log, kept);
   keep(spec.sync, kept);

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "runtime/names.h"
 #include "sentry/control/message_io.h"
 
 namespace run9::runtime {
@@ -52,15 +53,28 @@ control::Exec to_message(const sentry::ProcessSpec& spec, std::vector<int>& desc
     r.set_hard(value.rlim_max);
   }
   m.set_oom_score_adj(spec.oom_score_adj);
+  m.set_user(spec.user);
   for (size_t slot = 0; slot < spec.stdio.size(); ++slot) {
     if (!spec.stdio[slot].valid()) continue;
     m.add_stdio_slots(static_cast<uint32_t>(slot));
     descriptors.push_back(spec.stdio[slot].get());
   }
+  for (size_t i = 0; i < spec.extra.size(); ++i) {
+    if (!spec.extra[i].valid()) continue;
+    m.add_stdio_slots(control::kFirstExtraSlot + static_cast<uint32_t>(i));
+    descriptors.push_back(spec.extra[i].get());
+  }
   return m;
 }
 
 }  // namespace
+
+Expected<UniqueFd> send_request(const StateDir& dir, const control::Request& request) {
+  UniqueFd socket = TRY(dir.connect("control.sock"));
+  set_timeout(socket, 5000);
+  TRY(explain(control::send_message(socket.borrow(), request, {}, Blocking::kYes), "asking the sandbox"));
+  return socket;
+}
 
 Expected<control::Reply> ask(const StateDir& dir, const control::Request& request, int timeout_ms) {
   const UniqueFd socket = TRY(dir.connect("control.sock"));
@@ -108,7 +122,10 @@ Expected<RunningExec> start_exec(const StateDir& dir, const sentry::ProcessSpec&
               "sending the program to the sandbox"));
   const control::Reply reply = TRY(receive_reply(out.connection));
   if (reply.has_failed()) {
-    return fail("exec {}: {}", quoted(spec.args[0]), describe(Errno{reply.failed().error()}));
+    const Errno error{reply.failed().error()};
+    const std::string& why = reply.failed().what();
+    // The Sentry's own words: of no more trust than what a guest prints.
+    return why.empty() ? fail("exec {}: {}", quoted(spec.args[0]), describe(error)) : fail("exec: {}", printable(why));
   }
   if (!reply.has_started()) return fail("exec: the sandbox answered something else");
   out.pid = reply.started().pid();

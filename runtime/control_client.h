@@ -13,6 +13,8 @@ namespace run9::runtime {
 
 // One request, one answer, within `timeout_ms`.
 Expected<control::Reply> ask(const StateDir& dir, const control::Request& request, int timeout_ms = 5000);
+// The connection on which the answer will come.
+Expected<UniqueFd> send_request(const StateDir& dir, const control::Request& request);
 Expected<void> signal_guest(const StateDir& dir, int32_t pid, int signo, bool all);
 void resize_guest(const StateDir& dir, int32_t pid, uint16_t rows, uint16_t columns);
 

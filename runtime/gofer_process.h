@@ -13,8 +13,14 @@ struct StartedGofer {
   UniqueFd ready;  // a byte comes when it serves
 };
 
+// linux.uidMappings and gidMappings: which of the host's ids the container's are. Empty: the same ones.
+struct GoferIds {
+  std::vector<ConfigIdMapping> uids, gids;
+};
+
 // Fills in the plan's sockets. Does not wait: the Sentry is started meanwhile.
-Expected<StartedGofer> start_gofer(MountPlan& plan, const GlobalOptions& options, BorrowedFd log);
+Expected<StartedGofer> start_gofer(MountPlan& plan, const GlobalOptions& options, const GoferIds& ids,
+                                   BorrowedFd log);
 // A gofer that ended instead of serving has said why in the log.
 Expected<void> await_gofer(StartedGofer& gofer);
 

@@ -1,5 +1,4 @@
 // Processes of the host by number and start time (state_store.h).
-#include <dirent.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -8,6 +7,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "runtime/cgroup.h"
 #include "runtime/config.h"
 #include "runtime/state_store.h"
 
@@ -70,26 +70,10 @@ void kill_and_wait(const HostProcess& p, int timeout_ms) {
   poll(&poll_for, 1, timeout_ms);
 }
 
-HostProcess find_sentry(const std::string& id) {
-  const std::string wanted = "run9-sentry " + id;
-  DIR* proc = opendir("/proc");
-  if (proc == nullptr) return {};
-  HostProcess found;
-  while (const dirent* e = readdir(proc)) {
-    pid_t pid = 0;
-    const char* end = e->d_name + std::strlen(e->d_name);
-    if (std::from_chars(e->d_name, end, pid).ptr != end) continue;
-    const auto line = read_text_file(fmt::format("/proc/{}/cmdline", pid));
-    // What is left of a longer line that was overwritten are NULs.
-    if (line && line.assume_value().c_str() == wanted) found = identify(pid);
-  }
-  closedir(proc);
-  return found;
-}
-
 Status current_status(const ContainerState& s) {
   if (s.status == Status::kCreating && s.sentry.pid == 0) return Status::kCreating;
-  return alive(s.sentry) ? s.status : Status::kStopped;
+  if (!alive(s.sentry)) return Status::kStopped;
+  return s.status == Status::kRunning && is_frozen(s.cgroups) ? Status::kPaused : s.status;
 }
 
 }  // namespace run9::runtime

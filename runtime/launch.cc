@@ -1,6 +1,8 @@
 #include "runtime/launch.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,7 +50,52 @@ LogLevel log_level(const LaunchRequest& request) {
   return has_file ? LogLevel::kInfo : LogLevel::kWarn;
 }
 
-sentry::BootSpec boot_spec(const LaunchRequest& request, const ContainerState& state) {
+sentry::DeviceSpec to_device_spec(const ConfigDevice& d) {
+  const uint32_t type = d.type == 'b' ? S_IFBLK : d.type == 'p' ? S_IFIFO : S_IFCHR;
+  return {.path = d.path,
+          .mode = type | d.mode,
+          .major = static_cast<uint32_t>(d.major),
+          .minor = static_cast<uint32_t>(d.minor),
+          .uid = d.uid,
+          .gid = d.gid};
+}
+
+// A file that holds `text`, at its beginning.
+Expected<UniqueFd> file_with(const std::string& text) {
+  UniqueFd fd = TRY(explain(take_fd(memfd_create("state", MFD_CLOEXEC)), "memfd"));
+  TRY(check(static_cast<int>(pwrite(fd.get(), text.data(), text.size(), 0)), "memfd"));
+  return fd;
+}
+
+// They run in the container, as root, with the state on their standard input. What they print goes where
+// the container's own errors go.
+Expected<std::vector<sentry::StartHook>> start_hooks(const LaunchRequest& request, const ContainerState& state,
+                                                     const sentry::ProcessSpec& init) {
+  std::vector<sentry::StartHook> out;
+  const auto at = request.config.hooks.find("startContainer");
+  if (at == request.config.hooks.end()) return out;
+  for (const ConfigHook& h : at->second) {
+    sentry::StartHook& hook = out.emplace_back();
+    hook.timeout_s = h.timeout_s;
+    sentry::ProcessSpec& p = hook.process;
+    p.args = h.args.empty() ? std::vector{h.path} : h.args;
+    p.program = h.path;
+    p.env = h.env;
+    p.caps_bounding = init.caps_bounding;
+    p.caps_effective = init.caps_effective;
+    p.caps_permitted = init.caps_permitted;
+    p.no_new_privs = init.no_new_privs;
+    p.stdio.push_back(TRY(file_with(oci_state(state))));
+    const bool shared = !init.terminal && init.stdio.size() > 2 && init.stdio[2].valid();
+    for (int n = 1; n < 3; ++n) {
+      p.stdio.push_back(TRY(explain(shared ? init.stdio[2].dup() : take_fd(open("/dev/null", O_WRONLY | O_CLOEXEC)),
+                                    "/dev/null")));
+    }
+  }
+  return out;
+}
+
+Expected<sentry::BootSpec> boot_spec(LaunchRequest& request, const ContainerState& state) {
   const Config& c = request.config;
   const GlobalOptions& o = request.options;
   sentry::BootSpec spec;
@@ -59,21 +106,26 @@ sentry::BootSpec boot_spec(const LaunchRequest& request, const ContainerState& s
   spec.strace = o.strace;
   spec.strict = o.strict;
   spec.log_level = log_level(request);
-  spec.memory_limit = smaller(c.memory_limit, o.memory).value_or(0);
-  if (c.pids_limit) spec.task_limit = static_cast<uint32_t>(std::min<uint64_t>(*c.pids_limit, 4 << 20));
-  spec.root_readonly = c.root_readonly;
+  spec.memory_limit = smaller(c.resources.memory, o.memory).value_or(0);
+  if (c.resources.pids) spec.task_limit = task_limit(*c.resources.pids);
+  spec.root_readonly = request.plan.root_readonly;
   spec.masked_paths = c.masked_paths;
   spec.readonly_paths = c.readonly_paths;
   spec.sysctl = c.sysctl;
+  for (const ConfigDevice& d : c.devices) spec.devices.push_back(to_device_spec(d));
   spec.init = to_process_spec(c.process);
   spec.init.stdio = std::move(request.stdio.guest);
   spec.init.rows = request.stdio.size.rows;
   spec.init.columns = request.stdio.size.columns;
+  spec.init.extra = std::move(request.extra);
+  spec.start_hooks = TRY(start_hooks(request, state, spec.init));
   return spec;
 }
 
 Expected<void> run_create_hooks(const Config& config, const ContainerState& state) {
-  for (const char* kind : {"prestart", "createRuntime"}) {
+  // createContainer ones too run on the host, as we have no other place: the sandbox's root is not one of
+  // the host's.
+  for (const char* kind : {"prestart", "createRuntime", "createContainer"}) {
     const auto at = config.hooks.find(kind);
     if (at != config.hooks.end()) TRY(run_hooks(kind, at->second, state.bundle, oci_state(state)));
   }
@@ -94,31 +146,44 @@ void end_child(pid_t pid) {
   waitpid(pid, nullptr, 0);
 }
 
-// Host tasks of a sandbox whose guest may have `limit`: a thread for each, an agent for each of its processes,
-// stubs made ahead of need, the Sentry, and the gofer's threads. The Sentry enforces the limit itself.
-std::optional<uint64_t> host_tasks(std::optional<uint64_t> limit, size_t exports) {
-  constexpr uint64_t kOwn = 16;
-  if (!limit) return limit;
-  return std::min<uint64_t>(*limit, 4 << 20) * 2 + exports + kOwn;
-}
-
 // The state is saved before the first thing is made that would outlive us.
 Expected<void> make_cgroups_for(const StateDir& dir, ContainerState& state, const LaunchRequest& request) {
   if (!request.cgroup) return dir.save(state);
-  const CgroupRequest wanted{.path = request.config.cgroups_path,
-                             .id = state.id,
-                             .memory = request.config.memory_limit,
-                             .pids = host_tasks(request.config.pids_limit, request.plan.exports.size())};
+  const CgroupRequest wanted{
+      .path = request.config.cgroups_path, .id = state.id, .resources = request.config.resources};
   state.cgroups = plan_cgroups(wanted);
   TRY(dir.save(state));
   state.cgroups = TRY(make_cgroups(wanted, state.cgroups));
   return ok();
 }
 
+std::string namespace_path(const Config& config, std::string_view type) {
+  for (const auto& [name, path] : config.namespaces) {
+    if (name == type) return path;
+  }
+  return "";
+}
+
+// Whose files the container's ids are on the host. An ordinary user's bundle without mappings: the
+// container's user is the caller.
+GoferIds gofer_ids(const LaunchRequest& request) {
+  const Config& config = request.config;
+  GoferIds ids{config.uid_mappings, config.gid_mappings};
+  if (request.ids == HostIds::kSame) return ids;
+  if (geteuid() != 0 && ids.uids.empty()) {
+    ids.uids.push_back({.container = config.process.uid, .host = geteuid(), .size = 1});
+  }
+  if (geteuid() != 0 && ids.gids.empty()) {
+    ids.gids.push_back({.container = config.process.gid, .host = getegid(), .size = 1});
+  }
+  return ids;
+}
+
 // What start_sandbox calls between the fork and the child's first step.
 Expected<void> prepare(pid_t sentry, const StateDir& dir, ContainerState& state, const LaunchRequest& request) {
   state.sentry = identify(sentry);
   TRY(dir.save(state));
+  TRY(dir.save_processes(state));
   join_cgroups(state.cgroups, sentry);
   if (state.gofer.pid != 0) join_cgroups(state.cgroups, state.gofer.pid);
   return run_create_hooks(request.config, state);
@@ -126,15 +191,16 @@ Expected<void> prepare(pid_t sentry, const StateDir& dir, ContainerState& state,
 
 Expected<Launched> start_processes(const StateDir& dir, ContainerState& state, LaunchRequest& request) {
   TRY(make_cgroups_for(dir, state, request));
-  sentry::BootSpec spec = boot_spec(request, state);
+  sentry::BootSpec spec = TRY(boot_spec(request, state));
   spec.log = TRY(open_log(dir, request));
   spec.control = TRY(dir.listen("control.sock"));
-  StartedGofer gofer = TRY(start_gofer(request.plan, request.options, spec.log.borrow()));
+  StartedGofer gofer = TRY(start_gofer(request.plan, request.options, gofer_ids(request), spec.log.borrow()));
   state.gofer = identify(gofer.pid);
   spec.mounts = std::move(request.plan.mounts);
   auto sandbox = start_sandbox({.spec = std::move(spec),
                                 .foreground = request.foreground,
                                 .oom_score_adj = request.config.process.oom_score_adj,
+                                .network = namespace_path(request.config, "network"),
                                 .prepare = [&](pid_t pid) { return prepare(pid, dir, state, request); }});
   if (!sandbox) {
     end_child(gofer.pid);
@@ -164,6 +230,8 @@ std::string timestamp() {
   return fmt::format("{}.{:09}Z", std::string_view(text, n), now.tv_nsec);
 }
 
+uint32_t task_limit(uint64_t pids) { return static_cast<uint32_t>(std::min<uint64_t>(pids, 4 << 20)); }
+
 sentry::ProcessSpec to_process_spec(const ConfigProcess& p) {
   sentry::ProcessSpec s;
   s.args = p.args;
@@ -172,6 +240,7 @@ sentry::ProcessSpec to_process_spec(const ConfigProcess& p) {
   s.uid = p.uid;
   s.gid = p.gid;
   s.groups = p.groups;
+  s.user = p.user;
   s.umask = p.umask;
   s.caps_bounding = p.caps.bounding;
   s.caps_effective = p.caps.effective;

@@ -17,6 +17,9 @@
 
 namespace run9::runtime {
 
+// kSame (`do`): the guest's ids are the host's.
+enum class HostIds { kMapped, kSame };
+
 struct LaunchRequest {
   const GlobalOptions& options;
   const Config& config;
@@ -24,7 +27,9 @@ struct LaunchRequest {
   Stdio& stdio;              // its guest side is taken
   bool foreground = false;
   bool cgroup = true;
+  HostIds ids = HostIds::kMapped;
   std::string pid_file;
+  std::vector<UniqueFd> extra;  // --preserve-fds
 };
 
 struct Launched {
@@ -39,6 +44,7 @@ Expected<Launched> launch(const StateDir& dir, ContainerState& state, LaunchRequ
 sentry::ProcessSpec to_process_spec(const ConfigProcess& process);
 // OCI's state document, as hooks get it and `run9 state` prints it.
 std::string oci_state(const ContainerState& state);
+uint32_t task_limit(uint64_t pids);
 std::string timestamp();  // now, RFC 3339
 
 }  // namespace run9::runtime

@@ -9,6 +9,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <sstream>
 
 #include "runtime/cgroup.h"
 #include "runtime/control_client.h"
@@ -38,10 +39,22 @@ constexpr char kKeeperSocket[] = "start.sock";
     if (waits[0].revents != 0) _exit(0);  // the sandbox is gone
     const UniqueFd client(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!client.valid()) continue;
-    const bool sent = release_sandbox(sync.borrow()).has_value();
-    send(client.get(), sent ? "S" : "E", 1, MSG_NOSIGNAL);
+    const auto started = release_sandbox(sync.borrow());
+    const std::string answer = started ? "S" : "E" + started.error().text;
+    send(client.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
     _exit(0);
   }
+}
+
+// Root of a user namespace (rootless podman) is an ordinary user of the host.
+uint32_t host_user() {
+  const auto map = read_text_file("/proc/self/uid_map");
+  unsigned inside = 0, outside = 0, count = 0;
+  std::istringstream lines(map ? map.assume_value() : "");
+  while (lines >> inside >> outside >> count) {
+    if (geteuid() >= inside && geteuid() - inside < count) return outside + (geteuid() - inside);
+  }
+  return geteuid();
 }
 
 void run_poststop(const ContainerState& state) {
@@ -77,6 +90,10 @@ int wait_for_sandbox(const SignalGuard& signals, const StateDir& dir, const Laun
 }
 
 Expected<void> destroy(const StateDir& dir, const ContainerState& state) {
+  // What is frozen cannot end.
+  if (is_frozen(state.cgroups)) {
+    if (auto r = set_frozen(state.cgroups, Freeze::kNo); !r) log_warn("{}", r.error().text);
+  }
   kill_and_wait(state.sentry);
   kill_and_wait(state.keeper);
   kill_and_wait(state.gofer);
@@ -94,22 +111,24 @@ Expected<HostProcess> start_keeper(const StateDir& dir, UniqueFd sync) {
 
 Expected<void> ask_keeper(const StateDir& dir) {
   const UniqueFd socket = TRY(dir.connect(kKeeperSocket));
-  char answer = 0;
+  char answer[4096];
   ssize_t n = -1;
   do {
-    n = recv(socket.get(), &answer, 1, 0);
+    n = recv(socket.get(), answer, sizeof answer, 0);
   } while (n < 0 && errno == EINTR);
-  if (n == 1 && answer == 'S') return ok();
+  if (n == 1 && answer[0] == 'S') return ok();
+  if (n > 1 && answer[0] == 'E') return Failure{std::string(answer + 1, static_cast<size_t>(n - 1))};
   return fail("the sandbox ended before it was started; its log says why");
 }
 
 std::string default_root() {
-  if (geteuid() == 0) return "/run/run9";
+  const uint32_t user = host_user();
+  if (user == 0) return "/run/run9";
   if (const char* runtime = getenv("XDG_RUNTIME_DIR"); runtime != nullptr && runtime[0] == '/' &&
                                                       access(runtime, W_OK) == 0) {
     return std::string(runtime) + "/run9";
   }
-  return fmt::format("/tmp/run9-{}", geteuid());
+  return fmt::format("/tmp/run9-{}", user);
 }
 
 }  // namespace run9::runtime

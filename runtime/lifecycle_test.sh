@@ -90,7 +90,7 @@ expect_match "sleep" "$(run9 ps c)"
 expect "from exec" "$(run9 exec c echo "from exec")"
 run9 exec --user 5:6 -e A=b --cwd /tmp c sh -c 'test "$(id -u):$(id -g):$A:$PWD" = 5:6:b:/tmp && exit 3'
 expect 3 $?
-expect_match 'exec "missing": ENOENT' "$(run9 exec c missing 2>&1)"
+expect_match 'exec: process.args.0. "missing": not found in the container' "$(run9 exec c missing 2>&1)"
 run9 exec -d --pid-file "$work/exec-pid" c sleep 50 </dev/null >/dev/null 2>&1
 expect 0 $?
 alive "$(cat "$work/exec-pid")" || fail "nobody stands for the detached exec"

@@ -31,8 +31,9 @@ struct CommandLine {
   DeleteArgs del;
   ListArgs list;
   PsArgs ps;
+  UpdateArgs update;
+  EventsArgs events;
   DoArgs do_args;
-  int preserve_fds = 0;
   bool ignored = false;
 };
 
@@ -57,7 +58,7 @@ void add_create_options(CLI::App& app, CommandLine& c) {
   app.add_option("-b,--bundle", c.create.bundle, "directory with config.json");
   app.add_option("--pid-file", c.create.pid_file, "file for the sandbox's process number");
   app.add_option("--console-socket", c.create.console_socket, "unix socket that gets the terminal");
-  app.add_option("--preserve-fds", c.preserve_fds, "accepted; no further descriptors are passed");
+  app.add_option("--preserve-fds", c.create.preserve_fds, "pass so many descriptors from 3 on");
   app.add_flag("--no-pivot,--no-new-keyring", c.ignored, "accepted; neither is used");
 }
 
@@ -80,18 +81,39 @@ void add_life_cycle(CLI::App& app, CommandLine& c) {
   del->add_flag("-f,--force", c.del.force, "end it first if it runs");
 }
 
+void add_management(CLI::App& app, CommandLine& c) {
+  app.add_subcommand("pause", "freeze a container's processes")->add_option("id", c.id)->required();
+  app.add_subcommand("resume", "let a paused container go on")->add_option("id", c.id)->required();
+  auto* update = app.add_subcommand("update", "change a container's limits");
+  update->add_option("id", c.update.id)->required();
+  update->add_option("-r,--resources", c.update.resources, "file with an OCI linux.resources object; - is standard input");
+  update->add_option("--memory", c.update.memory, "bytes, or for example 512m");
+  update->add_option("--memory-reservation", c.update.memory_reservation, "soft limit");
+  update->add_option("--memory-swap", c.update.memory_swap, "memory and swap");
+  update->add_option("--cpu-share", c.update.cpu_shares, "relative weight, 2 to 262144");
+  update->add_option("--cpu-quota", c.update.cpu_quota, "microseconds in each period; -1: no limit");
+  update->add_option("--cpu-period", c.update.cpu_period, "microseconds");
+  update->add_option("--cpuset-cpus", c.update.cpus, "for example 0-3,7");
+  update->add_option("--cpuset-mems", c.update.mems, "for example 0");
+  update->add_option("--pids-limit", c.update.pids, "processes and threads");
+  auto* events = app.add_subcommand("events", "print what a container uses, as lines of JSON");
+  events->add_option("id", c.events.id)->required();
+  events->add_flag("--stats", c.events.stats, "once");
+  events->add_option("--interval", c.events.interval, "time between two lines, for example 5s");
+}
+
 void add_others(CLI::App& app, CommandLine& c) {
   auto* exec = app.add_subcommand("exec", "run a further program in a container");
   exec->add_option("id", c.exec.id)->required();
   exec->add_option("-p,--process", c.exec.process, "file with an OCI process object");
   exec->add_flag("-t,--tty", c.exec.tty, "with a terminal");
-  exec->add_option("-u,--user", c.exec.user, "UID[:GID]");
+  exec->add_option("-u,--user", c.exec.user, "USER[:GROUP], names of the container or numbers");
   exec->add_option("--cwd", c.exec.cwd, "working directory");
   exec->add_option("-e,--env", c.exec.env, "NAME=value")->expected(1)->take_all();
   exec->add_option("-c,--cap", c.exec.caps, "add a capability")->expected(1)->take_all();
   exec->add_option("--pid-file", c.exec.pid_file, "file for the number of the process that stands for it");
   exec->add_option("--console-socket", c.exec.console_socket, "unix socket that gets the terminal");
-  exec->add_option("--preserve-fds", c.preserve_fds, "accepted; no further descriptors are passed");
+  exec->add_option("--preserve-fds", c.exec.preserve_fds, "pass so many descriptors from 3 on");
   exec->add_flag("-d,--detach", c.exec.detach, "do not wait");
   exec->prefix_command();
   auto* list = app.add_subcommand("list", "list containers");
@@ -179,6 +201,10 @@ Expected<int> dispatch(CLI::App& app, CommandLine& c, const SplitArguments& argu
   if (name == "delete") return cmd_delete(c.global, c.del);
   if (name == "list") return cmd_list(c.global, c.list);
   if (name == "ps") return cmd_ps(c.global, c.ps);
+  if (name == "pause") return cmd_pause(c.global, c.id);
+  if (name == "resume") return cmd_resume(c.global, c.id);
+  if (name == "update") return cmd_update(c.global, c.update);
+  if (name == "events") return cmd_events(c.global, c.events);
   if (name == "exec") {
     c.exec.command = command_of(*sub, arguments);
     return cmd_exec(c.global, c.exec);
@@ -226,11 +252,22 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   add_global(app, c);
   add_life_cycle(app, c);
+  add_management(app, c);
   add_others(app, c);
   try {
     app.parse(arguments.before);
   } catch (const CLI::Success& e) {
     return app.exit(e);
+  } catch (const CLI::RequiredError& e) {
+    // CLI11 says that a command is missing, also where there is one that it does not know.
+    const auto rest = app.remaining();
+    const auto word = std::find_if(rest.begin(), rest.end(), [](const auto& w) { return !w.starts_with('-'); });
+    if (app.get_subcommands().empty() && word != rest.end()) {
+      std::fprintf(stderr, "run9: %s: no such command; see run9 --help\n", word->c_str());
+    } else {
+      std::fprintf(stderr, "run9: %s; see run9 --help\n", e.what());
+    }
+    return 2;
   } catch (const CLI::ParseError& e) {
     std::fprintf(stderr, "run9: %s; see run9 --help\n", e.what());
     return 2;

@@ -1,7 +1,11 @@
 #include "runtime/mount_plan.h"
 
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -23,6 +27,26 @@ std::string normal(std::string_view path) {
     at = end + 1;
   }
   return out.empty() ? "/" : out;
+}
+
+// As the container sees the path, which the host's links do not lead astray.
+bool exists_below(const std::string& root, const std::string& path) {
+  const UniqueFd dir(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  open_how how{};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  const UniqueFd fd(static_cast<int>(syscall(SYS_openat2, dir.get(), path.c_str() + 1, &how, sizeof how)));
+  return fd.valid();
+}
+
+// runc fails there; an image on a read-only file system would otherwise have to know all mounts of later.
+bool needs_mount_points(const Config& config) {
+  struct statvfs fs {};
+  if (statvfs(config.root_path.c_str(), &fs) != 0 || (fs.f_flag & ST_RDONLY) == 0) return false;
+  return std::any_of(config.mounts.begin(), config.mounts.end(), [&](const ConfigMount& m) {
+    const std::string destination = normal(m.destination);
+    return destination != "/" && !exists_below(config.root_path, destination);
+  });
 }
 
 }  // namespace
@@ -55,6 +79,11 @@ void add_mount(MountPlan& plan, std::string type, std::string destination, uint3
 
 MountPlan plan_mounts(const Config& config, Overlay root_overlay) {
   MountPlan plan;
+  plan.root_readonly = config.root_readonly;
+  if (root_overlay == Overlay::kNo && needs_mount_points(config)) {
+    root_overlay = Overlay::kYes;
+    plan.root_readonly = true;
+  }
   add_gofer_mount(plan, config.root_path, "/", config.root_readonly ? ST_RDONLY : 0, root_overlay);
   // The container alone uses its root: that is the meaning of a bundle.
   plan.mounts[0].exclusive = true;
@@ -73,6 +102,7 @@ MountPlan plan_mounts(const Config& config, Overlay root_overlay) {
     const bool devices = m.type == "tmpfs" && destination == "/dev";
     add_mount(plan, devices ? "devtmpfs" : m.type, destination, m.flags, m.data);
     if (!m.source.empty()) plan.mounts.back().source = m.source;
+    plan.mounts.back().copy_up = m.copy_up;
   }
   return plan;
 }

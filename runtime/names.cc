@@ -21,7 +21,7 @@ constexpr std::string_view kCapabilities[] = {
     "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD",
     "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
     "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE"};
-static_assert(std::size(kCapabilities) == CAP_LAST_CAP + 1);
+static_assert(std::size(kCapabilities) == CAP_LAST_CAP + 1 && kLastCapability == CAP_LAST_CAP);
 
 // In the order of x86-64's numbers from 1.
 constexpr std::string_view kSignals[] = {
@@ -102,6 +102,12 @@ std::optional<int> rlimit_number(std::string_view name) {
 }
 
 const std::vector<std::string_view>& rlimit_names() { return kRlimits; }
+
+std::string printable(std::string_view text) {
+  std::string out;
+  for (const char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  return out;
+}
 
 std::optional<uint64_t> parse_size(std::string_view text) {
   const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());

@@ -16,15 +16,14 @@
 namespace run9::runtime {
 namespace {
 
-constexpr uint64_t kNamespaces =
-    CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+constexpr uint64_t kNamespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
 
 // fork(2) into new namespaces. glibc has no such call; the one thing of its own fork that matters to a
 // single-threaded program is the cached thread id, whose place the kernel knows.
-pid_t fork_into_namespaces() {
+pid_t fork_into_namespaces(uint64_t namespaces) {
   int* tid_address = nullptr;
   clone_args args{};
-  args.flags = kNamespaces;
+  args.flags = namespaces;
   args.exit_signal = SIGCHLD;
   if (prctl_get_tid_address(&tid_address)) {
     args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
@@ -32,6 +31,33 @@ pid_t fork_into_namespaces() {
   }
   return static_cast<pid_t>(syscall(SYS_clone3, &args, sizeof args));
 }
+
+// We are in another network namespace as long as this lives: a child is born into it. (It could not go
+// there by itself, as its user namespace has no say over that of another.)
+class NetworkGuard {
+ public:
+  static Expected<NetworkGuard> enter(const std::string& path) {
+    NetworkGuard g;
+    if (path.empty()) return g;
+    const UniqueFd there = TRY(explain(take_fd(open(path.c_str(), O_RDONLY | O_CLOEXEC)),
+                                       "/linux/namespaces: network {}", path));
+    g.own_ = TRY(explain(take_fd(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)), "/proc/self/ns/net"));
+    TRY(check(setns(there.get(), CLONE_NEWNET),
+              "/linux/namespaces: joining the network namespace {}; run as root, or remove the path", path));
+    return g;
+  }
+  NetworkGuard(NetworkGuard&&) = default;
+  ~NetworkGuard() {
+    if (own_.valid() && setns(own_.get(), CLONE_NEWNET) != 0) {
+      log_warn("going back to the own network namespace: {}", describe(last_errno()));
+    }
+  }
+  bool entered() const { return own_.valid(); }
+
+ private:
+  NetworkGuard() = default;
+  UniqueFd own_;
+};
 
 Failure explain_clone(Errno e) {
   if (e == Errno{ENOSPC} || e == Errno{EPERM}) {
@@ -100,6 +126,13 @@ Expected<Channels> make_channels() {
   sentry::sentry_main(std::move(request.spec));
 }
 
+// A program's path may be anything: one line, please.
+std::string one_line(std::string_view words) {
+  std::string line;
+  for (const char c : words) line += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
+  return line;
+}
+
 // What a child that ended before it spoke has to say.
 Failure describe_end(pid_t pid) {
   int status = 0;
@@ -122,8 +155,12 @@ uint32_t sandbox_host_id(std::string_view container_id) {
 
 Expected<StartedSandbox> start_sandbox(SandboxRequest request) {
   Channels channels = TRY(make_channels());
-  const pid_t pid = fork_into_namespaces();
-  if (pid < 0) return explain_clone(last_errno());
+  pid_t pid = -1;
+  {
+    const NetworkGuard network = TRY(NetworkGuard::enter(request.network));
+    pid = fork_into_namespaces(kNamespaces | (network.entered() ? 0 : CLONE_NEWNET));
+    if (pid < 0) return explain_clone(last_errno());
+  }
   if (pid == 0) child_main(std::move(request), std::move(channels));
   StartedSandbox out{.pid = pid, .sync = std::move(channels.sync_ours)};
   const auto prepare = [&]() -> Expected<void> {
@@ -154,17 +191,21 @@ Expected<void> await_sandbox(const StartedSandbox& sandbox) {
   if (n > 1 && text[0] == 'E') {
     const std::string_view words(text + 1, static_cast<size_t>(n - 1));
     waitpid(sandbox.pid, nullptr, 0);
-    // The Sentry has read no guest byte yet, but a program's path may be anything: one line, please.
-    std::string line;
-    for (const char c : words) line += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
-    return Failure{line};
+    return Failure{one_line(words)};
   }
   return describe_end(sandbox.pid);
 }
 
 Expected<void> release_sandbox(BorrowedFd sync) {
   TRY(check(static_cast<int>(send(sync.get(), "S", 1, MSG_NOSIGNAL)), "starting the container's program"));
-  return ok();
+  char text[4096];
+  ssize_t n = -1;
+  do {
+    n = recv(sync.get(), text, sizeof text, 0);
+  } while (n < 0 && errno == EINTR);
+  if (n == 1 && text[0] == 'D') return ok();
+  if (n > 1 && text[0] == 'E') return Failure{one_line({text + 1, static_cast<size_t>(n - 1)})};
+  return fail("the sandbox ended before the container's program began; its log says why (see --log)");
 }
 
 }  // namespace run9::runtime

@@ -15,6 +15,7 @@ struct SandboxRequest {
   sentry::BootSpec spec;   // all descriptors but `sync`
   bool foreground = false;  // ends when we end
   int oom_score_adj = 0;
+  std::string network;  // a network namespace to be in; empty: one of its own
   // With the child's pid, before it runs anything: state file, cgroup, hooks.
   std::function<Expected<void>(pid_t)> prepare;
 };
@@ -28,6 +29,7 @@ struct StartedSandbox {
 Expected<StartedSandbox> start_sandbox(SandboxRequest request);
 // Until the Sentry says that it is ready; its own words if it failed.
 Expected<void> await_sandbox(const StartedSandbox& sandbox);
+// Runs the startContainer hooks and starts the container's program.
 Expected<void> release_sandbox(BorrowedFd sync);
 
 // The host's id of a sandbox that root starts: one that nothing else uses.

@@ -23,7 +23,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::string_view kStatusNames[] = {"creating", "created", "running", "stopped"};
+constexpr std::string_view kStatusNames[] = {"creating", "created", "running", "stopped", "paused"};
 
 json::object to_json(const HostProcess& p) {
   return {{"pid", p.pid}, {"startTime", p.start_time}};
@@ -191,6 +191,22 @@ Expected<ContainerState> StateDir::load() const {
   const std::string file = path_ + "/state.json";
   const std::string text = TRY(read_text_file(file));
   return from_text(file, text);
+}
+
+Expected<void> StateDir::save_processes(const ContainerState& s) const {
+  const std::string text = fmt::format("{} {} {} {}\n", s.sentry.pid, s.sentry.start_time, s.gofer.pid, s.gofer.start_time);
+  return write_atomically(fd_.borrow(), "processes", text);
+}
+
+void StateDir::load_processes(ContainerState& s) const {
+  const auto text = read_text_file(path_ + "/processes");
+  if (!text) return;
+  unsigned long long sentry_start = 0, gofer_start = 0;
+  int sentry = 0, gofer = 0;
+  const int n = std::sscanf(text.assume_value().c_str(), "%d %llu %d %llu", &sentry, &sentry_start, &gofer, &gofer_start);
+  if (n != 4) return;
+  s.sentry = {sentry, sentry_start};
+  s.gofer = {gofer, gofer_start};
 }
 
 Expected<void> StateDir::remove() const {

@@ -20,7 +20,7 @@ struct HostProcess {
   uint64_t start_time = 0;  // field 22 of /proc/PID/stat
 };
 
-enum class Status { kCreating, kCreated, kRunning, kStopped };
+enum class Status { kCreating, kCreated, kRunning, kStopped, kPaused };
 std::string_view status_name(Status s);
 
 struct ContainerState {
@@ -46,10 +46,14 @@ class StateDir {
   Expected<UniqueFd> lock(int timeout_ms = 30000) const;
   Expected<void> save(const ContainerState& state) const;
   Expected<ContainerState> load() const;
+  // The processes once more, in a file of their own that never changes: for a state.json that cannot be read.
+  Expected<void> save_processes(const ContainerState& state) const;
+  void load_processes(ContainerState& state) const;
   // Everything in it, and itself.
   Expected<void> remove() const;
 
   const std::string& path() const { return path_; }
+  int descriptor() const { return fd_.get(); }
   std::string log_path() const { return path_ + "/log"; }
   // A unix address is short (108 bytes); these go by way of the directory's descriptor.
   Expected<UniqueFd> listen(const char* name) const;
@@ -72,8 +76,6 @@ bool alive(const HostProcess& p);
 // SIGKILL by pidfd, and waits (at most `timeout_ms`) until it has ended.
 void kill_and_wait(const HostProcess& p, int timeout_ms = 5000);
 Expected<void> send_host_signal(const HostProcess& p, int signo);
-// A sandbox's process by what its command line shows, for a state file that cannot be read.
-HostProcess find_sentry(const std::string& id);
 Status current_status(const ContainerState& s);
 
 }  // namespace run9::runtime

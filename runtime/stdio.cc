@@ -16,15 +16,15 @@ Expected<std::pair<UniqueFd, UniqueFd>> socket_pair() {
 void set_nonblocking(const UniqueFd& fd) { fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK); }
 
 // A terminal's two directions over one socket.
-Expected<void> join_terminal(Stdio& out) {
+Expected<void> join_terminal(Stdio& out, bool separate_errors) {
   auto [ours, theirs] = TRY(socket_pair());
   set_nonblocking(ours);
   UniqueFd reading = TRY(explain(ours.dup(), "dup"));
   out.guest.push_back(std::move(theirs));
   out.relays.emplace_back(BorrowedFd(STDIN_FILENO), std::move(ours));
   out.relays.emplace_back(std::move(reading), BorrowedFd(STDOUT_FILENO));
-  if (isatty(STDERR_FILENO) == 0) {
-    out.guest.resize(3);
+  if (separate_errors && isatty(STDERR_FILENO) == 0) {
+    out.guest.resize(1 + STDERR_FILENO);
     out.guest.push_back(
         TRY(explain(take_fd(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)), "standard error")));
   }
@@ -51,6 +51,17 @@ Expected<void> join_pipe(Stdio& out, int n) {
 
 }  // namespace
 
+Expected<std::vector<UniqueFd>> preserved_descriptors(int count) {
+  constexpr int kFirst = 3;
+  constexpr int kMost = 32;
+  if (count < 0 || count > kMost) return fail("--preserve-fds {}: not a number from 0 to {}", count, kMost);
+  std::vector<UniqueFd> out;
+  for (int n = kFirst; n < kFirst + count; ++n) {
+    out.push_back(TRY(explain(take_fd(fcntl(n, F_DUPFD_CLOEXEC, kFirst)), "--preserve-fds: descriptor {}", n)));
+  }
+  return out;
+}
+
 bool on_terminal() { return isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0; }
 
 Expected<Stdio> make_stdio(const StdioRequest& request) {
@@ -59,6 +70,7 @@ Expected<Stdio> make_stdio(const StdioRequest& request) {
   if (out.size.rows == 0 && out.size.columns == 0) out.size = window_size(BorrowedFd(STDIN_FILENO));
   if (request.terminal && !request.console_socket.empty()) {
     out.guest.push_back(TRY(open_console(request.console_socket, out.size)));
+    out.console = TRY(explain(out.guest.front().dup(), "dup"));
     return out;
   }
   if (request.terminal) {
@@ -66,7 +78,7 @@ Expected<Stdio> make_stdio(const StdioRequest& request) {
       return fail("/process/terminal is true, and nobody stays to serve the terminal; give "
                   "--console-socket, or set it to false");
     }
-    TRY(join_terminal(out));
+    TRY(join_terminal(out, request.separate_errors));
     return out;
   }
   for (int n = 0; n < 3; ++n) {

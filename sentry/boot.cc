@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "sentry/boot_devices.h"
+#include "sentry/boot_hooks.h"
 #include "sentry/boot_mounts.h"
 #include "sentry/boot_seccomp.h"
 #include "sentry/boot_spawn.h"
@@ -109,8 +111,7 @@ void sentry_main(BootSpec spec) {
   std::unique_ptr<ControlServer> control;
   if (spec.control.valid()) {
     BootHooks hooks;
-    hooks.spawn_process = [](Kernel& k, ProcessSpec p, OnExit on_exit) -> Result<int32_t> {
-      std::string error;
+    hooks.spawn_process = [](Kernel& k, ProcessSpec p, OnExit on_exit, std::string& error) -> Result<int32_t> {
       auto pid = spawn_process(k, std::move(p), false, std::move(on_exit), error);
       if (!pid.has_value()) {
         log_error("exec: {}", error);
@@ -127,7 +128,10 @@ void sentry_main(BootSpec spec) {
     std::string error;
     if (!make_mounts(kernel, spec.mounts, error).has_value()) fail(sync, error);
     register_devices(kernel);
-    if (const auto d = make_devices(kernel); !d.has_value()) fail(sync, "devices: " + describe(d.error()));
+    const auto console = spec.init.terminal ? HasConsole::kYes : HasConsole::kNo;
+    if (const auto d = make_devices(kernel, console); !d.has_value()) fail(sync, "devices: " + describe(d.error()));
+    if (!add_devices(kernel, spec.devices, error).has_value()) fail(sync, error);
+    if (!set_sysctls(kernel, spec.sysctl, error).has_value()) fail(sync, error);
     if (spec.root_readonly) kernel.mounts().root().mount->flags |= vfs::kMntReadOnly;
     if (!hide_paths(kernel, spec.masked_paths, spec.readonly_paths, error).has_value()) fail(sync, error);
     const auto pid = spawn_process(
@@ -146,6 +150,8 @@ void sentry_main(BootSpec spec) {
       log_error("the runtime went away before it said start; the sandbox ends");
       _exit(128);
     }
+    if (!run_start_hooks(kernel, std::move(spec.start_hooks), error).has_value()) fail(sync, error);
+    sync.say("D");
     kernel.find_task(pid.value())->start();
   });
   loop.run();

@@ -25,6 +25,7 @@ struct MountSpec {
   std::string aname;        // type gofer: the export's name
   bool exclusive = false;   // type gofer: nobody else changes the tree (authoritative cache)
   bool overlay = false;     // type gofer: writes stay in memory (tmpfs upper)
+  bool copy_up = false;     // begins with what the mount covers (tmpcopyup)
   bool is_file = false;     // type gofer: the export is a single file, bound over a file
   uint32_t flags = 0;       // vfs::MountFlags
   std::string data;         // tmpfs options "size=64m,mode=1777"
@@ -33,10 +34,13 @@ struct MountSpec {
 // What one program gets: the container's init, or `run9 exec`.
 struct ProcessSpec {
   std::vector<std::string> args;
+  std::string program;  // what runs if it is not args[0]
   std::vector<std::string> env;
   std::string cwd = "/";
   uint32_t uid = 0, gid = 0;
   std::vector<uint32_t> groups;
+  // "NAME[:GROUP]", looked up in the container's own /etc/passwd and /etc/group; replaces the ids above.
+  std::string user;
   std::optional<uint32_t> umask;
   // Bit masks, bit n = CAP_n.
   uint64_t caps_bounding = 0, caps_effective = 0, caps_permitted = 0, caps_inheritable = 0,
@@ -47,8 +51,23 @@ struct ProcessSpec {
   std::vector<std::pair<int, rlimit>> rlimits;
   int oom_score_adj = 0;
   // terminal false: stdio[0..2] become the guest's 0..2. terminal true: stdio[0] is the host's end (a
-  // pty slave in raw mode or a socket) that the guest's terminal is joined to.
+  // pty slave in raw mode or a socket) that the guest's terminal is joined to; stdio[3], if it is
+  // there, is the guest's 2 nevertheless (2>file).
   std::vector<UniqueFd> stdio;
+  std::vector<UniqueFd> extra;  // the guest's 3, 4, ... (--preserve-fds)
+};
+
+// A node of linux.devices.
+struct DeviceSpec {
+  std::string path;
+  uint32_t mode = 0;  // with the type
+  uint32_t major = 0, minor = 0, uid = 0, gid = 0;
+};
+
+// A startContainer hook: a program of the container that runs before its own.
+struct StartHook {
+  ProcessSpec process;
+  int timeout_s = 0;  // 0: none
 };
 
 struct BootSpec {
@@ -65,6 +84,8 @@ struct BootSpec {
   bool root_readonly = false;
   std::vector<std::string> masked_paths, readonly_paths;
   std::vector<std::pair<std::string, std::string>> sysctl;
+  std::vector<DeviceSpec> devices;
+  std::vector<StartHook> start_hooks;
   UniqueFd control;  // SOCK_SEQPACKET, connected to nobody yet: a listening socket for `run9 exec` etc.
   UniqueFd log;      // append-only log
   UniqueFd sync;     // SOCK_SEQPACKET pair with the runtime: see below
@@ -75,7 +96,7 @@ struct BootSpec {
 
 // Protocol on `sync`: we send "R" when the sandbox is ready (mounts made, program found and loaded, seccomp
 // on) or "E<text>" and exit; the runtime sends "S" to start the container's program ("create" waits for
-// "start" there). Exit status of this process = the container's (128 + n for a signal).
+// "start" there); we run the start hooks and answer "D", or "E<text>" and exit. Exit status of this process = the container's (128 + n for a signal).
 [[noreturn]] void sentry_main(BootSpec spec);
 
 // Requests on the control socket, one SOCK_SEQPACKET connection each, as protobuf-lite messages

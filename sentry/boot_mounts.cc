@@ -2,12 +2,12 @@
 
 #include <fcntl.h>
 #include <sys/mount.h>
-#include <sys/sysmacros.h>
 
 #include <algorithm>
 
 #include "base/log.h"
 #include "p9/client.h"
+#include "sentry/boot_copy_up.h"
 #include "sentry/fs/fs_types.h"
 #include "sentry/fs/gofer_channel.h"
 #include "sentry/fs/special.h"
@@ -127,6 +127,12 @@ Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, std::st
       return where.error();
     }
     Result<void> done = ok();
+    if (m.copy_up) done = copy_up(kernel, where.value(), *fs.value(),
+                                  m.data.find("mode=") == m.data.npos ? RootMode::kCopied : RootMode::kOwn);
+    if (!done.has_value()) {
+      error = fmt::format("mount {}: tmpcopyup: {}", m.destination, describe(done.error()));
+      return done.error();
+    }
     if (m.is_file) {
       done = mount_file(kernel, std::move(fs).value(), where.value(), m);
     } else if (auto mounted =
@@ -139,31 +145,6 @@ Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, std::st
       return done.error();
     }
   }
-  return ok();
-}
-
-Result<void> make_devices(Kernel& kernel) {
-  auto& ns = kernel.mounts();
-  auto& ctx = kernel.context();
-  const vfs::FsContext fs{ns.root(), ns.root(), 0};
-  // Only where /dev is a file system of ours: an image's own /dev on the gofer holds inert nodes.
-  const auto dev = ns.walk(ctx, fs, fs.root, "/dev", vfs::kFollow | vfs::kDirectory);
-  if (!dev.has_value() || dev.value().mount->fs->type() != "tmpfs") return ok();
-  struct Node {
-    const char* path;
-    unsigned major, minor;
-  };
-  for (const Node& n : {Node{"/dev/null", 1, 3}, {"/dev/zero", 1, 5}, {"/dev/full", 1, 7},
-                        {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0}}) {
-    const auto made = ns.mknod(ctx, fs, fs.root, n.path, S_IFCHR | 0666, makedev(n.major, n.minor));
-    if (!made.has_value() && made.error() != Errno{EEXIST}) return made.error();
-  }
-  const std::pair<const char*, const char*> links[] = {{"/dev/ptmx", "pts/ptmx"},
-                                                       {"/dev/fd", "/proc/self/fd"},
-                                                       {"/dev/stdin", "/proc/self/fd/0"},
-                                                       {"/dev/stdout", "/proc/self/fd/1"},
-                                                       {"/dev/stderr", "/proc/self/fd/2"}};
-  for (const auto& [path, target] : links) (void)ns.symlink(ctx, fs, fs.root, path, target);
   return ok();
 }
 

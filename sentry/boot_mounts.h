@@ -7,8 +7,6 @@ namespace run9::sentry {
 
 // On a fiber. On failure `error` says which mount and why.
 Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, std::string& error);
-// /dev/null and its like, as runc makes them (runtime-spec, "Default Devices").
-Result<void> make_devices(Kernel& kernel);
 // linux.maskedPaths and linux.readonlyPaths: those that exist.
 Result<void> hide_paths(Kernel& kernel, const std::vector<std::string>& masked,
                         const std::vector<std::string>& read_only, std::string& error);

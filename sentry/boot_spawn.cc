@@ -1,8 +1,10 @@
 #include "sentry/boot_spawn.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "base/log.h"
+#include "sentry/boot_users.h"
 #include "sentry/fs/devpts/console.h"
 #include "sentry/fs/host_file.h"
 
@@ -47,7 +49,7 @@ std::string environment(const std::vector<std::string>& env, std::string_view na
 
 // execvp's search, by the container's own PATH and with the process's own rights.
 Result<std::string> find_program(Kernel& kernel, const ProcessSpec& s, vfs::OpContext& ctx) {
-  const std::string& name = s.args.front();
+  const std::string& name = s.program.empty() ? s.args.front() : s.program;
   if (name.find('/') != name.npos) return name;
   std::string path = environment(s.env, "PATH");
   if (path.empty()) path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -73,6 +75,7 @@ Result<int32_t> spawn_process(Kernel& kernel, ProcessSpec spec, bool init,
     error = "process.args is empty: name a program";
     return Errno{EINVAL};
   }
+  TRY(resolve_user(kernel, spec, error));
   Kernel::SpawnArgs a;
   a.creds = make_credentials(spec);
   a.cwd = spec.cwd.empty() ? "/" : spec.cwd;
@@ -84,6 +87,8 @@ Result<int32_t> spawn_process(Kernel& kernel, ProcessSpec spec, bool init,
   a.init = init;
   a.on_exit = std::move(on_exit);
   if (spec.terminal) {
+    UniqueFd errors;
+    if (spec.stdio.size() > 1 + STDERR_FILENO) errors = std::move(spec.stdio[1 + STDERR_FILENO]);
     auto console = make_console(kernel, std::move(spec.stdio), spec.rows, spec.columns, spec.uid);
     if (!console.has_value()) {
       error = fmt::format("process.terminal: {}", describe(console.error()));
@@ -91,6 +96,14 @@ Result<int32_t> spawn_process(Kernel& kernel, ProcessSpec spec, bool init,
     }
     a.tty = console.value().tty;
     a.stdio = {console.value().file, console.value().file, console.value().file};
+    if (errors.valid()) {
+      auto file = HostFile::create(kernel, std::move(errors), kernel.context());
+      if (!file.has_value()) {
+        error = fmt::format("standard error: {}", describe(file.error()));
+        return file.error();
+      }
+      a.stdio[STDERR_FILENO] = std::move(file).value();
+    }
   } else {
     for (auto& fd : spec.stdio) {
       if (!fd.valid()) {
@@ -104,6 +117,17 @@ Result<int32_t> spawn_process(Kernel& kernel, ProcessSpec spec, bool init,
       }
       a.stdio.push_back(std::move(file).value());
     }
+  }
+  for (size_t i = 0; i < spec.extra.size(); ++i) {
+    if (!spec.extra[i].valid()) continue;
+    auto file = HostFile::create(kernel, std::move(spec.extra[i]), kernel.context());
+    if (!file.has_value()) {
+      error = fmt::format("--preserve-fds: descriptor {}: {}; pass files, pipes and sockets alone", i + 3,
+                          describe(file.error()));
+      return file.error();
+    }
+    a.stdio.resize(std::max(a.stdio.size(), i + 4));
+    a.stdio[i + 3] = std::move(file).value();
   }
   const auto program = find_program(kernel, spec, kernel.context());
   if (!program.has_value()) {

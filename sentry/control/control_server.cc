@@ -12,17 +12,18 @@ using control::Blocking;
 
 constexpr size_t kMaxConnections = 256;
 
-// A descriptor for every slot of ProcessSpec::stdio that the request names.
-Result<std::vector<UniqueFd>> place_stdio(const control::Exec& exec, std::vector<UniqueFd> fds) {
+// A descriptor for every slot of ProcessSpec::stdio and ProcessSpec::extra that the request names.
+Result<void> place_descriptors(const control::Exec& exec, std::vector<UniqueFd> fds, ProcessSpec& out) {
   if (static_cast<size_t>(exec.stdio_slots_size()) != fds.size()) return Errno{EPROTO};
-  std::vector<UniqueFd> out;
   for (size_t i = 0; i < fds.size(); ++i) {
-    const uint32_t slot = exec.stdio_slots(static_cast<int>(i));
+    uint32_t slot = exec.stdio_slots(static_cast<int>(i));
+    auto& place = slot < control::kFirstExtraSlot ? out.stdio : out.extra;
+    if (slot >= control::kFirstExtraSlot) slot -= control::kFirstExtraSlot;
     if (slot >= control::kMaxDescriptors) return Errno{EPROTO};
-    if (out.size() <= slot) out.resize(slot + 1);
-    out[slot] = std::move(fds[i]);
+    if (place.size() <= slot) place.resize(slot + 1);
+    place[slot] = std::move(fds[i]);
   }
-  return out;
+  return ok();
 }
 
 Result<ProcessSpec> to_spec(const control::Exec& exec, std::vector<UniqueFd> fds) {
@@ -48,7 +49,8 @@ Result<ProcessSpec> to_spec(const control::Exec& exec, std::vector<UniqueFd> fds
     spec.rlimits.emplace_back(static_cast<int>(r.resource()), rlimit{r.soft(), r.hard()});
   }
   spec.oom_score_adj = exec.oom_score_adj();
-  spec.stdio = TRY(place_stdio(exec, std::move(fds)));
+  spec.user = exec.user();
+  TRY(place_descriptors(exec, std::move(fds), spec));
   if (spec.args.empty()) return Errno{EINVAL};
   return spec;
 }
@@ -166,6 +168,9 @@ void ControlServer::serve(uint64_t id, const control::Request& request,
       reply(id, r);
       return;
     }
+    case Kind::kUpdate:
+      hooks_.update(request.update().memory(), request.update().tasks());
+      return reply_result(id, ok(), "update");
     case Kind::KIND_NOT_SET: return reply_result(id, Errno{ENOSYS}, "request");
   }
 }
@@ -180,11 +185,13 @@ void ControlServer::serve_exec(uint64_t id, const control::Exec& exec,
     std::optional<int> status;
   };
   auto progress = std::make_shared<Progress>();
-  auto pid = hooks_.spawn(std::move(spec).assume_value(), [this, alive = alive_, progress](int status) {
+  const auto on_exit = [this, alive = alive_, progress](int status) {
     progress->status = status;
     if (*alive && progress->pid != 0) process_exited(progress->pid, status);
-  });
-  if (!pid) return reply_result(id, pid.error(), "exec");
+  };
+  std::string error;
+  auto pid = hooks_.spawn(std::move(spec).assume_value(), on_exit, error);
+  if (!pid) return reply_result(id, pid.error(), error);
   progress->pid = pid.assume_value();
   started_[progress->pid] = id;
   waiting_.emplace(progress->pid, id);

@@ -21,13 +21,15 @@ using OnExit = std::function<void(int wait_status)>;
 
 // What requests do. All run on a fiber and may block.
 struct ControlHooks {
-  // The pid in the container; `on_exit` is called once, later, if and only if the spawn succeeded.
-  std::function<Result<int32_t>(ProcessSpec, OnExit on_exit)> spawn;
+  // The pid in the container; `on_exit` is called once, later, if and only if the spawn succeeded. `error`
+  // says in words why it did not.
+  std::function<Result<int32_t>(ProcessSpec, OnExit on_exit, std::string& error)> spawn;
   // pid 0: init.
   std::function<Result<void>(int32_t pid, int signo, bool all)> signal;
   std::function<Result<void>(int32_t pid, uint16_t rows, uint16_t columns)> resize;
   std::function<void(control::Processes&)> processes;
   std::function<void(control::SandboxState&)> state;
+  std::function<void(uint64_t memory, uint32_t tasks)> update;  // 0: as before
 };
 
 class ControlServer {

@@ -47,8 +47,9 @@ void list(Kernel& kernel, control::Processes& out) {
 
 ControlHooks kernel_hooks(Kernel& kernel, BootHooks boot) {
   ControlHooks hooks;
-  hooks.spawn = [&kernel, spawn = std::move(boot.spawn_process)](ProcessSpec spec, OnExit on_exit) {
-    return spawn(kernel, std::move(spec), std::move(on_exit));
+  hooks.spawn = [&kernel, spawn = std::move(boot.spawn_process)](ProcessSpec spec, OnExit on_exit,
+                                                                    std::string& error) {
+    return spawn(kernel, std::move(spec), std::move(on_exit), error);
   };
   hooks.signal = [&kernel](int32_t pid, int signo, bool all) { return send(kernel, pid, signo, all); };
   hooks.resize = [&kernel, resize = std::move(boot.resize)](int32_t pid, uint16_t rows, uint16_t columns) {
@@ -59,6 +60,14 @@ ControlHooks kernel_hooks(Kernel& kernel, BootHooks boot) {
     out.set_processes(static_cast<uint32_t>(kernel.processes().size()));
     out.set_tasks(static_cast<uint32_t>(kernel.task_count()));
     out.set_memory(kernel.charged_memory());
+    out.set_memory_limit(kernel.options().limits.memory);
+    out.set_task_limit(kernel.options().limits.tasks);
+  };
+  hooks.update = [&kernel](uint64_t memory, uint32_t tasks) {
+    Limits limits = kernel.options().limits;
+    if (memory != 0) limits.memory = memory;
+    if (tasks != 0) limits.tasks = tasks;
+    kernel.set_limits(limits);
   };
   return hooks;
 }

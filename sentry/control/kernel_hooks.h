@@ -10,7 +10,7 @@ namespace run9::sentry {
 // What only boot knows how to do: a ProcessSpec as a guest process, a terminal's window. The server
 // and what it was given must not outlive the kernel.
 struct BootHooks {
-  std::function<Result<int32_t>(Kernel&, ProcessSpec, OnExit)> spawn_process;
+  std::function<Result<int32_t>(Kernel&, ProcessSpec, OnExit, std::string& error)> spawn_process;
   std::function<Result<void>(Kernel&, int32_t pid, uint16_t rows, uint16_t columns)> resize;
 };
 

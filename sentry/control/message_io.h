@@ -13,7 +13,9 @@ namespace run9::control {
 
 enum class Blocking { kNo, kYes };
 
-inline constexpr size_t kMaxDescriptors = 8;
+inline constexpr size_t kMaxDescriptors = 64;
+// Exec.stdio_slots: from here on they count ProcessSpec::extra.
+inline constexpr uint32_t kFirstExtraSlot = 16;
 inline constexpr size_t kMaxMessage = 4 << 20;
 
 // EMSGSIZE: more than the socket's buffer takes. EAGAIN (kNo): the peer does not read.

@@ -58,6 +58,8 @@ class Kernel : public EventSink {
   EventLoop& loop() { return *loop_; }
   Platform& platform() { return *platform_; }
   const Options& options() const { return options_; }
+  // `run9 update`: what is in use already stays, only more is refused.
+  void set_limits(const Limits& limits) { options_.limits = limits; }
   vfs::MountNamespace& mounts() { return *mounts_; }
   void set_mounts(std::unique_ptr<vfs::MountNamespace> m) { mounts_ = std::move(m); }
   FutexTable& futexes() { return *futexes_; }

@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+"""Terminals as people and supervisors use them: an interactive bash under run, exec -t and do, with ^C, ^Z,
+fg, bg, window sizes, a console socket, and a background job that wants the terminal.
+usage: terminal_test.py DIRECTORY-OF-PROGRAMS"""
+import array
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+BIN = os.path.join(sys.argv[1], "run9")
+WORK = tempfile.mkdtemp(prefix="run9-terminal-")
+os.chmod(WORK, 0o755)
+STATE = WORK + "/state"
+failures = 0
+
+
+def check(what, got, wanted):
+    global failures
+    if not re.search(wanted, got, re.S):
+        failures += 1
+        print(f"FAIL {what}: wanted something like {wanted!r}, got {got!r}")
+
+
+class Terminal:
+    """A program on a pty of ours, or a master that somebody sent us."""
+
+    def __init__(self, argv=None, master=None, rows=24, columns=80):
+        self.pid = 0
+        if argv is None:
+            self.fd = master
+            return
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(PS1="$ ", TERM="dumb")
+            os.execv(argv[0], argv)
+        self.resize(rows, columns)
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def send(self, text):
+        os.write(self.fd, text.encode())
+
+    def until(self, pattern, timeout=8):
+        text, end = "", time.monotonic() + timeout
+        while not re.search(pattern, text, re.S):
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.fd], [], [], left)[0]:
+                break
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            text += data.decode(errors="replace")
+        check("on the terminal", text, pattern)
+        return text
+
+    def wait(self, timeout=8):
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            select.select([self.fd], [], [], 0.02)
+            try:
+                if select.select([self.fd], [], [], 0)[0]:
+                    os.read(self.fd, 65536)
+            except OSError:
+                time.sleep(0.02)
+        os.kill(self.pid, signal.SIGKILL)
+        return "no end"
+
+
+def bundle(name, args, terminal=True):
+    directory = f"{WORK}/{name}"
+    os.makedirs(directory)
+    config = {
+        "ociVersion": "1.0.2",
+        "process": {"args": args, "cwd": "/", "terminal": terminal,
+                    "env": ["PATH=/usr/bin:/bin", "PS1=$ ", "TERM=dumb", "HOME=/"]},
+        "root": {"path": "/", "readonly": True},
+        "mounts": [{"destination": "/proc", "type": "proc"}, {"destination": "/tmp", "type": "tmpfs"},
+                   {"destination": "/dev/pts", "type": "devpts"}],
+    }
+    with open(directory + "/config.json", "w") as f:
+        json.dump(config, f)
+    return directory
+
+
+def run9(*args, **kwargs):
+    return subprocess.run([BIN, "--root", STATE, *args], timeout=20, capture_output=True, text=True, **kwargs)
+
+
+def interactive(t):
+    """An interactive bash, whichever way it was started."""
+    t.until(r"\$ $")
+    t.send("echo a$((1+1))b; tty\r")
+    t.until(r"a2b\r\n/dev/(pts/\d+|console).*\$ $")
+    t.send("stty size\r")
+    t.until(r"24 80.*\$ $")
+    t.resize(40, 100)
+    time.sleep(0.3)
+    t.send("stty size; echo $LINES $COLUMNS\r")
+    t.until(r"40 100\r\n.*\$ $")
+    t.send("trap 'echo winch' WINCH\r")
+    t.until(r"\$ $")
+    t.resize(24, 80)
+    t.until(r"winch")
+    t.send("\r")
+    t.until(r"\$ $")
+    t.send("trap - WINCH; sleep 100\r")
+    time.sleep(0.5)
+    t.send("\x03")
+    t.until(r"\^C.*\$ $")
+    t.send("echo status $?\r")
+    t.until(r"status 130.*\$ $")
+    t.send("sleep 200\r")
+    time.sleep(0.5)
+    t.send("\x1a")
+    t.until(r"Stopped.*\$ $")
+    t.send("jobs; bg; jobs\r")
+    t.until(r"Stopped.*sleep 200 &.*Running.*\$ $")
+    t.send("fg\r")
+    t.until(r"sleep 200\r\n")
+    time.sleep(0.3)
+    t.send("\x03")
+    t.until(r"\$ $")
+    t.send("cat &\r")
+    t.until(r"Stopped|\$ $")
+    time.sleep(0.3)
+    t.send("\r")
+    t.until(r"Stopped.*\$ $")
+    t.send("kill %1; wait; echo gone\r")
+    t.until(r"\ngone\r.*\$ $")
+    t.send("stty -echo; read x; stty echo; echo got=$x\r")
+    time.sleep(0.3)
+    t.send("secret\r")
+    check("no echo", t.until(r"got=secret.*\$ $"), r"^(?!.*secret.*secret)")
+    t.send("python3 -c 'import os; print(os.tcgetpgrp(0) == os.getpgrp(), os.ttyname(0))'\r")
+    t.until(r"True /dev/pts/\d+.*\$ $")
+    t.send("cat\r")
+    time.sleep(0.3)
+    t.send("line\r")
+    t.until(r"line\r\nline\r\n")
+    t.send("\x04")
+    t.until(r"\$ $")
+    t.send("exit 5\r")
+
+
+def test_run():
+    t = Terminal([BIN, "--root", STATE, "run", "-b", bundle("run", ["bash", "--norc", "-i"]), "t1"])
+    interactive(t)
+    check("status of run", str(t.wait()), "^5$")
+
+
+def test_exec():
+    sleeper = bundle("sleeper", ["sleep", "1000"], terminal=False)
+    subprocess.run([BIN, "--root", STATE, "run", "-d", "-b", sleeper, "t2"], timeout=20, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    t = Terminal([BIN, "--root", STATE, "exec", "-t", "t2", "bash", "--norc", "-i"])
+    interactive(t)
+    check("status of exec", str(t.wait()), "^5$")
+    run9("delete", "--force", "t2")
+
+
+def test_do():
+    t = Terminal([BIN, "--root", STATE, "do", "--", "bash", "--norc", "-i"])
+    interactive(t)
+    check("status of do", str(t.wait()), "^5$")
+
+
+def receive_console(listener):
+    connection, _ = listener.accept()
+    fds = array.array("i")
+    _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(16))
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return fds[0]
+
+
+def test_console_socket():
+    path = WORK + "/console.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(4)
+    directory = bundle("console", ["bash", "--norc", "-i"])
+    result = run9("create", "-b", directory, "--console-socket", path, "--pid-file", WORK + "/pid", "t3",
+                  stdin=subprocess.DEVNULL)
+    check("create", str(result.returncode) + result.stderr, "^0")
+    t = Terminal(master=receive_console(listener))
+    t.resize(24, 80)
+    run9("start", "t3")
+    interactive(t)
+    # Another one beside it, by exec --detach.
+    for _ in range(200):
+        if '"status":"stopped"' in run9("state", "t3").stdout:
+            break
+        time.sleep(0.02)
+    check("state", run9("state", "t3").stdout, '"stopped"')
+    run9("delete", "t3")
+
+
+def shell(t):
+    t.until(r"\$ $")
+    return t
+
+
+def test_do_in_a_shell():
+    """`do` as a job of the host's shell."""
+    t = shell(Terminal(["/bin/bash", "--norc", "-i"]))
+    do = f"{BIN} --root {STATE} do --"
+    t.send(f"{do} sh -c 'echo out; echo err >&2' 2>{WORK}/err; echo rc=$?\r")
+    t.until(r"out\r\n.*rc=0.*\$ $")
+    check("2>file", open(WORK + "/err").read(), "^err\n$")
+    t.send(f"{do} sh -c 'test -t 0 && test -t 1 && echo both' | cat\r")
+    t.until(r"\$ $")
+    t.send(f"echo piped | {do} cat\r")
+    t.until(r"\r\npiped\r.*\$ $")
+    t.send(f"{do} sleep 100\r")
+    time.sleep(1)
+    t.send("\x03")
+    t.until(r"\$ $")
+    t.send("echo st=$?\r")
+    t.until(r"st=130.*\$ $")
+    # A background job that would change the terminal stops, as every job does.
+    t.send(f"{do} bash --norc -i &\r")
+    t.until(r"\$ $")
+    time.sleep(1)
+    t.send("\r")
+    t.until(r"Stopped.*\$ $")
+    t.send("fg\r")
+    t.until(r"do -- bash.*\$ ")
+    t.send("echo in$((40+2))side\r")
+    t.until(r"in42side.*\$ $")
+    t.send("exit 3\r")
+    t.until(r"exit.*\$ $")
+    t.send("echo st=$?; stty -a | grep -o ' -*icanon'\r")
+    t.until(r"st=3.* icanon.*\$ $")
+    t.send("exit\r")
+    t.wait()
+
+
+def main():
+    try:
+        tests = [test_run, test_exec, test_do, test_console_socket, test_do_in_a_shell]
+        for test in tests:
+            if len(sys.argv) > 2 and sys.argv[2] not in test.__name__:
+                continue
+            before = failures
+            try:
+                test()
+            except (subprocess.SubprocessError, OSError) as e:
+                check(test.__name__, repr(e), "^$")
+            print(f"{'ok  ' if failures == before else 'FAIL'} {test.__name__}", flush=True)
+    finally:
+        for name in ("t1", "t2", "t3"):
+            run9("delete", "--force", name)
+        shutil.rmtree(WORK, ignore_errors=True)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
