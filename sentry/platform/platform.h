@@ -165,6 +165,8 @@ class Platform {
   // Between these two the worker sleeps: a guest that has something to say must wake it.
   virtual void before_sleep() = 0;
   virtual void after_sleep() = 0;
+  // True if a thread was woken since the last time: it may be queued on the worker's core.
+  virtual bool take_woken() { return false; }
   // How many contexts run guest code now (the loop's spin limit depends on it).
   virtual int running_contexts() const = 0;
 };

@@ -3,6 +3,7 @@
 
 #include <cpuid.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/memfd.h>
 #include <sched.h>
 #include <signal.h>
@@ -216,6 +217,10 @@ void TrapPlatform::count_running(int change) {
   running_ += change;
   const uint32_t spin = running_ < cpus_ && cpus_ > 1 ? kGuestSpin : 0;
   if (shared().guest_spin != spin) shared().guest_spin = spin;
+}
+
+void TrapPlatform::wake(uint32_t* word) {
+  if (syscall(SYS_futex, word, FUTEX_WAKE, 1, nullptr, nullptr, 0) > 0) woken_ = true;
 }
 
 bool TrapPlatform::poll() {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "sentry/platform/platform.h"
@@ -187,6 +188,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   bool poll() override;
   void before_sleep() override;
   void after_sleep() override;
+  bool take_woken() override { return std::exchange(woken_, false); }
   int running_contexts() const override { return running_; }
 
  private:
@@ -198,6 +200,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   void on_ready(uint32_t events) override;  // the wake eventfd
   void reap();
   void count_running(int change);
+  void wake(uint32_t* word);  // one thread of a stub that sleeps on it
   void add(TrapSpace& space);
   void remove(TrapSpace& space);
   SharedPage& shared() const { return *static_cast<SharedPage*>(shared_.data()); }
@@ -216,6 +219,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   std::map<int, TrapSpace*> by_pid_;
   uint64_t vdso_ = 0;
   int running_ = 0;
+  bool woken_ = false;
   int cpus_ = 1;
 };
 

@@ -200,8 +200,7 @@ Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
   // The message queue of a stub whose agent is busy is short, so one descriptor message at a time is ours.
   for (size_t i = 0; i < descriptors.size(); ++i) TRY(send_descriptors(descriptors.subspan(i, 1)));
   post(list);
-  auto* page = static_cast<CommandPage*>(commands_.data());
-  syscall(SYS_futex, &page->seq, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+  platform_.wake(&static_cast<CommandPage*>(commands_.data())->seq);
   return await_agent(nullptr);
 }
 
@@ -467,7 +466,7 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prep
   Result<std::vector<int64_t>> done = Errno{EIO};
   if (sent.has_value()) {
     post(list);
-    syscall(SYS_futex, commands_.data(), FUTEX_WAKE, 1, nullptr, nullptr, 0);
+    platform_.wake(&static_cast<CommandPage*>(commands_.data())->seq);
     done = await_agent(nullptr);
   }
   agent_mutex_.unlock();
