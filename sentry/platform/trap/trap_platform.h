@@ -22,6 +22,13 @@ namespace run9::sentry::trap {
 class TrapPlatform;
 class TrapSpace;
 
+// What a stub is made with: both ends of its agent's socket, and the pages it shares with us. Made ahead of need.
+struct SpaceParts {
+  static Result<SpaceParts> create();
+  UniqueFd ours, theirs;
+  SharedMemory commands, control;
+};
+
 class TrapContext final : public Context {
  public:
   TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot);
@@ -150,12 +157,14 @@ class TrapSpace final : public AddressSpace {
   Result<void> send_descriptors(std::span<const int> descriptors);
   // The next message of the agent; its author's pid as the host attests it. Blocks, at most 10 s.
   Result<std::vector<int64_t>> await_agent(int* author);
-  // A forked stub; `prepare` gives a command that the child's agent carries out right away.
+  // A forked stub; `prepare` gives the command that makes its first guest thread.
   using PrepareChild = std::function<Command(TrapSpace& child)>;
   Result<std::shared_ptr<TrapSpace>> fork_stub(const PrepareChild& prepare);
   void ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags);
   Result<uint32_t> take_slot();
   void process_died();
+  void end_process();
+  Command first_thread_of_new();  // of a stub that nobody uses yet: its thread waits for first_thread()
   ControlHeader& header() const { return *static_cast<ControlHeader*>(control_.data()); }
   ControlPage& page(uint32_t slot) const {
     return *reinterpret_cast<ControlPage*>(static_cast<char*>(control_.data()) + (slot + 1) * 0x1000);
@@ -171,6 +180,7 @@ class TrapSpace final : public AddressSpace {
   FiberMutex agent_mutex_;
   std::unordered_map<uint32_t, TrapContext*> contexts_;
   uint32_t next_slot_ = 0;
+  std::optional<uint32_t> fresh_slot_;  // the thread that first_thread() hands out
   std::vector<uint32_t> free_slots_;  // given up; usable once the host says that the thread is gone
   int running_ = 0;
   std::unique_ptr<Answer> answer_;
@@ -196,6 +206,12 @@ class TrapPlatform final : public Platform, private FdHandler {
   friend class TrapContext;
   TrapPlatform(EventLoop& loop, EventSink& sink);
   Result<void> start_template();
+  Result<std::shared_ptr<TrapSpace>> make_space();
+  Result<SpaceParts> take_parts();
+  // Lets go of a space whose process is no longer wanted, soon.
+  void bury(std::shared_ptr<TrapSpace> space);
+  void expect_chores();
+  void do_chores();
   bool poll_space(TrapSpace& space);
   void on_ready(uint32_t events) override;  // the wake eventfd
   void reap();
@@ -214,7 +230,12 @@ class TrapPlatform final : public Platform, private FdHandler {
   std::unique_ptr<ChildWatch> children_;
   std::shared_ptr<TrapSpace> template_;
   std::vector<std::shared_ptr<TrapSpace>> ready_;  // made ahead of need
-  bool making_ready_ = false;
+  size_t ready_wanted_ = 1;
+  bool started_ = false;  // the first program has come; there could be no stub ready for it
+  std::deque<SpaceParts> parts_;                   // likewise
+  std::vector<std::shared_ptr<TrapSpace>> buried_;  // to be killed when there is time
+  Timer chores_;
+  bool in_chores_ = false;
   std::vector<TrapSpace*> active_;  // those with a running context
   std::map<int, TrapSpace*> by_pid_;
   uint64_t vdso_ = 0;
