@@ -161,6 +161,7 @@ BpfProgram make_filter_b() {
   const auto trap = p.label();
   p.load_ip_low();
   p.jump_if_eq(low(GATE_IP(GATE_AGENT)), trap);
+  p.jump_if_eq(low(GATE_IP(GATE_SECCOMP)), trap);
   p.load_nr();
   p.jump_if_eq(__NR_seccomp, trap);
   p.ret(SECCOMP_RET_ALLOW);

@@ -176,7 +176,8 @@ class TrapSpace final : public AddressSpace {
   SharedMemory commands_, control_;
   uint64_t command_address_;
   int pid_ = 0;
-  bool dead_ = false;
+  bool dead_ = false;    // given up, or gone
+  bool killed_ = false;  // told so
   FiberMutex agent_mutex_;
   std::unordered_map<uint32_t, TrapContext*> contexts_;
   uint32_t next_slot_ = 0;

@@ -554,7 +554,8 @@ void TrapSpace::kill() {
 }
 
 void TrapSpace::end_process() {
-  if (pid_ != 0 && platform_.by_pid_.contains(pid_)) ::kill(pid_, SIGKILL);
+  if (pid_ != 0 && !killed_ && platform_.by_pid_.contains(pid_)) ::kill(pid_, SIGKILL);
+  killed_ = true;
 }
 
 uint64_t TrapSpace::cpu_time_ns() const {
