@@ -48,7 +48,9 @@ Command map_command(const MapRequest& r, int fd) {
 }
 
 // Where the frame of a thread that starts from nothing lies in its alternate stack.
-uint64_t fresh_frame(uint32_t slot) { return STUB_STACKS + (uint64_t{slot} + 1) * STUB_SLOT_STACK - STUB_FAST_STACK - 4096; }
+uint64_t fresh_frame(uint32_t slot) {
+  return STUB_STACKS + (uint64_t{slot} + 1) * STUB_SLOT_STACK - STUB_FAST_STACK - 4096;
+}
 
 }  // namespace
 
@@ -252,9 +254,13 @@ Result<void> TrapSpace::map_all(std::span<const MapRequest> list) {
       commands.push_back(map_command(r, r.fd.valid() ? static_cast<int>(received(at)) : -1));
     }
     const size_t first = descriptors.empty() ? 0 : 1;
-    if (first == 1) commands.insert(commands.begin(), receive_command());
-    if (first == 1) commands.push_back(command(__NR_close_range, 0, STUB_FD_AGENT - 1));
-    if (descriptors.size() > STUB_FD_AGENT) commands.push_back(command(__NR_close_range, STUB_FD_WAKE + 1, ~0u));
+    if (!descriptors.empty()) {
+      commands.insert(commands.begin(), receive_command());
+      commands.push_back(command(__NR_close_range, 0, STUB_FD_AGENT - 1));
+    }
+    if (descriptors.size() > STUB_FD_AGENT) {
+      commands.push_back(command(__NR_close_range, STUB_FD_WAKE + 1, ~0u));
+    }
     const auto results = TRY(run_agent(commands, descriptors));
     if (results.size() != commands.size()) return Errno{EIO};
     for (size_t i = first; i < first + taken; ++i) {
@@ -451,7 +457,8 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prep
                                            std::move(parts.control), child_commands);
   const Command first[] = {
       command(__NR_dup2, received(2), STUB_FD_AGENT),
-      command(__NR_mmap, STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, received(1)),
+      command(__NR_mmap, STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+              received(1)),
       command(__NR_close_range, 0, STUB_FD_AGENT - 1),
       command(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTFORK),
       command(__NR_madvise, child_commands, 0x1000, MADV_DONTFORK),
