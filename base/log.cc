@@ -15,6 +15,7 @@ namespace {
 struct LogState {
   int fd = 2;
   LogLevel level = LogLevel::kWarn;
+  int pid = getpid();  // kept: a jailed process need not have the call
   char program[24] = "run9";
 } g_log;
 
@@ -25,6 +26,7 @@ constexpr char kLetters[] = {'E', 'W', 'I', 'D'};
 void set_log(int fd, LogLevel level, std::string_view program) {
   g_log.fd = fd;
   g_log.level = level;
+  g_log.pid = getpid();
   const size_t n = std::min(program.size(), sizeof g_log.program - 1);
   std::memcpy(g_log.program, program.data(), n);
   g_log.program[n] = 0;
@@ -33,7 +35,7 @@ void set_log(int fd, LogLevel level, std::string_view program) {
 bool log_enabled(LogLevel level) { return level <= g_log.level; }
 
 void log_line(LogLevel level, std::string_view text) {
-  const std::string line = fmt::format("{}[{}] {}: {}\n", g_log.program, getpid(),
+  const std::string line = fmt::format("{}[{}] {}: {}\n", g_log.program, g_log.pid,
                                        kLetters[static_cast<int>(level)], text);
   // A full or closed log must not stop a sandbox.
   [[maybe_unused]] ssize_t n = write(g_log.fd, line.data(), line.size());

@@ -1,6 +1,8 @@
 // Micro-benchmarks of single operations, one static program for the host and for the sandbox. Prints a line
 // each: name and the best round's nanoseconds for one operation. bench/run makes the ratios.
 #include <fcntl.h>
+#include <pthread.h>
+#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -68,6 +70,73 @@ void touch_fresh(int pages) {
   munmap(p, size);
 }
 
+void wait_for(pid_t child) {
+  int status = 0;
+  check(child > 0 && waitpid(child, &status, 0) == child && status == 0, "child");
+}
+
+void fork_exit_wait(int count) {
+  for (int i = 0; i < count; ++i) {
+    const pid_t child = fork();
+    if (child == 0) _exit(0);
+    wait_for(child);
+  }
+}
+
+void fork_exec_wait(int count) {
+  for (int i = 0; i < count; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      execl("/bin/true", "true", nullptr);
+      _exit(127);
+    }
+    wait_for(child);
+  }
+}
+
+void spawn_wait(int count) {
+  char name[] = "true";
+  char* argv[] = {name, nullptr};
+  char* envp[] = {nullptr};
+  for (int i = 0; i < count; ++i) {
+    pid_t child = -1;
+    check(posix_spawn(&child, "/bin/true", nullptr, nullptr, argv, envp) == 0, "posix_spawn");
+    wait_for(child);
+  }
+}
+
+void thread_create_join(int count) {
+  for (int i = 0; i < count; ++i) {
+    pthread_t t;
+    check(pthread_create(&t, nullptr, [](void* p) { return p; }, nullptr) == 0, "pthread_create");
+    pthread_join(t, nullptr);
+  }
+}
+
+// What a dynamic linker does with each library: open, map, touch; then away with it.
+void map_file(int count) {
+  static volatile char sink;
+  for (int i = 0; i < count; ++i) {
+    const int fd = open("/bin/true", O_RDONLY);
+    auto* p = static_cast<char*>(mmap(nullptr, 16384, PROT_READ, MAP_PRIVATE, fd, 0));
+    check(fd >= 0 && p != MAP_FAILED, "map_file");
+    sink = p[4096];
+    munmap(p, 16384);
+    close(fd);
+  }
+}
+
+// fork of a process that has touched much memory: the host copies the page tables, whatever else we do.
+void fork_after_1g(int count) {
+  constexpr size_t kSize = size_t{1} << 30;
+  auto* p = static_cast<char*>(mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  check(p != MAP_FAILED, "mmap");
+  madvise(p, kSize, MADV_NOHUGEPAGE);
+  for (size_t i = 0; i < kSize; i += 4096) p[i] = 1;
+  measure("fork_after_1g", count, fork_exit_wait);
+  munmap(p, kSize);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -104,18 +173,11 @@ int main(int argc, char** argv) {
     });
   }
   if (wanted("pipe_ping_pong")) measure("pipe_ping_pong", 1000, ping_pong);
-  if (wanted("fork_exec_wait")) {
-    measure("fork_exec_wait", 50, [](int n) {
-      for (int i = 0; i < n; ++i) {
-        const pid_t child = fork();
-        if (child == 0) {
-          execl("/bin/true", "true", nullptr);
-          _exit(127);
-        }
-        int status = 0;
-        check(waitpid(child, &status, 0) == child && status == 0, "true");
-      }
-    });
-  }
+  if (wanted("fork_exit_wait")) measure("fork_exit_wait", 50, fork_exit_wait);
+  if (wanted("fork_exec_wait")) measure("fork_exec_wait", 50, fork_exec_wait);
+  if (wanted("spawn_wait")) measure("spawn_wait", 50, spawn_wait);
+  if (wanted("thread_create_join")) measure("thread_create_join", 200, thread_create_join);
+  if (wanted("map_file")) measure("map_file", 200, map_file);
+  if (wanted("fork_after_1g")) fork_after_1g(4);
   if (wanted("fresh_memory")) measure("fresh_memory", 8192, touch_fresh);
 }

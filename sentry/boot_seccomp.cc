@@ -14,13 +14,13 @@ namespace {
 
 // No call here takes a path, makes a process, or opens a connection.
 constexpr uint32_t kAllowed[] = {
-    __NR_process_vm_readv, __NR_process_vm_writev, __NR_futex, __NR_epoll_pwait2, __NR_membarrier,
+    __NR_process_vm_readv, __NR_process_vm_writev, __NR_futex, __NR_epoll_pwait2, __NR_sched_yield,
     __NR_pread64, __NR_pwrite64, __NR_read, __NR_write, __NR_preadv2, __NR_pwritev2, __NR_recvmsg,
     __NR_sendmsg, __NR_sendto, __NR_recvfrom, __NR_close, __NR_fstat, __NR_lseek, __NR_munmap,
     __NR_madvise, __NR_mremap, __NR_brk, __NR_memfd_create, __NR_ftruncate, __NR_fallocate, __NR_fcntl,
     __NR_epoll_ctl, __NR_setsockopt, __NR_accept4, __NR_tgkill, __NR_kill, __NR_wait4,
     __NR_clock_gettime, __NR_exit_group, __NR_rt_sigprocmask, __NR_rt_sigreturn, __NR_ioctl,
-    __NR_getrandom, __NR_poll, __NR_getpid, __NR_fsync, __NR_fdatasync,
+    __NR_getrandom, __NR_poll, __NR_fsync, __NR_fdatasync, __NR_membarrier,
 };
 
 }  // namespace

@@ -168,8 +168,10 @@ Result<uint64_t> Builder::fill_stack(const ExecArgs& args, const ElfImage& image
   words.push_back(0);
   words.insert(words.end(), aux.begin(), aux.end());
   const uint64_t sp = (strings_addr - words.size() * 8) & ~uint64_t{15};
-  TRY(mm_.copy_out(strings_addr, strings.data(), strings.size()));
-  TRY(mm_.copy_out(sp, words.data(), words.size() * 8));
+  std::string image_of_stack(strings_addr - sp, 0);
+  memcpy(image_of_stack.data(), words.data(), words.size() * 8);
+  image_of_stack += strings;
+  TRY(mm_.copy_out(sp, image_of_stack.data(), image_of_stack.size()));
   mm_.auxv = std::move(aux);
   mm_.stack_start = sp;
   mm_.arg_start = strings_addr;

@@ -167,6 +167,8 @@ class Platform {
   virtual void after_sleep() = 0;
   // The fiber that carries out this context's call (Fiber::context) goes to sleep.
   virtual void on_park(void*) {}
+  // True if a thread was woken since the last time: it may be queued on the worker's core.
+  virtual bool take_woken() { return false; }
   // How many contexts run guest code now (the loop's spin limit depends on it).
   virtual int running_contexts() const = 0;
 };

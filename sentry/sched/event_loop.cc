@@ -130,14 +130,14 @@ bool EventLoop::poll_fds(int64_t timeout_ns) {
   // One event at a time: a handler may end the owner of the next one's handler.
   epoll_event ev;
   timespec ts{.tv_sec = timeout_ns / 1'000'000'000, .tv_nsec = timeout_ns % 1'000'000'000};
+  const timespec now{};
   bool any = false;
   int n = epoll_pwait2(epoll_.get(), &ev, 1, timeout_ns < 0 ? nullptr : &ts, nullptr);
   for (int budget = 64; n == 1; --budget) {
     any = true;
     static_cast<FdHandler*>(ev.data.ptr)->on_ready(ev.events);
     if (budget == 0) break;
-    ts = {};
-    n = epoll_pwait2(epoll_.get(), &ev, 1, &ts, nullptr);
+    n = epoll_pwait2(epoll_.get(), &ev, 1, &now, nullptr);
   }
   return any;
 }
@@ -160,7 +160,8 @@ void EventLoop::run() {
       fire_timers(now);
       busy = true;
     }
-    if (now >= next_fd_poll) {
+    const bool poll_now = now >= next_fd_poll;
+    if (poll_now) {
       if (poll_fds(0)) busy = true;
       next_fd_poll = now + 5'000;
     }
@@ -171,6 +172,8 @@ void EventLoop::run() {
     // Spin while an answer is likely soon and a core is to spare: a guest that computes on another
     // core, and none that waits for ours.
     if (may_spin() && now - last_activity_ < spin_limit_ns) {
+      // The host tends to queue whom we have woken on our own core, even if another is idle: let them run.
+      if (poll_now || (platform_ != nullptr && platform_->take_woken())) sched_yield();
       for (int i = 0; i < 16; ++i) __builtin_ia32_pause();
       continue;
     }

@@ -16,14 +16,58 @@ namespace {
 
 constexpr size_t kMaxVector = 1 << 20;  // entries of argv and of envp
 
+// Guest memory by whole pages, the last one kept: the strings of a vector lie side by side.
+class PageReader {
+ public:
+  explicit PageReader(MemoryManager& mm) : mm_(mm) {}
+
+  // What the page of `addr` holds from there on.
+  Result<std::string_view> at(uint64_t addr) {
+    const uint64_t start = addr & ~(kPage - 1);
+    if (start != start_ || length_ == 0) {
+      length_ = 0;
+      length_ = TRY(mm_.copy_in_some(std::as_writable_bytes(std::span(page_)), start));
+      start_ = start;
+    }
+    if (addr - start >= length_) return Errno{EFAULT};
+    return std::string_view(page_, length_).substr(addr - start);
+  }
+  Result<uint64_t> word(uint64_t addr) {
+    const auto bytes = TRY(at(addr));
+    uint64_t w;
+    if (bytes.size() < sizeof w) return mm_.read(UserPtr<uint64_t>{addr});
+    memcpy(&w, bytes.data(), sizeof w);
+    return w;
+  }
+  Result<std::string> string(uint64_t addr) {
+    constexpr size_t kMaxString = 128 << 10;  // MAX_ARG_STRLEN, with the NUL
+    std::string out;
+    for (;;) {
+      const auto bytes = TRY(at(addr));
+      const size_t end = bytes.find('\0');
+      out.append(bytes.substr(0, end));
+      if (out.size() >= kMaxString) return Errno{E2BIG};
+      if (end != bytes.npos) return out;
+      addr += bytes.size();
+    }
+  }
+
+ private:
+  MemoryManager& mm_;
+  uint64_t start_ = 0;
+  size_t length_ = 0;
+  char page_[kPage];
+};
+
 Result<std::vector<std::string>> read_vector(Task& task, UserPtr<uint64_t> p) {
   std::vector<std::string> out;
   if (p.is_null()) return out;
+  PageReader pointers(task.memory()), strings(task.memory());
   size_t total = 0;
-  for (;; p = p.offset(1)) {
-    const uint64_t at = TRY(task.memory().read(p));
-    if (at == 0) return out;
-    out.push_back(TRY(task.memory().read_string(at, (128 << 10) - 1, Errno{E2BIG})));
+  for (uint64_t at = p.addr;; at += sizeof(uint64_t)) {
+    const uint64_t string = TRY(pointers.word(at));
+    if (string == 0) return out;
+    out.push_back(TRY(strings.string(string)));
     total += out.back().size();
     if (out.size() > kMaxVector || total > (4 << 20)) return Errno{E2BIG};
   }

@@ -84,7 +84,7 @@ void order_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) 
 void agent_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) {
   Checks c{p, trap};
   for (uint32_t nr : {__NR_futex, __NR_mmap, __NR_munmap, __NR_mprotect, __NR_mremap, __NR_madvise,
-                      __NR_recvmsg, __NR_close, __NR_dup2, __NR_exit_group}) {
+                      __NR_recvmsg, __NR_close_range, __NR_dup2, __NR_exit_group}) {
     p.jump_if_eq(nr, allow);
   }
   const auto not_write = p.label(), not_clone = p.label();
@@ -101,7 +101,9 @@ void agent_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) 
   p.jump(trap);
 }
 
-BpfProgram build(bool agent) {
+}  // namespace
+
+BpfProgram make_filter_a() {
   BpfProgram p;
   const auto trap = p.label(), allow = p.label(), order = p.label(), futex = p.label(),
              wake = p.label(), first = p.label(), special = p.label();
@@ -114,16 +116,14 @@ BpfProgram build(bool agent) {
   p.jump_if_eq(low(GATE_IP(GATE_FUTEX)), futex);
   p.jump_if_eq(low(GATE_IP(GATE_WAKE)), wake);
   p.jump_if_eq(low(GATE_IP(GATE_SIGRETURN)), first);
-  if (agent) {
-    p.jump_if_eq(low(GATE_IP(GATE_SECCOMP)), first);
-    p.jump_if_eq(low(GATE_IP(GATE_AGENT)), special);
-  }
+  p.jump_if_eq(low(GATE_IP(GATE_SECCOMP)), first);
+  p.jump_if_eq(low(GATE_IP(GATE_AGENT)), special);
   p.jump(trap);
 
   p.bind(first);  // a gate for one call alone
   p.load_nr();
   p.jump_if_eq(__NR_rt_sigreturn, allow);
-  if (agent) p.jump_if_eq(__NR_seccomp, allow);
+  p.jump_if_eq(__NR_seccomp, allow);
   p.jump(trap);
 
   p.bind(futex);
@@ -144,11 +144,9 @@ BpfProgram build(bool agent) {
 
   p.bind(order);
   order_gate(p, allow, trap);
-  if (agent) {
-    p.bind(special);
-    p.load_nr();
-    agent_gate(p, allow, trap);
-  }
+  p.bind(special);
+  p.load_nr();
+  agent_gate(p, allow, trap);
   p.bind(allow);
   p.ret(SECCOMP_RET_ALLOW);
   p.bind(trap);
@@ -156,9 +154,20 @@ BpfProgram build(bool agent) {
   return p;
 }
 
-}  // namespace
-
-BpfProgram make_filter_a() { return build(true); }
-BpfProgram make_filter_b() { return build(false); }
+// Comes on top of filter A and takes away what the agent alone may do. Short, since each new process installs
+// it and the host translates it each time.
+BpfProgram make_filter_b() {
+  BpfProgram p;
+  const auto trap = p.label();
+  p.load_ip_low();
+  p.jump_if_eq(low(GATE_IP(GATE_AGENT)), trap);
+  p.jump_if_eq(low(GATE_IP(GATE_SECCOMP)), trap);
+  p.load_nr();
+  p.jump_if_eq(__NR_seccomp, trap);
+  p.ret(SECCOMP_RET_ALLOW);
+  p.bind(trap);
+  p.ret(SECCOMP_RET_TRAP);
+  return p;
+}
 
 }  // namespace run9::sentry::trap

@@ -10,8 +10,9 @@
 #define STUB_TEXT 0x7fff00000000
 #define STUB_SHARED 0x7fff00100000   // read-only: SharedPage, then the two seccomp programs
 #define STUB_SHARED_SIZE 0x4000
-#define STUB_MESSAGES (STUB_SHARED + 0x3000)  // read-only: the agent's recvmsg headers
-#define AGENT_BUFFERS 0x100                   // in the agent's page: what they receive into
+#define STUB_MESSAGES (STUB_SHARED + 0x3000)  // read-only: the agent's recvmsg header
+#define AGENT_BUFFERS 0x100                   // in the agent's page: what it receives into
+#define AGENT_DESCRIPTORS 8                   // of one message
 #define STUB_CMD_A 0x7fff00200000    // read-only: the agent's commands; a forked child uses the other one
 #define STUB_CMD_TOGGLE 0x1000
 #define STUB_AGENT_PAGE 0x7fff00300000
@@ -28,7 +29,6 @@
 #define STUB_TABLE 0x60000            // read-only: the trampolines' addresses. Low, for a call site's jump
 #define STUB_TABLE_SIZE (STUB_PATCH_COUNT * 8)
 #define STUB_CTL 0x7fff10000000      // header page, then one control page for each thread slot
-#define STUB_CTL_STAGE 0x7fff20000000
 #define STUB_STACKS 0x7fff40000000   // alternate stacks, one for each slot
 #define STUB_SLOT_STACK 0x8000
 #define STUB_FAST_STACK 0x1000        // the top of each: the dispatcher's, not the signals'
@@ -38,7 +38,6 @@
 // Descriptors in a stub.
 #define STUB_FD_AGENT 3   // SOCK_SEQPACKET to the Sentry; agents alone use it
 #define STUB_FD_WAKE 4    // eventfd: wakes the worker
-#define STUB_FD_FIRST 0   // the first that a recvmsg of the agent gives (standard streams are closed)
 
 // Gates: each `syscall` instruction of the stub, at STUB_TEXT + 64 * n + 40.
 #define GATE_SIGRETURN 0

@@ -67,7 +67,7 @@ TrapContext::~TrapContext() {
   orders_.clear();
   page().reply_flags = kExit;
   const uint32_t old = __atomic_exchange_n(&page().state, kReply, __ATOMIC_SEQ_CST);
-  if (old == kRequestAsleep) syscall(SYS_futex, &page().state, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+  if (old == kRequestAsleep) space_->platform_.wake(&page().state);
   space_->free_slots_.push_back(slot_);
 }
 
@@ -185,7 +185,7 @@ void TrapContext::start_running() {
 
 void TrapContext::hand_back() {
   const uint32_t old = __atomic_exchange_n(&page().state, kReply, __ATOMIC_SEQ_CST);
-  if (old == kRequestAsleep) syscall(SYS_futex, &page().state, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+  if (old == kRequestAsleep) space_->platform_.wake(&page().state);
 }
 
 void TrapContext::will_wait() {

@@ -3,6 +3,7 @@
 
 #include <cpuid.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/memfd.h>
 #include <sched.h>
 #include <signal.h>
@@ -47,6 +48,10 @@ class TrapPlatform::ChildWatch : public FdHandler {
 
 namespace {
 
+constexpr size_t kMaxReady = 3;
+constexpr size_t kPartsAhead = 2;
+constexpr size_t kMaxBuried = 8;
+constexpr uint64_t kChoresDelayNs = 100'000;
 constexpr uint32_t kGuestSpin = 120;  // `pause`s: some 5 us
 
 // Size of the extended state in a signal frame: the XSAVE area for the features that are on, and the
@@ -59,20 +64,18 @@ uint32_t xstate_size() {
   return size | (fsgsbase ? 0x80000000u : 0);
 }
 
-// The agent's recvmsg headers, [0] for one descriptor and [1] for three: in a page that no guest can write.
-// Only the buffers are in the guest's reach, and nobody reads those.
-void make_messages(char* at) {
-  auto* headers = reinterpret_cast<msghdr*>(at);
-  auto* iov = reinterpret_cast<iovec*>(at + 2 * sizeof(msghdr));
+// The agent's recvmsg header: in a page that no guest can write. Only the buffers are in the guest's reach,
+// and nobody reads those.
+void make_message(char* at) {
+  auto* header = reinterpret_cast<msghdr*>(at);
+  auto* iov = reinterpret_cast<iovec*>(at + sizeof(msghdr));
   const uint64_t buffers = STUB_AGENT_PAGE + AGENT_BUFFERS;
   iov->iov_base = reinterpret_cast<void*>(buffers);
   iov->iov_len = sizeof(uint64_t);
-  for (int i = 0; i < 2; ++i) {
-    headers[i].msg_iov = reinterpret_cast<iovec*>(STUB_MESSAGES + 2 * sizeof(msghdr));
-    headers[i].msg_iovlen = 1;
-    headers[i].msg_control = reinterpret_cast<void*>(buffers + 64 + 64 * static_cast<uint64_t>(i));
-    headers[i].msg_controllen = CMSG_SPACE(i == 0 ? sizeof(int) : 3 * sizeof(int));
-  }
+  header->msg_iov = reinterpret_cast<iovec*>(STUB_MESSAGES + sizeof(msghdr));
+  header->msg_iovlen = 1;
+  header->msg_control = reinterpret_cast<void*>(buffers + 64);
+  header->msg_controllen = CMSG_SPACE(AGENT_DESCRIPTORS * sizeof(int));
 }
 
 Result<UniqueFd> stub_file() {
@@ -95,7 +98,7 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
   CHECK(code_a.size() * sizeof(sock_filter) <= 0x1000 && code_b.size() * sizeof(sock_filter) <= 0x1000);
   memcpy(base + 0x1000, code_a.data(), code_a.size() * sizeof(sock_filter));
   memcpy(base + 0x2000, code_b.data(), code_b.size() * sizeof(sock_filter));
-  make_messages(base + 0x3000);
+  make_message(base + 0x3000);
   p->patcher_ = TRY(TextPatcher::create());
   cpu_set_t cpus;
   if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->cpus_ = CPU_COUNT(&cpus);
@@ -118,9 +121,13 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
   return p;
 }
 
-TrapPlatform::TrapPlatform(EventLoop& loop, EventSink& sink) : loop_(loop), sink_(sink) {}
+TrapPlatform::TrapPlatform(EventLoop& loop, EventSink& sink)
+    : loop_(loop), sink_(sink), chores_(loop, [this] { loop_.spawn([this] { do_chores(); }); }) {}
+
 TrapPlatform::~TrapPlatform() {
+  chores_.disarm();
   // Spaces take themselves off our lists when they go.
+  std::exchange(buried_, {}).clear();
   ready_.clear();
   template_.reset();
   loop_.unwatch(wake_.borrow());
@@ -129,11 +136,7 @@ TrapPlatform::~TrapPlatform() {
 
 Result<void> TrapPlatform::start_template() {
   const UniqueFd stub = TRY(stub_file());
-  int pair[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return last_errno();
-  UniqueFd ours(pair[0]), theirs(pair[1]);
-  auto commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
-  auto control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
+  auto [ours, theirs, commands, control] = TRY(SpaceParts::create());
   const int inherited[] = {theirs.get(), wake_.get(), shared_.fd().get(), commands.fd().get(),
                            control.fd().get(), patcher_->shared_fd().get()};
   const pid_t pid = fork();
@@ -181,25 +184,59 @@ Result<void> TrapPlatform::start_template() {
   return ok();
 }
 
+Result<std::shared_ptr<TrapSpace>> TrapPlatform::make_space() {
+  return template_->fork_stub([](TrapSpace& child) { return child.first_thread_of_new(); });
+}
+
 Result<AddressSpaceRef> TrapPlatform::create_address_space() {
-  std::shared_ptr<TrapSpace> space;
-  if (!ready_.empty()) {
-    space = std::move(ready_.back());
-    ready_.pop_back();
-  } else {
-    space = TRY(template_->fork_stub(nullptr));
+  expect_chores();
+  if (ready_.empty()) {
+    if (started_ && ready_wanted_ < kMaxReady) ++ready_wanted_;  // programs come faster than one at a time
+    started_ = true;
+    return AddressSpaceRef(TRY(make_space()));
   }
-  if (!making_ready_) {
-    making_ready_ = true;
-    loop_.spawn([this] {
-      if (ready_.empty()) {
-        auto next = template_->fork_stub(nullptr);
-        if (next.has_value()) ready_.push_back(std::move(next).value());
-      }
-      making_ready_ = false;
-    });
-  }
+  auto space = std::move(ready_.back());
+  ready_.pop_back();
   return AddressSpaceRef(std::move(space));
+}
+
+Result<SpaceParts> TrapPlatform::take_parts() {
+  expect_chores();
+  if (parts_.empty()) return SpaceParts::create();
+  SpaceParts parts = std::move(parts_.front());
+  parts_.pop_front();
+  return parts;
+}
+
+void TrapPlatform::bury(std::shared_ptr<TrapSpace> space) {
+  buried_.push_back(std::move(space));
+  expect_chores();
+  // A storm of exits must not pile up processes.
+  if (buried_.size() > kMaxBuried) buried_.clear();
+}
+
+// What nobody waits for happens a little later, when the guests that were let go run again.
+void TrapPlatform::expect_chores() {
+  if (!in_chores_ && !chores_.armed()) chores_.arm(EventLoop::now_ns() + kChoresDelayNs);
+}
+
+void TrapPlatform::do_chores() {
+  in_chores_ = true;
+  for (const auto& space : buried_) space->end_process();
+  // Their descriptors and pages go with them; none is closed while another may still be added.
+  std::exchange(buried_, {}).clear();
+  while (ready_.size() < ready_wanted_) {
+    auto space = make_space();
+    if (!space.has_value()) break;
+    ready_.push_back(std::move(space).value());
+  }
+  while (parts_.size() < kPartsAhead) {
+    auto parts = SpaceParts::create();
+    if (!parts.has_value()) break;
+    parts_.push_back(std::move(parts).value());
+  }
+  in_chores_ = false;
+  if (!buried_.empty()) expect_chores();
 }
 
 void TrapPlatform::add(TrapSpace& space) { active_.push_back(&space); }
@@ -216,6 +253,10 @@ void TrapPlatform::count_running(int change) {
   running_ += change;
   const uint32_t spin = running_ < cpus_ && cpus_ > 1 ? kGuestSpin : 0;
   if (shared().guest_spin != spin) shared().guest_spin = spin;
+}
+
+void TrapPlatform::wake(uint32_t* word) {
+  if (syscall(SYS_futex, word, FUTEX_WAKE, 1, nullptr, nullptr, 0) > 0) woken_ = true;
 }
 
 bool TrapPlatform::poll() {

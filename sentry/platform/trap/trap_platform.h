@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "sentry/platform/platform.h"
@@ -20,6 +21,13 @@ namespace run9::sentry::trap {
 
 class TrapPlatform;
 class TrapSpace;
+
+// What a stub is made with: both ends of its agent's socket, and the pages it shares with us. Made ahead of need.
+struct SpaceParts {
+  static Result<SpaceParts> create();
+  UniqueFd ours, theirs;
+  SharedMemory commands, control;
+};
 
 class TrapContext final : public Context {
  public:
@@ -151,12 +159,14 @@ class TrapSpace final : public AddressSpace {
   Result<void> send_descriptors(std::span<const int> descriptors);
   // The next message of the agent; its author's pid as the host attests it. Blocks, at most 10 s.
   Result<std::vector<int64_t>> await_agent(int* author);
-  // A forked stub; `prepare` gives a command that the child's agent carries out right away.
+  // A forked stub; `prepare` gives the command that makes its first guest thread.
   using PrepareChild = std::function<Command(TrapSpace& child)>;
   Result<std::shared_ptr<TrapSpace>> fork_stub(const PrepareChild& prepare);
   void ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags);
   Result<uint32_t> take_slot();
   void process_died();
+  void end_process();
+  Command first_thread_of_new();  // of a stub that nobody uses yet: its thread waits for first_thread()
   ControlHeader& header() const { return *static_cast<ControlHeader*>(control_.data()); }
   ControlPage& page(uint32_t slot) const {
     return *reinterpret_cast<ControlPage*>(static_cast<char*>(control_.data()) + (slot + 1) * 0x1000);
@@ -168,10 +178,12 @@ class TrapSpace final : public AddressSpace {
   SharedMemory commands_, control_;
   uint64_t command_address_;
   int pid_ = 0;
-  bool dead_ = false;
+  bool dead_ = false;    // given up, or gone
+  bool killed_ = false;  // told so
   FiberMutex agent_mutex_;
   std::unordered_map<uint32_t, TrapContext*> contexts_;
   uint32_t next_slot_ = 0;
+  std::optional<uint32_t> fresh_slot_;  // the thread that first_thread() hands out
   std::vector<uint32_t> free_slots_;  // given up; usable once the host says that the thread is gone
   int running_ = 0;
   std::unique_ptr<Answer> answer_;
@@ -190,6 +202,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   void before_sleep() override;
   void after_sleep() override;
   void on_park(void* context) override { static_cast<TrapContext*>(context)->will_wait(); }
+  bool take_woken() override { return std::exchange(woken_, false); }
   int running_contexts() const override { return running_; }
 
  private:
@@ -197,10 +210,17 @@ class TrapPlatform final : public Platform, private FdHandler {
   friend class TrapContext;
   TrapPlatform(EventLoop& loop, EventSink& sink);
   Result<void> start_template();
+  Result<std::shared_ptr<TrapSpace>> make_space();
+  Result<SpaceParts> take_parts();
+  // Lets go of a space whose process is no longer wanted, soon.
+  void bury(std::shared_ptr<TrapSpace> space);
+  void expect_chores();
+  void do_chores();
   bool poll_space(TrapSpace& space);
   void on_ready(uint32_t events) override;  // the wake eventfd
   void reap();
   void count_running(int change);
+  void wake(uint32_t* word);  // one thread of a stub that sleeps on it
   void add(TrapSpace& space);
   void remove(TrapSpace& space);
   SharedPage& shared() const { return *static_cast<SharedPage*>(shared_.data()); }
@@ -214,11 +234,17 @@ class TrapPlatform final : public Platform, private FdHandler {
   std::unique_ptr<ChildWatch> children_;
   std::shared_ptr<TrapSpace> template_;
   std::vector<std::shared_ptr<TrapSpace>> ready_;  // made ahead of need
-  bool making_ready_ = false;
+  size_t ready_wanted_ = 1;
+  bool started_ = false;  // the first program has come; there could be no stub ready for it
+  std::deque<SpaceParts> parts_;                   // likewise
+  std::vector<std::shared_ptr<TrapSpace>> buried_;  // to be killed when there is time
+  Timer chores_;
+  bool in_chores_ = false;
   std::vector<TrapSpace*> active_;  // those with a running context
   std::map<int, TrapSpace*> by_pid_;
   uint64_t vdso_ = 0;
   int running_ = 0;
+  bool woken_ = false;
   int cpus_ = 1;
 };
 

@@ -11,9 +11,9 @@
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
-#include <linux/futex.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -34,15 +34,22 @@ Command command(uint64_t nr, uint64_t a0 = 0, uint64_t a1 = 0, uint64_t a2 = 0, 
 
 // The header is read-only there, so the host's write-back of lengths fails with EFAULT, after the
 // descriptors have arrived: what counts is that no guest can make the message stay in the queue.
-Command receive_command(int count) {
-  return command(__NR_recvmsg, STUB_FD_AGENT, STUB_MESSAGES + (count == 1 ? 0 : sizeof(msghdr)));
-}
+Command receive_command() { return command(__NR_recvmsg, STUB_FD_AGENT, STUB_MESSAGES); }
+
+// The numbers that a message's descriptors get in an agent: the lowest that are free.
+constexpr uint64_t received(size_t i) { return i < STUB_FD_AGENT ? i : i + 2; }
+static_assert(STUB_FD_AGENT == 3 && STUB_FD_WAKE == 4);
 
 Command map_command(const MapRequest& r, int fd) {
   const int flags = MAP_FIXED | r.extra_flags | (r.shared ? MAP_SHARED : MAP_PRIVATE) |
                     (r.fd.valid() ? 0 : MAP_ANONYMOUS);
   return command(__NR_mmap, r.addr, r.length, static_cast<uint64_t>(r.prot),
                  static_cast<uint64_t>(flags), static_cast<uint64_t>(static_cast<int64_t>(fd)), r.offset);
+}
+
+// Where the frame of a thread that starts from nothing lies in its alternate stack.
+uint64_t fresh_frame(uint32_t slot) {
+  return STUB_STACKS + (uint64_t{slot} + 1) * STUB_SLOT_STACK - STUB_FAST_STACK - 4096;
 }
 
 }  // namespace
@@ -125,8 +132,8 @@ TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, SharedMemory comma
 TrapSpace::~TrapSpace() {
   platform_.loop_.unwatch(socket_.borrow());
   if (running_ > 0) platform_.remove(*this);
+  end_process();
   if (pid_ != 0) platform_.by_pid_.erase(pid_);
-  if (pid_ != 0 && !dead_) ::kill(pid_, SIGKILL);
 }
 
 void TrapSpace::process_died() {
@@ -197,11 +204,9 @@ Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
     FiberMutex& m;
     ~Unlock() { m.unlock(); }
   } unlock{agent_mutex_};
-  // The message queue of a stub whose agent is busy is short, so one descriptor message at a time is ours.
-  for (size_t i = 0; i < descriptors.size(); ++i) TRY(send_descriptors(descriptors.subspan(i, 1)));
+  if (!descriptors.empty()) TRY(send_descriptors(descriptors));
   post(list);
-  auto* page = static_cast<CommandPage*>(commands_.data());
-  syscall(SYS_futex, &page->seq, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+  platform_.wake(&static_cast<CommandPage*>(commands_.data())->seq);
   return await_agent(nullptr);
 }
 
@@ -232,30 +237,36 @@ Result<void> TrapSpace::map_all(std::span<const MapRequest> list) {
   std::vector<MapRequest> patched(list.begin(), list.end());
   if (platform_.patcher_) use_patches(patched);
   list = patched;
-  // Three commands for each descriptor: receive, map, close. Lists longer than a page go in parts.
+  // One message with each descriptor once, the mappings, and away with the descriptors. What does not fit
+  // into one list goes in parts.
   while (!list.empty()) {
-    std::vector<Command> commands;
     std::vector<int> descriptors;
-    std::vector<size_t> maps;
-    while (!list.empty() && commands.size() + 3 <= CMD_MAX && descriptors.size() < 8) {
-      const MapRequest& r = list.front();
+    std::vector<Command> commands;
+    size_t taken = 0;
+    for (; taken < list.size() && taken < CMD_MAX - 3; ++taken) {
+      const MapRequest& r = list[taken];
+      size_t at = 0;
       if (r.fd.valid()) {
-        descriptors.push_back(r.fd.get());
-        commands.push_back(receive_command(1));
-        maps.push_back(commands.size());
-        commands.push_back(map_command(r, STUB_FD_FIRST));
-        commands.push_back(command(__NR_close, STUB_FD_FIRST));
-      } else {
-        maps.push_back(commands.size());
-        commands.push_back(map_command(r, -1));
+        at = static_cast<size_t>(std::ranges::find(descriptors, r.fd.get()) - descriptors.begin());
+        if (at == AGENT_DESCRIPTORS) break;
+        if (at == descriptors.size()) descriptors.push_back(r.fd.get());
       }
-      list = list.subspan(1);
+      commands.push_back(map_command(r, r.fd.valid() ? static_cast<int>(received(at)) : -1));
+    }
+    const size_t first = descriptors.empty() ? 0 : 1;
+    if (!descriptors.empty()) {
+      commands.insert(commands.begin(), receive_command());
+      commands.push_back(command(__NR_close_range, 0, STUB_FD_AGENT - 1));
+    }
+    if (descriptors.size() > STUB_FD_AGENT) {
+      commands.push_back(command(__NR_close_range, STUB_FD_WAKE + 1, ~0u));
     }
     const auto results = TRY(run_agent(commands, descriptors));
     if (results.size() != commands.size()) return Errno{EIO};
-    for (size_t i : maps) {
+    for (size_t i = first; i < first + taken; ++i) {
       if (results[i] < 0 && results[i] > -4096) return Errno{static_cast<int>(-results[i])};
     }
+    list = list.subspan(taken);
   }
   return ok();
 }
@@ -424,56 +435,57 @@ Command TrapSpace::first_thread_command(uint32_t slot, uint64_t frame, uint32_t 
                  kThread);
 }
 
-// What a child needs before its first message: its own pages in their places.
-Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prepare) {
+Result<SpaceParts> SpaceParts::create() {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return last_errno();
-  UniqueFd ours(pair[0]), theirs(pair[1]);
-  auto commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
-  auto control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
-  const uint64_t child_commands = command_address_ ^ STUB_CMD_TOGGLE;
-  const int descriptors[3] = {commands.fd().get(), control.fd().get(), theirs.get()};
-  const uint64_t fd = STUB_FD_FIRST;
+  SpaceParts p;
+  p.ours = UniqueFd(pair[0]);
+  p.theirs = UniqueFd(pair[1]);
+  p.commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
+  p.control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
+  return p;
+}
 
-  auto child = std::make_shared<TrapSpace>(platform_, std::move(ours), std::move(commands),
-                                           std::move(control), child_commands);
-  std::vector<Command> first = {
-      command(__NR_dup2, fd + 2, STUB_FD_AGENT),
-      command(__NR_close, fd),
-      command(__NR_close, fd + 1),
-      command(__NR_close, fd + 2),
-      command(__NR_mremap, STUB_CTL_STAGE, STUB_CTL_SIZE, STUB_CTL_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
-              STUB_CTL),
+// The parent maps the child's commands, since the child's agent looks there first; all else the child does.
+Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prepare) {
+  SpaceParts parts = TRY(platform_.take_parts());
+  const UniqueFd theirs = std::move(parts.theirs);
+  const uint64_t child_commands = command_address_ ^ STUB_CMD_TOGGLE;
+  const int descriptors[3] = {parts.commands.fd().get(), parts.control.fd().get(), theirs.get()};
+
+  auto child = std::make_shared<TrapSpace>(platform_, std::move(parts.ours), std::move(parts.commands),
+                                           std::move(parts.control), child_commands);
+  const Command first[] = {
+      command(__NR_dup2, received(2), STUB_FD_AGENT),
+      command(__NR_mmap, STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+              received(1)),
+      command(__NR_close_range, 0, STUB_FD_AGENT - 1),
       command(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTFORK),
       command(__NR_madvise, child_commands, 0x1000, MADV_DONTFORK),
+      prepare(*child),
   };
-  if (prepare) first.push_back(prepare(*child));
   child->post(first);
 
+  constexpr size_t kClone = 2;
   const Command list[] = {
-      receive_command(3),
-      command(__NR_mmap, child_commands, 0x1000, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0),
-      command(__NR_mmap, STUB_CTL_STAGE, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-              fd + 1, 0),
+      receive_command(),
+      command(__NR_mmap, child_commands, 0x1000, PROT_READ, MAP_SHARED | MAP_FIXED, received(0)),
       command(__NR_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0, 0, kFork),
       command(__NR_munmap, child_commands, 0x1000),
-      command(__NR_munmap, STUB_CTL_STAGE, STUB_CTL_SIZE),
-      command(__NR_close, fd),
-      command(__NR_close, fd + 1),
-      command(__NR_close, fd + 2),
+      command(__NR_close_range, 0, STUB_FD_AGENT - 1),
   };
   agent_mutex_.lock();
   auto sent = dead_ ? Result<void>(Errno{EIO}) : send_descriptors(descriptors);
   Result<std::vector<int64_t>> done = Errno{EIO};
   if (sent.has_value()) {
     post(list);
-    syscall(SYS_futex, commands_.data(), FUTEX_WAKE, 1, nullptr, nullptr, 0);
+    platform_.wake(&static_cast<CommandPage*>(commands_.data())->seq);
     done = await_agent(nullptr);
   }
   agent_mutex_.unlock();
   if (!done.has_value()) return Errno{EAGAIN};
   const auto& results = done.value();
-  if (results.size() != std::size(list) || results[3] < 0) return Errno{EAGAIN};
+  if (results.size() != std::size(list) || results[kClone] < 0) return Errno{EAGAIN};
   int author = 0;
   TRY(child->await_agent(&author));
   if (author <= 0) return Errno{EAGAIN};
@@ -505,16 +517,19 @@ Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
   return Child{space, std::move(context)};
 }
 
+Command TrapSpace::first_thread_of_new() {
+  fresh_slot_ = next_slot_++;
+  const uint64_t frame = fresh_frame(*fresh_slot_);
+  return first_thread_command(*fresh_slot_, frame, kInstallFilter | kNewFrame);
+}
+
+// The thread was made with the stub, and waits for its first reply.
 Result<std::unique_ptr<Context>> TrapSpace::first_thread(const Regs& regs) {
-  const uint32_t slot = TRY(take_slot());
+  if (!fresh_slot_ || dead_) return Errno{EAGAIN};
+  const uint32_t slot = *std::exchange(fresh_slot_, std::nullopt);
   auto context = std::make_unique<TrapContext>(
       std::static_pointer_cast<TrapSpace>(shared_from_this()), slot);
-  const uint64_t base = STUB_STACKS + uint64_t{slot} * STUB_SLOT_STACK;
-  const uint64_t frame = base + STUB_SLOT_STACK - STUB_FAST_STACK - 4096;
-  const Command clone = first_thread_command(slot, frame, kInstallFilter | kNewFrame);
-  context->prepare(regs, frame, 0, 0);
-  const auto results = TRY(run_agent(std::span(&clone, 1)));
-  if (results.size() != 1 || results[0] < 0) return Errno{EAGAIN};
+  context->prepare(regs, fresh_frame(slot), 0, 0);
   return context;
 }
 
@@ -539,9 +554,16 @@ Result<std::unique_ptr<Context>> TrapSpace::clone_thread(Context& parent, const 
 }
 
 void TrapSpace::kill() {
-  if (pid_ != 0 && !dead_) ::kill(pid_, SIGKILL);
+  if (dead_) return;
   dead_ = true;
   answer_->wake();
+  if (running_ > 0) end_process();  // code of a program that is over must not go on
+  platform_.bury(std::static_pointer_cast<TrapSpace>(shared_from_this()));
+}
+
+void TrapSpace::end_process() {
+  if (pid_ != 0 && !killed_ && platform_.by_pid_.contains(pid_)) ::kill(pid_, SIGKILL);
+  killed_ = true;
 }
 
 uint64_t TrapSpace::cpu_time_ns() const {
