@@ -50,6 +50,7 @@ std::vector<std::string> arguments(const MountPlan& plan, const GlobalOptions& o
     const GoferExport& e = plan.exports[i];
     std::string text = e.dir + ":" + e.name + ":xdev";
     if (e.read_only) text += ":ro";
+    if (e.leases) text += ":lease";
     if (e.whiteout) text += ":whiteout";
     args.insert(args.end(), {"--export", text, "--listen",
                              fmt::format("fd:{}={}", connections.theirs[i].get(), e.name)});
