@@ -29,6 +29,7 @@ Result<ExportSpec> parse_export(std::string_view text, size_t index) {
     const std::string_view word = text.substr(colon + 1);
     if (word == "ro") spec.read_only = true;
     else if (word == "xdev") spec.cross_mounts = true;
+    else if (word == "lease") spec.leases = true;
     else if (word == "whiteout") spec.whiteouts = true;
     else if (word.starts_with("tree=")) spec.tree_fd = TRY(parse_descriptor(word.substr(5)));
     else if (!word.empty() && word.find('/') == word.npos && spec.name.empty()) spec.name = word;
@@ -72,6 +73,10 @@ bool HiddenNames::has(FileId dir, std::string_view name) const {
 
 bool HiddenNames::has(FileId id) const {
   return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.id == id; });
+}
+
+bool HiddenNames::any_in(FileId dir) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.dir == dir; });
 }
 
 Result<std::unique_ptr<Export>> make_export(ExportSpec spec, UniqueFd root) {

@@ -17,6 +17,7 @@ struct ExportSpec {
   std::string name;  // Tattach's aname; the export's number if none is given
   bool read_only = false;
   bool cross_mounts = false;  // go on below mount points
+  bool leases = false;        // others change it too: clients may have directories watched
   bool whiteouts = false;     // mknod of character device 0:0, for overlays
   int tree_fd = -1;           // an inherited open_tree(2) clone of dir, for who may not reach dir itself
 };
@@ -32,6 +33,8 @@ class HiddenNames {
   Result<void> add(BorrowedFd root, std::string_view path);
   bool has(FileId dir, std::string_view name) const;
   bool has(FileId id) const;
+  // Is one of them in that directory?
+  bool any_in(FileId dir) const;
 
  private:
   struct Entry {

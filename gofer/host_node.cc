@@ -20,6 +20,7 @@ void HostNode::leave_parent() {
 
 // A loop, not recursion up the parents: a client can make trees deeper than our stack.
 HostNode::~HostNode() {
+  server_.watches().remove(watch_);
   if (parent_ == nullptr) return;
   leave_parent();
   Ref up = std::move(parent_);
@@ -84,6 +85,19 @@ Result<p9::Walked> HostNode::walk(std::string_view name, uint64_t attrmask) {
   const Stat st = TRY(stat_fd(fd.borrow(), attrmask));
   if (export_.hidden.has(st.id)) return Errno{ENOENT};
   return adopt(name, std::move(fd), st);
+}
+
+// Where something is hidden its changes are too.
+uint32_t HostNode::watch() {
+  if (!is_dir() || sealed_ || export_.hidden.any_in(id_) || export_.hidden.has(id_)) return 0;
+  const uint32_t old = std::exchange(watch_, server_.watches().add(fd_.borrow(), id_.dev));
+  // The same number again, unless the old one has reported.
+  if (old != watch_) {
+    server_.watches().remove(old);
+  } else {
+    server_.watches().merged(old);
+  }
+  return watch_;
 }
 
 Result<p9::AttrX> HostNode::get_attr(uint64_t attrmask, p9::OpenFile*) {

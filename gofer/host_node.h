@@ -42,6 +42,7 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
                       uint32_t flags) override;
   Result<void> rename_self(p9::Node& to, std::string_view new_name) override;
   Result<void> remove_self() override;
+  uint32_t watch() override;
   Result<std::string> read_link() override;
   Result<p9::Rstatfs> stat_fs() override;
   Result<std::vector<std::byte>> get_xattr(std::string_view name) override;
@@ -103,6 +104,7 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   std::string name_;
   std::unique_ptr<std::unordered_map<std::string, HostNode*>> children_;
   uint32_t open_files_ = 0;
+  uint32_t watch_ = 0;   // the last one; it ends with the node
   bool sealed_ = false;
   bool locked_ = false;
 };

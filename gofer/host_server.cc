@@ -7,9 +7,9 @@
 namespace run9::gofer {
 
 HostServer::HostServer(const Exports& exports, size_t chosen, OtherExports others,
-                       uint64_t connection)
+                       uint64_t connection, BorrowedFd events)
     : exports_(exports), chosen_(chosen), others_(others), connection_(connection),
-      roots_(exports.size()) {
+      watches_(events), roots_(exports.size()) {
   // The Session refuses everything at once where nothing can be written; with both kinds behind one
   // connection the nodes do.
   read_only_ = others == OtherExports::kRefused

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "gofer/export.h"
+#include "gofer/watches.h"
 #include "p9/server/backend.h"
 
 namespace run9::gofer {
@@ -19,10 +20,17 @@ class HostServer final : public p9::FileServer {
  public:
   // Serves exports[chosen] under the empty aname, "/" and its own name, and the others under theirs
   // if `others` says so. The exports outlive the server, the server its nodes.
-  HostServer(const Exports& exports, size_t chosen, OtherExports others, uint64_t connection);
+  // `events`: for leases, see watches.h.
+  HostServer(const Exports& exports, size_t chosen, OtherExports others, uint64_t connection,
+             BorrowedFd events = {});
 
   Result<p9::NodeRef> attach(const p9::AttachRequest& request) override;
   bool read_only() const override { return read_only_; }
+  uint64_t caps() const override {
+    return watches_.possible() ? p9::kCapAll : p9::kCapAll & ~p9::kCapLease;
+  }
+  Result<UniqueFd> events() override { return watches_.events(); }
+  Watches& watches() { return watches_; }
   uint64_t connection() const { return connection_; }
 
  private:
@@ -31,6 +39,7 @@ class HostServer final : public p9::FileServer {
   const OtherExports others_;
   const uint64_t connection_;
   bool read_only_;
+  Watches watches_;
   // One tree for each export, so that renames by one attach reach the nodes of another.
   std::vector<std::weak_ptr<HostNode>> roots_;
 };

@@ -395,7 +395,7 @@ TEST_F(HostServerTest, DescriptorsDoNotLeak) {
 }
 
 TEST(ExportSpecTest, Parses) {
-  const auto spec = parse_export("/a:b/c:name:ro:xdev", 3).assume_value();
+  const auto spec = parse_export("/a:b/c:name:ro:xdev:lease", 3).assume_value();
   EXPECT_EQ(spec.dir, "/a:b/c");
   EXPECT_EQ(spec.name, "name");
   EXPECT_TRUE(spec.read_only && spec.cross_mounts);

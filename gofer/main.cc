@@ -25,6 +25,7 @@ constexpr int kAcceptors = 8;
 // One thread's work: a connection that exists, or one after another from a listening socket.
 struct Job {
   UniqueFd socket;
+  UniqueFd events;  // for leases; none where connections come and go
   bool listening = false;
   size_t chosen = 0;
   OtherExports others = OtherExports::kByName;
@@ -50,7 +51,7 @@ class Gofer {
 
  private:
   void serve(const Job& job, BorrowedFd socket) {
-    HostServer server(exports_, job.chosen, job.others, ++connections_);
+    HostServer server(exports_, job.chosen, job.others, ++connections_, job.events.borrow());
     const auto done =
         serve_connection(socket, server, {.session = {}, .busy_poll = options_.busy_poll},
                          options_.log_9p ? Log9p::kYes : Log9p::kNo);
@@ -90,6 +91,12 @@ Result<std::vector<Job>> make_jobs(const Options& options) {
     if (!l.export_name.empty()) job.others = OtherExports::kRefused;
     if (l.path.empty()) {
       job.socket = UniqueFd(l.fd);
+      // The host has few for each user. Without one clients ask each time.
+      if (!options.jail.exports[job.chosen].leases) {
+        jobs.push_back(std::move(job));
+        continue;
+      }
+      if (auto events = make_events()) job.events = std::move(events.assume_value());
       jobs.push_back(std::move(job));
       continue;
     }
@@ -104,6 +111,15 @@ Result<std::vector<Job>> make_jobs(const Options& options) {
   return jobs;
 }
 
+// For its leases the thread goes from directory to directory, and none may pull it away.
+void check_directory(const Job& job) {
+  if (!job.events.valid()) return;
+  if (const auto own = own_working_directory(); !own) {
+    log_error("unshare(CLONE_FS): {}", describe(own.error()));
+    _exit(1);
+  }
+}
+
 // Threads wait at the gate until the filter covers them, so that none reads a byte before; and the
 // filter waits for them, as a thread's first steps make calls that it forbids.
 Result<void> serve_all(Gofer& gofer, const Options& options, const std::vector<Job>& jobs) {
@@ -115,12 +131,14 @@ Result<void> serve_all(Gofer& gofer, const Options& options, const std::vector<J
     listens |= job.listening;
     if (&job == &jobs[0]) continue;
     threads.emplace_back([&] {
+      check_directory(job);
       arrived.count_down();
       gate.wait(false);
       gofer.run(job);
     });
   }
   arrived.wait();
+  check_directory(jobs[0]);
   if (!options.no_jail) {
     const auto installed =
         install_seccomp(listens ? SeccompMode::kListener : SeccompMode::kInherited,
@@ -149,7 +167,10 @@ Result<void> run(const Options& options) {
       TRY(options.no_jail ? open_exports(options.jail) : enter_jail(options.jail));
   std::vector<int> keep{options.log_fd};
   if (options.ready_fd >= 0) keep.push_back(options.ready_fd);
-  for (const Job& job : jobs) keep.push_back(job.socket.get());
+  for (const Job& job : jobs) {
+    keep.push_back(job.socket.get());
+    if (job.events.valid()) keep.push_back(job.events.get());
+  }
   if (!options.no_jail) TRY(drop_privileges(keep, exports));
   Gofer gofer(options, std::move(exports));
   return serve_all(gofer, options, jobs);

@@ -40,7 +40,7 @@ class Parser {
         return std::nullopt;
       }
     }
-    if (out_.jail.exports.empty()) error_ = "--export DIR[:NAME][:ro][:xdev][:whiteout][:tree=FD] is missing";
+    if (out_.jail.exports.empty()) error_ = "--export DIR[:NAME][:ro][:xdev][:lease][:whiteout][:tree=FD] is missing";
     else if (out_.listen.empty()) error_ = "--listen fd:N or --listen unix:PATH is missing";
     else check_names();
     if (!error_.empty()) return std::nullopt;

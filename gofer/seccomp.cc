@@ -71,6 +71,11 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_fchmodat2, "fchmodat2(dirfd >= 0, AT_EMPTY_PATH)", dirfd(0), equals(3, AT_EMPTY_PATH)},
     {SYS_fchownat, "fchownat(dirfd >= 0, AT_EMPTY_PATH)", dirfd(0), equals(4, AT_EMPTY_PATH)},
     {SYS_utimensat, "utimensat(dirfd >= 0, AT_EMPTY_PATH)", dirfd(0), equals(3, AT_EMPTY_PATH)},
+    // Leases: "." of a directory that we hold. The names that inotify gets are ours to choose, but it
+    // only tells of changes, to who holds the descriptor.
+    {SYS_fchdir, "fchdir"},
+    {SYS_inotify_add_watch, "inotify_add_watch"},
+    {SYS_inotify_rm_watch, "inotify_rm_watch"},
     {SYS_ftruncate, "ftruncate"},
     {SYS_fallocate, "fallocate"},
     {SYS_fsync, "fsync"},

@@ -89,6 +89,8 @@ std::string_view name_of(MsgType t) {
     case MsgType::kRfalloc: return "Rfalloc";
     case MsgType::kTseek: return "Tseek";
     case MsgType::kRseek: return "Rseek";
+    case MsgType::kTlease: return "Tlease";
+    case MsgType::kRlease: return "Rlease";
   }
   return "?";
 }

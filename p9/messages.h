@@ -50,6 +50,7 @@ enum class MsgType : uint8_t {
   kTfdget = 224, kRfdget = 225,
   kTfalloc = 226, kRfalloc = 227,
   kTseek = 228, kRseek = 229,
+  kTlease = 238, kRlease = 239,
 };
 constexpr uint8_t to_int(MsgType t) { return static_cast<uint8_t>(t); }
 // Requests have even numbers, replies odd ones.
@@ -523,9 +524,11 @@ struct Rwalkx {
   uint32_t iounit = 0;
   std::string_view target;
   List<WalkedX, kMaxWalkx> walked;
+  // With kWalkLease: the watch on the start, and on each component walked; 0: none.
+  Trailing<List<uint32_t, kMaxWalkx + 1>> leases;
   static constexpr auto kFields = std::tuple{
       &Rwalkx::status, &Rwalkx::rflags, &Rwalkx::error, &Rwalkx::iounit, &Rwalkx::target,
-      &Rwalkx::walked};
+      &Rwalkx::walked, &Rwalkx::leases};
 };
 struct Twalkx {
   using Reply = Rwalkx;
@@ -725,6 +728,16 @@ struct Tseek {
   static constexpr auto kFields = std::tuple{&Tseek::fid, &Tseek::offset, &Tseek::whence};
 };
 
+struct Rlease {
+  static constexpr auto kType = MsgType::kRlease;
+  static constexpr auto kFields = std::tuple{};
+};
+struct Tlease {
+  using Reply = Rlease;
+  static constexpr auto kType = MsgType::kTlease;
+  static constexpr auto kFields = std::tuple{};
+};
+
 template <typename... M>
 struct TypeList {};
 using Requests = TypeList<
@@ -732,13 +745,13 @@ using Requests = TypeList<
     Txattrwalk, Txattrcreate, Treaddir, Tfsync, Tlock, Tgetlock, Tlink, Tmkdir, Trenameat,
     Tunlinkat, Tversion, Tauth, Tattach, Tflush, Twalk, Tread, Twrite, Tclunk, Tremove, Tcaps,
     Twalkx, Treaddirx, Twalkdir, Tmclunk, Tsetx, Trename2, Tgetxa, Tsetxa, Tlistxa, Trmxa, Tfdget, Tfalloc,
-    Tseek>;
+    Tseek, Tlease>;
 using Replies = TypeList<
     Rlerror, Rstatfs, Rlopen, Rlcreate, Rsymlink, Rmknod, Rrename, Rreadlink, Rgetattr, Rsetattr,
     Rxattrwalk, Rxattrcreate, Rreaddir, Rfsync, Rlock, Rgetlock, Rlink, Rmkdir, Rrenameat,
     Runlinkat, Rversion, Rauth, Rattach, Rflush, Rwalk, Rread, Rwrite, Rclunk, Rremove, Rcaps,
     Rwalkx, Rreaddirx, Rwalkdir, Rmclunk, Rsetx, Rrename2, Rgetxa, Rsetxa, Rlistxa, Rrmxa, Rfdget, Rfalloc,
-    Rseek>;
+    Rseek, Rlease>;
 
 // "Tlopen"; "?" for a number that is no message.
 std::string_view name_of(MsgType t);

@@ -80,6 +80,8 @@ void expect_truncations_refused(const Vector& golden) {
     cut[1] = std::byte(n >> 8);
     // Old clients leave out Tfsync's last field.
     if (M::kType == MsgType::kTfsync && n == 11) continue;
+    // And servers without leases the watches of Rwalkx: two of four bytes, and their count.
+    if (M::kType == MsgType::kRwalkx && n + 10 == golden.frame.size()) continue;
     const auto msg = decode<M>(cut);
     ASSERT_FALSE(msg.has_value()) << "cut at " << n;
     EXPECT_EQ(msg.error(), Errno{EPROTO}) << "cut at " << n;

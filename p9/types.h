@@ -198,9 +198,10 @@ struct DirentX {
 // Rcaps: what the server has of the dialect.
 inline constexpr uint64_t kCapWalkx = 1 << 0, kCapReaddirx = 1 << 1, kCapWalkdir = 1 << 2,
     kCapClunkx = 1 << 3, kCapSetx = 1 << 4, kCapXattr1 = 1 << 5, kCapFd = 1 << 6,
-    kCapAlloc = 1 << 7, kCapSeek = 1 << 8, kCapRename2 = 1 << 10;
+    kCapAlloc = 1 << 7, kCapSeek = 1 << 8, kCapRename2 = 1 << 10, kCapLease = 1 << 11;
 inline constexpr uint64_t kCapAll = kCapWalkx | kCapReaddirx | kCapWalkdir | kCapClunkx |
-    kCapSetx | kCapXattr1 | kCapFd | kCapAlloc | kCapSeek | kCapRename2;
+    kCapSetx | kCapXattr1 | kCapFd | kCapAlloc | kCapSeek | kCapRename2 |
+    kCapLease;
 
 // Twalkx flags; spec/9p2000Lx.md, "walkx".
 inline constexpr uint32_t kWalkOpen = 1 << 0;       // open the last component as openfid
@@ -211,7 +212,8 @@ inline constexpr uint32_t kWalkDirectory = 1 << 4;  // it must be a directory
 inline constexpr uint32_t kWalkKeepControl = 1 << 5;  // bind newfid to it
 inline constexpr uint32_t kWalkAllFids = 1 << 6;    // bind newfid + i to component i instead
 inline constexpr uint32_t kWalkWantFd = 1 << 7;     // send the host descriptor of openfid along
-inline constexpr uint32_t kWalkFlagsKnown = 0xff;
+inline constexpr uint32_t kWalkLease = 1 << 8;      // watch the directories on the way
+inline constexpr uint32_t kWalkFlagsKnown = 0x1ff;
 enum class WalkStatus : uint8_t {
   kOk = 0,
   kCreated = 1,   // everything walked; the last component is new

@@ -68,6 +68,7 @@ std::vector<std::string> arguments(const MountPlan& plan, const GlobalOptions& o
     const GoferExport& e = plan.exports[i];
     std::string text = e.dir + ":" + e.name + ":xdev";
     if (e.read_only) text += ":ro";
+    if (e.leases) text += ":lease";
     if (e.whiteout) text += ":whiteout";
     if (!connections.trees.empty()) text += fmt::format(":tree={}", connections.trees[i].get());
     args.insert(args.end(), {"--export", text, "--listen",

@@ -62,7 +62,8 @@ void add_gofer_mount(MountPlan& plan, const std::string& host_path, const std::s
   m.is_file = !is_directory(host_path);
   m.flags = flags;
   const bool read_only = m.overlay || (flags & ST_RDONLY) != 0;
-  plan.exports.push_back({.dir = host_path, .name = m.aname, .read_only = read_only});
+  plan.exports.push_back({.dir = host_path, .name = m.aname, .read_only = read_only,
+                          .leases = !m.overlay});
   plan.mounts.push_back(std::move(m));
 }
 
@@ -87,6 +88,7 @@ MountPlan plan_mounts(const Config& config, Overlay root_overlay) {
   add_gofer_mount(plan, config.root_path, "/", config.root_readonly ? ST_RDONLY : 0, root_overlay);
   // The container alone uses its root: that is the meaning of a bundle.
   plan.mounts[0].exclusive = true;
+  plan.exports[0].leases = false;
   const bool has_dev = std::any_of(config.mounts.begin(), config.mounts.end(), [](const auto& m) {
     return normal(m.destination) == "/dev";
   });

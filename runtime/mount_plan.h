@@ -11,6 +11,7 @@ namespace run9::runtime {
 struct GoferExport {
   std::string dir, name;
   bool read_only = false;
+  bool leases = false;  // the sandbox asks about it again and again, unless it is told of changes
   bool whiteout = false;
 };
 

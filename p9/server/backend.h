@@ -124,6 +124,9 @@ class Node {
   virtual Result<void> remove_self();
 
   virtual Result<std::string> read_link();
+  // Has changes of this directory, and of what is in it, reported once on FileServer::events(), from
+  // now on and as long as the node lives: the number that the event has. 0: not possible.
+  virtual uint32_t watch() { return 0; }
   virtual Result<Rstatfs> stat_fs();
   // ENODATA for a missing name. Never more than kMaxXattr bytes.
   virtual Result<std::vector<std::byte>> get_xattr(std::string_view name);
@@ -145,7 +148,9 @@ class FileServer {
   // EPERM for an unknown aname.
   virtual Result<NodeRef> attach(const AttachRequest& request) = 0;
   // Capabilities of the dialect that this tree has (kCap...); 0 keeps the server to 9P2000.L.
-  virtual uint64_t caps() const { return kCapAll; }
+  virtual uint64_t caps() const { return kCapAll & ~kCapLease; }
+  // The inotify descriptor that tells the client of changes: kCapLease only.
+  virtual Result<UniqueFd> events() { return Errno{EOPNOTSUPP}; }
   // Every request that changes the tree is EROFS.
   virtual bool read_only() const { return false; }
 };

@@ -29,6 +29,7 @@ constexpr uint64_t cap_of(MsgType type) {
     case MsgType::kTfalloc: return kCapAlloc;
     case MsgType::kTseek: return kCapSeek;
     case MsgType::kTrename2: return kCapRename2;
+    case MsgType::kTlease: return kCapLease;
     default: return 0;
   }
 }
@@ -169,6 +170,11 @@ Result<Rcaps> Session::handle(const Tcaps& t) {
   return Rcaps{.have = t.want & server_.caps() & kCapAll,
                .maxwalk = kMaxWalkx,
                .maxclunk = kMaxClunks};
+}
+
+Result<Rlease> Session::handle(const Tlease&) {
+  donation_ = TRY(server_.events());
+  return Rlease{};
 }
 
 Result<Rmclunk> Session::handle(const Tmclunk& t) {

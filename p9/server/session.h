@@ -119,6 +119,7 @@ class Session {
   // session.cc, dialect
   Result<Rcaps> handle(const Tcaps& t);
   Result<Rmclunk> handle(const Tmclunk& t);
+  Result<Rlease> handle(const Tlease& t);
 
   uint32_t max_io() const { return msize_ - kIoHeaderSize; }
 

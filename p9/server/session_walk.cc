@@ -53,6 +53,8 @@ struct Walkx {
   }
 
   // False: the walk is over, the reply says why.
+  // The watch begins before what it watches over is looked at.
+  void lease(Node& node);
   bool step(NodeRef& node, size_t i);
   bool make_last(Node& dir, std::string_view name);
   void walk(NodeRef node);
@@ -79,6 +81,11 @@ bool Walkx::make_last(Node& dir, std::string_view name) {
   return false;
 }
 
+void Walkx::lease(Node& node) {
+  if (!wants(kWalkLease)) return;
+  reply.leases.value.push_back(is(node.qid(), QidType::kDir) ? node.watch() : 0);
+}
+
 bool Walkx::step(NodeRef& node, size_t i) {
   const bool last = i + 1 == t.names.size();
   auto next = node->walk(t.names[i], t.attrmask);
@@ -95,11 +102,18 @@ bool Walkx::step(NodeRef& node, size_t i) {
   if (last && wants(kWalkExclusive | kWalkMkdir)) return fail(Errno{EEXIST}), false;
   node = next.assume_value().node;
   add(node, next.assume_value().attr);
+  lease(*node);
+  if (wants(kWalkLease) && reply.leases.value.back() != 0) {
+    if (auto attr = node->get_attr(t.attrmask, nullptr)) {
+      reply.walked.back().attr = attr.assume_value();
+    }
+  }
   if (is(node->qid(), QidType::kSymlink)) return stop(WalkStatus::kSymlink), false;
   return true;
 }
 
 void Walkx::walk(NodeRef node) {
+  lease(*node);
   if (t.names.empty()) {
     const auto attr = node->get_attr(t.attrmask, nullptr);
     if (!attr) return fail(attr.assume_error());

@@ -39,7 +39,7 @@ Twrite 118 4 8 d / 4
 Tclunk 120 4 /
 Tremove 122 4 /
 Tcaps 200 8 / 8 2 2
-Twalkx 202 4 4 4 4 8 4 4 4 4 (n)* / 1 1 4 4 s (w)*
+Twalkx 202 4 4 4 4 8 4 4 4 4 (n)* / 1 1 4 4 s (w)* (4)*
 Treaddirx 204 4 8 4 8 4 / 4 d
 Twalkdir 206 4 4 4 8 (n)* / 4 d
 Tmclunk 208 (4)* / (4)*
@@ -52,6 +52,7 @@ Trmxa 222 4 s /
 Tfdget 224 4 4 / q
 Tfalloc 226 4 4 8 8 8 / a
 Tseek 228 4 8 1 / 8
+Tlease 238 /
 """
 
 

@@ -20,7 +20,10 @@ GoferInode& as_gofer(Inode& inode) { return static_cast<GoferInode&>(inode); }
 }  // namespace
 
 Result<std::shared_ptr<GoferInode>> GoferInode::known_child(std::string_view name) {
-  if (!gofer().authoritative()) return nullptr;
+  if (!gofer().authoritative()) {
+    if (!leased_missing_.contains(name) || !gofer().leases().alive(lease_)) return nullptr;
+    return Errno{ENOENT};
+  }
   if (!names_.missing.empty() && names_.missing == name) return Errno{ENOENT};
   if (names_.listing == nullptr) return nullptr;
   Listing::Entry* entry = names_.listing->find(name);
@@ -63,7 +66,9 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext&,
   names = names.first(std::min(names.size(), wire().max_walk()));
   const uint64_t version = version_;
   const Then then = intent == Intent::kRead ? Then::kRead : Then::kNothing;
+  const uint64_t asked_at = gofer().leases().reports();
   Walked w = TRY(wire().walk(dir, names, Bind::kYes, then));
+  leased(w.leases[0], asked_at);
   for (size_t i = 0; i < w.found.size(); ++i) {
     const Fid fid{static_cast<uint32_t>(w.first) + static_cast<uint32_t>(i)};
     auto inode = gofer().intern(w.found[i].qid, w.found[i].attr, fid);
@@ -73,6 +78,7 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext&,
       if (auto* entry = parent.names_.listing->find(names[i])) entry->attr.valid = 0;
     }
     inode->has_name(parent, names[i]);
+    inode->leased_as(parent, names[i], w.leases[i + 1], asked_at);
     if (inode->is_symlink() && !w.target.empty()) inode->link_ = w.target;
     if (w.host.valid() && i + 1 == names.size() && inode->is_regular()) {
       inode->opened_already(std::move(w.host));
@@ -85,6 +91,13 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext&,
     GoferInode& last = found.empty() ? *this : as_gofer(*found.back());
     if (last.is_dir() && (&last != this || version == version_)) {
       last.names_.missing = names[w.found.size()];
+    }
+  }
+  if (w.end == p9::WalkStatus::kMissing && w.found.size() < names.size()) {
+    constexpr size_t kMostMissing = 256;
+    GoferInode& last = found.empty() ? *this : as_gofer(*found.back());
+    if (last.lease_ != 0 && last.leased_missing_.size() < kMostMissing) {
+      last.leased_missing_.emplace(names[w.found.size()]);
     }
   }
   if (!found.empty()) return found;
@@ -287,6 +300,7 @@ void GoferInode::name_removed(OpContext& ctx, std::string_view name, const Gofer
 void GoferInode::changed(OpContext& ctx) {
   ++version_;
   names_.missing.clear();
+  leased_missing_.clear();
   attr_.mtime = attr_.ctime = to_wire(ctx.now());
   unread_ = false;
 }

@@ -9,13 +9,18 @@ Result<FileSystemRef> GoferFs::create(OpContext&, std::unique_ptr<p9::Client> cl
   Wire wire(std::move(client));
   const p9::WalkedX root = TRY(wire.getattr(attached.fid));
   if (!S_ISDIR(root.attr.mode)) return Errno{ENOTDIR};
-  return FileSystemRef(
-      new GoferFs(std::move(wire), std::move(options), attached.fid, root));
+  Leases leases;
+  if (options.caching == Caching::kRevalidate && wire.has(p9::kCapLease)) {
+    leases = Leases(TRY(wire.lease_events()));
+  }
+  return FileSystemRef(new GoferFs(std::move(wire), std::move(leases), std::move(options),
+                                   attached.fid, root));
 }
 
-GoferFs::GoferFs(Wire wire, GoferOptions options, Fid root_fid, const p9::WalkedX& root)
+GoferFs::GoferFs(Wire wire, Leases leases, GoferOptions options, Fid root_fid, const p9::WalkedX& root)
     : options_(std::move(options)),
       wire_(std::move(wire)),
+      leases_(std::move(leases)),
       host_files_(options_.max_host_files),
       root_(std::make_shared<GoferInode>(*this, root.qid, root.attr, root_fid, KeepFs::kNo)) {
   inodes_[root.qid.path] = root_;

@@ -13,6 +13,7 @@
 
 #include "vfs/gofer/gofer_inode.h"
 #include "vfs/gofer/host_files.h"
+#include "vfs/gofer/leases.h"
 #include "vfs/gofer/wire.h"
 
 namespace run9::vfs::gofer {
@@ -48,6 +49,7 @@ class GoferFs final : public FileSystem {
   // For the inodes and files of this folder.
   int64_t staleness_ns() const { return std::chrono::nanoseconds(options_.staleness).count(); }
   Wire& wire() { return wire_; }
+  Leases& leases() { return leases_; }
   HostFileCache& host_files() { return host_files_; }
   bool authoritative() const { return options_.caching == Caching::kAuthoritative; }
   Result<void> writable() const;
@@ -62,10 +64,11 @@ class GoferFs final : public FileSystem {
   void listing_dropped(std::list<GoferInode*>::iterator place, size_t cost);
 
  private:
-  GoferFs(Wire wire, GoferOptions options, Fid root_fid, const p9::WalkedX& root);
+  GoferFs(Wire wire, Leases leases, GoferOptions options, Fid root_fid, const p9::WalkedX& root);
 
   GoferOptions options_;
   Wire wire_;
+  Leases leases_;  // kRevalidate
   HostFileCache host_files_;
   std::unordered_map<uint64_t, std::weak_ptr<GoferInode>> inodes_;  // by qid.path
   std::list<GoferInode*> listings_;  // newest first

@@ -92,6 +92,7 @@ void GoferInode::learn(const AttrX& attr) {
   attr_known_ = true;
   touched_ = has_host_file();
   told_at_ns_ = coarse_now();
+  attr_lease_ = 0;
   unread_ = true;
 }
 
@@ -103,7 +104,26 @@ void GoferInode::learn(const AttrX& attr, uint64_t since) {
 bool GoferInode::fresh() const { return unread_ && coarse_now() - told_at_ns_ < kFreshNs; }
 
 bool GoferInode::attr_believed() const {
-  return gofer().authoritative() || coarse_now() - told_at_ns_ < gofer().staleness_ns();
+  return gofer().authoritative() || gofer().leases().alive(attr_lease_) || coarse_now() - told_at_ns_ < gofer().staleness_ns();
+}
+
+uint64_t GoferInode::attr_lease_now() const {
+  if (is_dir()) return lease_;
+  return attr_.nlink == 1 ? name_lease_ : 0;
+}
+
+void GoferInode::leased(uint32_t watch, uint64_t asked_at) {
+  const uint64_t lease = gofer().leases().granted(watch, asked_at);
+  if (lease != lease_) leased_missing_.clear();
+  lease_ = lease;
+}
+
+void GoferInode::leased_as(const GoferInode& dir, std::string_view name, uint32_t own_watch,
+                           uint64_t asked_at) {
+  name_lease_ = dir.lease_;
+  leased_name_ = name_lease_ != 0 ? name : std::string_view{};
+  if (is_dir()) leased(own_watch, asked_at);
+  attr_lease_ = attr_lease_now();
 }
 
 // One name of several may be gone while others are walked: those are always asked for.
@@ -114,7 +134,9 @@ bool GoferInode::name_believed() const {
 Result<void> GoferInode::refresh() {
   const Fid fid = TRY(this->fid());
   const uint64_t version = version_;
+  const uint64_t lease = attr_lease_now();
   learn(TRY(wire().getattr(fid)).attr, version);
+  if (lease == attr_lease_now()) attr_lease_ = lease;
   unread_ = false;
   return ok();
 }
@@ -177,7 +199,7 @@ Result<Stat> GoferInode::getattr(OpContext&) {
 Result<void> GoferInode::permission(OpContext& ctx, uint32_t mask) {
   constexpr int64_t kSecond = 1'000'000'000;
   if (!gofer().authoritative() && gofer().root().get() == this &&
-      coarse_now() - told_at_ns_ > kSecond) {
+      coarse_now() - told_at_ns_ > kSecond && !attr_believed()) {
     TRY(refresh());
   }
   return generic_permission(ctx, stat_now(), mask);
@@ -185,11 +207,18 @@ Result<void> GoferInode::permission(OpContext& ctx, uint32_t mask) {
 
 Result<bool> GoferInode::revalidate(OpContext&, Inode& parent, std::string_view name) {
   if (name_believed()) return true;
-  const Fid dir = TRY(static_cast<GoferInode&>(parent).fid());
+  GoferInode& in = static_cast<GoferInode&>(parent);
+  if (name_lease_ == in.lease_ && leased_name_ == name && gofer().leases().alive(name_lease_)) {
+    return true;
+  }
+  const Fid dir = TRY(in.fid());
+  const uint64_t asked_at = gofer().leases().reports();
   const Walked w = TRY(wire().walk(dir, std::span(&name, 1), Bind::kNo));
+  in.leased(w.leases[0], asked_at);
   if (w.found.size() != 1 || w.found[0].qid.path != qid_.path) return false;
   if ((w.found[0].attr.mode & S_IFMT) != type()) return false;
   learn(w.found[0].attr);
+  leased_as(in, name, w.leases[1], asked_at);
   named_at_ns_ = told_at_ns_;
   return true;
 }

@@ -87,6 +87,12 @@ class GoferInode final : public Inode, public HostFiles {
   void before_host_files_go() override;
   bool fresh() const;
   bool attr_believed() const;
+  // The lease under which attributes that are told now stay true.
+  uint64_t attr_lease_now() const;
+  // A walk that asked at `asked_at` came here by `name` of `dir`; the watches on both.
+  void leased_as(const GoferInode& dir, std::string_view name, uint32_t own_watch,
+                 uint64_t asked_at);
+  void leased(uint32_t watch, uint64_t asked_at);
   bool name_believed() const;
 
   // Directories (gofer_dir.cc).
@@ -134,6 +140,15 @@ class GoferInode final : public Inode, public HostFiles {
   int64_t told_at_ns_ = 0;
   int64_t named_at_ns_ = 0;  // when a walk last came here by its name
   bool unread_ = true;
+
+  // kRevalidate, vfs/gofer/leases.h. A directory's lease_ covers its own attributes and the names in
+  // it; name_lease_ is that of the directory where the file was last met, as leased_name_: it covers
+  // the name, and the attributes of what is no directory and has no other name.
+  uint64_t lease_ = 0;
+  uint64_t attr_lease_ = 0;
+  uint64_t name_lease_ = 0;
+  std::string leased_name_;
+  std::set<std::string, std::less<>> leased_missing_;  // names that lease_ says are not there
 
   std::string link_;        // symlinks: the text, once known
   OpenFid spare_open_;      // left by a create without donation, for the open that follows

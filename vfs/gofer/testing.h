@@ -81,6 +81,7 @@ struct RigOptions {
   size_t max_host_files = 512;
   uint32_t msize = 128 * 1024;
   std::chrono::milliseconds staleness{0};
+  bool leases = true;
 };
 
 class Rig {
@@ -95,8 +96,11 @@ class Rig {
     int ends[2];
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     server_end_ = UniqueFd{ends[0]};
+    if (o.leases) events_ = ::run9::gofer::make_events().value();
     thread_ = std::thread([this] {
-      ::run9::gofer::HostServer server(exports_, 0, ::run9::gofer::OtherExports::kRefused, 1);
+      EXPECT_TRUE(::run9::gofer::own_working_directory());
+      ::run9::gofer::HostServer server(exports_, 0, ::run9::gofer::OtherExports::kRefused, 1,
+                                       events_.borrow());
       static_cast<void>(p9::serve_fd(server_end_.borrow(), server).has_value());
     });
     channel = std::make_shared<CountingChannel>(UniqueFd{ends[1]});
@@ -197,6 +201,7 @@ class Rig {
  private:
   ::run9::gofer::Exports exports_;
   UniqueFd server_end_;
+  UniqueFd events_;
   std::thread thread_;
 };
 

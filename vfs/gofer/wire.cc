@@ -29,13 +29,18 @@ void Wire::release(Fid first, size_t from, size_t to) {
 
 Result<Walked> Wire::walk(Fid from, std::span<const std::string_view> names, Bind bind,
                           Then then) {
-  if (!has(p9::kCapWalkx)) return walk_plain(from, names, bind);
+  if (!has(p9::kCapWalkx)) {
+    Walked plain = TRY(walk_plain(from, names, bind));
+    plain.leases.resize(plain.found.size() + 1);
+    return plain;
+  }
   p9::Twalkx t{.fid = from, .attrmask = p9::kAttrAll};
   t.names.assign(names.begin(), names.end());
   if (bind == Bind::kYes) {
     t.newfid = TRY(client_->alloc_fids(static_cast<uint32_t>(names.size())));
     t.wflags = p9::kWalkAllFids;
   }
+  if (leases_) t.wflags |= p9::kWalkLease;
   const bool reads = then == Then::kRead && has(p9::kCapFd);
   if (reads) {
     t.wflags |= p9::kWalkOpen | p9::kWalkWantFd;
@@ -61,7 +66,17 @@ Result<Walked> Wire::walk(Fid from, std::span<const std::string_view> names, Bin
   if (out.end == p9::WalkStatus::kFailed) out.error = Errno{static_cast<int>(r.error)};
   if (r.status == p9::WalkStatus::kOk && r.walked.size() != names.size()) return Errno{EPROTO};
   out.target = r.target;
+  out.leases.assign(r.leases.value.begin(), r.leases.value.end());
+  out.leases.resize(out.found.size() + 1);
   return out;
+}
+
+Result<UniqueFd> Wire::lease_events() {
+  if (!has(p9::kCapLease)) return Errno{EOPNOTSUPP};
+  auto r = TRY(call(p9::Tlease{}));
+  if (!r.fd.valid()) return Errno{EPROTO};
+  leases_ = true;
+  return std::move(r.fd);
 }
 
 // The reply to a Twalkx that makes a file. On failure `control` is given back; it may be bound all

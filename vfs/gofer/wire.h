@@ -29,6 +29,8 @@ struct Walked {
   p9::WalkStatus end = p9::WalkStatus::kOk;
   Errno error{};       // with kFailed
   UniqueFd host;       // with Then::kRead: the last file, opened for reading, if it is a regular one
+  // Of the start, and of each component found: the number of the gofer's watch, or 0.
+  std::vector<uint32_t> leases;
   std::string target;  // of the symlink that it ended in, "" if the server did not say
 };
 enum class Bind { kNo, kYes };
@@ -69,6 +71,8 @@ class Wire {
   Wire(Wire&&) = default;
 
   bool has(uint64_t cap) const { return client_->has_cap(cap); }
+  // The inotify descriptor of this connection. Walks ask for leases from now on.
+  Result<UniqueFd> lease_events();
 
   // The bound fid is no longer wanted: clunked together with others, before a later call.
   void drop(Fid fid);
@@ -151,6 +155,7 @@ class Wire {
   Result<std::vector<std::byte>> read_xattr_plain(Fid fid, std::string_view name);
 
   std::unique_ptr<p9::Client> client_;
+  bool leases_ = false;      // walks ask for them
   uint64_t held_bytes_ = 0;  // by dropped fids of unlinked files
 };
 
