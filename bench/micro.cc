@@ -59,6 +59,15 @@ void ping_pong(int count) {
   for (int fd : {a[0], a[1], b[0], b[1]}) close(fd);
 }
 
+// A process that has written to 1 GiB makes a child that ends at once: what a fork costs for each page.
+void fork_big(int count) {
+  for (int i = 0; i < count; ++i) {
+    const pid_t child = fork();
+    if (child == 0) _exit(0);
+    check(child > 0 && waitpid(child, nullptr, 0) == child, "fork");
+  }
+}
+
 void touch_fresh(int pages) {
   const size_t size = static_cast<size_t>(pages) * 4096;
   auto* p = static_cast<char*>(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
@@ -116,6 +125,14 @@ int main(int argc, char** argv) {
         check(waitpid(child, &status, 0) == child && status == 0, "true");
       }
     });
+  }
+  if (wanted("fork_1_gib")) {
+    constexpr size_t kSize = size_t{1} << 30;
+    void* p = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    check(p != MAP_FAILED, "mmap");
+    std::memset(p, 1, kSize);
+    measure("fork_1_gib", 3, fork_big);
+    munmap(p, kSize);
   }
   if (wanted("fresh_memory")) measure("fresh_memory", 8192, touch_fresh);
 }

@@ -1,4 +1,4 @@
-// state, list, ps, features: what there is.
+// state, list, ps, events, features: what there is.
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
@@ -90,6 +90,24 @@ Expected<int> cmd_ps(const GlobalOptions& options, const PsArgs& args) {
     print_line(fmt::format("{:>6} {:>6} {:>6} {:>4} {:1} {}", p.pid(), p.ppid(), p.uid(), p.threads(),
                            printable(p.state()), printable(p.command())));
   }
+  return 0;
+}
+
+Expected<int> cmd_events(const GlobalOptions& options, const std::string& id) {
+  const StateDir dir = TRY(StateDir::open(options.root, id));
+  control::Request request;
+  request.mutable_state();
+  const control::Reply reply = TRY(ask(dir, request));
+  if (!reply.has_state()) return fail("events: the sandbox answered something else");
+  const control::SandboxState& s = reply.state();
+  const json::object out{{"type", "stats"},
+                         {"id", id},
+                         {"data",
+                          {{"processes", s.processes()},
+                           {"tasks", s.tasks()},
+                           {"memory", s.memory()},
+                           {"guestEvents", s.guest_events()}}}};
+  print_line(json::serialize(out));
   return 0;
 }
 

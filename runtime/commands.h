@@ -51,6 +51,7 @@ Expected<int> cmd_kill(const GlobalOptions& options, const KillArgs& args);
 Expected<int> cmd_delete(const GlobalOptions& options, const DeleteArgs& args);
 Expected<int> cmd_list(const GlobalOptions& options, const ListArgs& args);
 Expected<int> cmd_ps(const GlobalOptions& options, const PsArgs& args);
+Expected<int> cmd_events(const GlobalOptions& options, const std::string& id);
 Expected<int> cmd_do(GlobalOptions options, const DoArgs& args);
 
 }  // namespace run9::runtime

@@ -101,6 +101,9 @@ void add_others(CLI::App& app, CommandLine& c) {
   ps->add_option("id", c.ps.id)->required();
   ps->add_option("-f,--format", c.ps.format, "table or json");
   ps->allow_extras();
+  auto* events = app.add_subcommand("events", "print a running container's counters, once");
+  events->add_option("id", c.id)->required();
+  events->add_flag("--stats", c.ignored, "accepted; there are no other events");
   app.add_subcommand("features", "print what this runtime can do");
   auto* d = app.add_subcommand("do", "run a command of the host in a sandbox: run9 do [--] CMD...");
   d->add_option("--expose", c.do_args.expose, "show this path although it is private")->expected(1)->take_all();
@@ -178,6 +181,7 @@ Expected<int> dispatch(CLI::App& app, CommandLine& c, const SplitArguments& argu
   if (name == "kill") return cmd_kill(c.global, c.kill);
   if (name == "delete") return cmd_delete(c.global, c.del);
   if (name == "list") return cmd_list(c.global, c.list);
+  if (name == "events") return cmd_events(c.global, c.id);
   if (name == "ps") return cmd_ps(c.global, c.ps);
   if (name == "exec") {
     c.exec.command = command_of(*sub, arguments);
