@@ -2,6 +2,7 @@
 #
 #   run9_library(NAME SRCS a.cc b.cc DEPS base p9)   one folder = one library target
 #   run9_program(NAME SRCS main.cc DEPS ...)         a static-pie program in bin/
+#   run9_fuzzer(NAME SRCS a_fuzz.cc DEPS ...)        a libFuzzer program, with -DRUN9_FUZZ=ON
 #   run9_test(NAME SRCS a_test.cc DEPS ...)          a GoogleTest program, registered with ctest
 #
 # DEPS is the whole of what a target may include: include/ of a target is the repository's root, and
@@ -25,6 +26,18 @@ elseif(RUN9_SANITIZE STREQUAL "thread")
   target_link_options(run9_flags INTERFACE -fsanitize=thread)
 endif()
 
+# libFuzzer, with the sanitizers that make a wrong step visible: clang alone has it (./dev fuzz).
+option(RUN9_FUZZ "build the fuzzers" OFF)
+if(RUN9_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "RUN9_FUZZ needs clang: -DCMAKE_CXX_COMPILER=clang++-14")
+  endif()
+  target_compile_options(run9_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer
+    -fno-sanitize-recover=undefined)
+  target_link_options(run9_flags INTERFACE -fsanitize=address,undefined)
+  add_custom_target(fuzzers)
+endif()
+
 function(run9_library name)
   cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
   add_library(${name} STATIC ${A_SRCS})
@@ -46,6 +59,18 @@ function(run9_test name)
   target_link_libraries(${name} PRIVATE run9_flags ${A_DEPS} gmock gtest gtest_main Threads::Threads)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+endfunction()
+
+# A program NAME with a LLVMFuzzerTestOneInput, made by the target `fuzzers`.
+function(run9_fuzzer name)
+  if(NOT RUN9_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
+  add_executable(${name} EXCLUDE_FROM_ALL ${A_SRCS})
+  target_link_libraries(${name} PRIVATE run9_flags ${A_DEPS})
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(fuzzers ${name})
 endfunction()
 
 # fmt as Debian ships it is a shared library; the header-only form keeps the programs static.

@@ -92,6 +92,7 @@ std::string stats_line(const Found& c) {
       guest["privateMemory"] = state.memory();
       guest["memoryLimit"] = state.memory_limit();
       guest["processes"] = state.processes();
+      guest["events"] = state.guest_events();
       if (!s.memory) memory["usage"] = state.memory();
     }
   }

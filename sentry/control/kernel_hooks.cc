@@ -60,6 +60,7 @@ ControlHooks kernel_hooks(Kernel& kernel, BootHooks boot) {
     out.set_processes(static_cast<uint32_t>(kernel.processes().size()));
     out.set_tasks(static_cast<uint32_t>(kernel.task_count()));
     out.set_memory(kernel.charged_memory());
+    out.set_guest_events(kernel.guest_events());
     out.set_memory_limit(kernel.options().limits.memory);
     out.set_task_limit(kernel.options().limits.tasks);
   };

@@ -80,6 +80,7 @@ void Kernel::set_platform(std::unique_ptr<Platform> platform) {
 void Kernel::on_event(Context& context, EventKind kind) {
   auto* task = static_cast<Task*>(context.owner);
   if (task == nullptr) return;
+  ++guest_events_;
   auto body = [self = task->shared_from_this(), kind] { self->handle(kind); };
   if (loop_->current() != nullptr) {
     loop_->spawn(std::move(body));

@@ -129,6 +129,8 @@ class Kernel : public EventSink {
   bool memory_available(uint64_t more) const;
   void charge_memory(int64_t delta) { charged_ += delta; }
   uint64_t charged_memory() const { return charged_; }
+  // How often guest threads came to the Sentry so far: calls, faults, interruptions.
+  uint64_t guest_events() const { return guest_events_; }
 
  private:
   friend class Task;
@@ -152,6 +154,7 @@ class Kernel : public EventSink {
   std::map<std::string, uint64_t> missing_;
   int32_t last_tid_ = 0;
   uint64_t charged_ = 0;
+  uint64_t guest_events_ = 0;
   uint64_t next_dev_ = 20;
   uint64_t next_anon_ino_ = 1;
   int exit_status_ = 0;
