@@ -238,6 +238,60 @@ TEST(CallSiteTest, SignalsAtAnyMoment) {
   EXPECT_GT(handled, 0);
 }
 
+// What one call's buffer held says nothing about the next, whichever way that is entered.
+TEST(CallSiteTest, BufferChangedBetweenTwoEntries) {
+  int fds[2];
+  ASSERT_EQ(pipe(fds), 0);
+  char byte = 'a';
+  for (Site site : {call_cmp_4095, call_into_mov}) {
+    State s = filled(__NR_write);
+    s.rdi = static_cast<uint64_t>(fds[1]);
+    s.rsi = reinterpret_cast<uint64_t>(&byte);
+    s.rdx = 1;
+    s.flags = 0x202;
+    site(&s);
+    EXPECT_EQ(s.rax, 1u);
+    byte = 'b';
+  }
+  char both[3] = {};
+  EXPECT_EQ(read(fds[0], both, 2), 2);
+  EXPECT_STREQ(both, "ab");
+  close(fds[0]);
+  close(fds[1]);
+}
+
+std::atomic<int> seen_signo;
+void note_signo(int, siginfo_t* info, void*) { seen_signo = info->si_signo; }
+
+// A signal's frame lies where a call's buffer was before, while the program computes.
+TEST(CallSiteTest, SignalFrameWhereABufferWas) {
+  constexpr size_t kStack = 32768;
+  auto* stack = static_cast<char*>(
+      mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  const stack_t alternate{stack, 0, kStack}, none{nullptr, SS_DISABLE, 0};
+  ASSERT_EQ(sigaltstack(&alternate, nullptr), 0);
+  struct sigaction action {};
+  action.sa_sigaction = note_signo;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigaction(SIGALRM, &action, nullptr);
+  int fds[2];
+  ASSERT_EQ(pipe(fds), 0);
+  for (size_t below = 2048; below <= 6144; below += 256) {
+    seen_signo = 0;
+    const itimerval soon = {{0, 0}, {0, 2000}};
+    setitimer(ITIMER_REAL, &soon, nullptr);
+    ASSERT_EQ(write(fds[1], "x", 1), 1);
+    ASSERT_EQ(read(fds[0], stack + kStack - below, 2048), 1);
+    while (seen_signo == 0) {
+    }
+    EXPECT_EQ(seen_signo, SIGALRM);
+  }
+  ASSERT_EQ(sigaltstack(&none, nullptr), 0);
+  munmap(stack, kStack);
+  close(fds[0]);
+  close(fds[1]);
+}
+
 // A program may use %gs for itself (Wine does).
 TEST(CallSiteTest, OwnGsBase) {
   const uint64_t mine[1024] = {42};

@@ -17,6 +17,8 @@ namespace run9::sentry::trap {
 namespace {
 
 constexpr uint64_t kMaxImage = 8 << 20, kMaxImages = 64 << 20;  // bytes
+constexpr uint64_t kMaxOffset = 0x7fff0000;                     // in a file: a trampoline adds 31 bits to its base
+constexpr size_t kMaxKnown = 4096;                              // files, those without call sites included
 
 bool is_rex(uint8_t b) { return (b & 0xf0) == 0x40; }
 
@@ -148,7 +150,8 @@ Result<TextPatcher> TextPatcher::create() {
 }
 
 std::shared_ptr<const PatchedImage> TextPatcher::image_of(BorrowedFd file, uint64_t offset, uint64_t length) {
-  if (length > kMaxImage || bytes_ + length > kMaxImages) return nullptr;
+  if (length > kMaxImage || bytes_ + length > kMaxImages || next_patch_ >= STUB_PATCH_COUNT) return nullptr;
+  if (offset > kMaxOffset - length) return nullptr;
   struct stat st;
   if (host_fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode)) return nullptr;
   // A memfd is memory that the guest can write through another mapping, unseen.
@@ -157,6 +160,8 @@ std::shared_ptr<const PatchedImage> TextPatcher::image_of(BorrowedFd file, uint6
                 st.st_mtim.tv_nsec, st.st_ctim.tv_sec, st.st_ctim.tv_nsec};
   const auto it = images_.find(key);
   if (it != images_.end()) return it->second;
+  // A guest can make as many keys as it likes; those that led to nothing need not be remembered.
+  if (images_.size() >= kMaxKnown) std::erase_if(images_, [](const auto& known) { return !known.second; });
   auto image = make(file, offset, length);
   images_[key] = image;
   return image;

@@ -46,6 +46,14 @@ uint64_t compare_flags(uint64_t a, uint64_t b) {
          bit(d == 0, 6) | bit((d >> 63) != 0, 7) | bit((((a ^ b) & (a ^ d)) >> 63) != 0, 11);
 }
 
+// One read of a field that the guest may be changing: what is checked is what is used.
+template <typename T>
+T take(const T& field) {
+  return __atomic_load_n(&field, __ATOMIC_RELAXED);
+}
+
+Window take_window(const Window& w) { return {take(w.addr), take(w.size), take(w.offset)}; }
+
 }  // namespace
 
 TrapContext::TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot)
@@ -80,7 +88,7 @@ void TrapContext::prepare(const Regs& regs, uint64_t frame, uint64_t fs, uint64_
 }
 
 ControlPage& TrapContext::page() const { return space_->page(slot_); }
-int TrapContext::host_tid() const { return static_cast<int>(page().host_tid); }
+int TrapContext::host_tid() const { return static_cast<int>(take(page().host_tid)); }
 
 std::optional<EventKind> TrapContext::take_request() {
   if (!running_) return {};
@@ -89,9 +97,11 @@ std::optional<EventKind> TrapContext::take_request() {
   running_ = false;
   const ControlPage& p = page();
   uint64_t gregs[kGregs];
-  for (int i = 0; i < kGregs; ++i) gregs[i] = __atomic_load_n(&p.gregs[i], __ATOMIC_RELAXED);
-  const uint32_t kind = __atomic_load_n(&p.kind, __ATOMIC_RELAXED);
-  frame_ = __atomic_load_n(&p.frame, __ATOMIC_RELAXED);
+  for (int i = 0; i < kGregs; ++i) gregs[i] = take(p.gregs[i]);
+  const uint32_t kind = take(p.kind);
+  frame_ = take(p.frame);
+  // The way back through a signal's frame copies no results (apply() in stub.cc).
+  if (report_waiter_ == nullptr || frame_ != 0) drop_windows();
   if (report_waiter_ != nullptr) {
     // The orders of carry_out_now: the registers are still those of the call.
     order_error_ = kind == kReqOrdersDone ? 0 : ENOMEM;
@@ -99,8 +109,8 @@ std::optional<EventKind> TrapContext::take_request() {
   }
   if (kind != kReqOrderFailed) to_regs(gregs, regs_);
   if (space_->platform_.shared().xstate_size & 0x80000000u) {
-    regs_.fs_base = __atomic_load_n(&p.fs_base, __ATOMIC_RELAXED);
-    regs_.gs_base = __atomic_load_n(&p.gs_base, __ATOMIC_RELAXED);
+    regs_.fs_base = take(p.fs_base);
+    regs_.gs_base = take(p.gs_base);
   }
   known_fs_ = regs_.fs_base;
   known_gs_ = regs_.gs_base;
@@ -108,8 +118,8 @@ std::optional<EventKind> TrapContext::take_request() {
   regs_.orig_rax = ~uint64_t{0};
   switch (kind) {
     case kReqSyscall:
-      regs_.orig_rax = static_cast<uint32_t>(p.syscall);
-      compat_ = p.arch != AUDIT_ARCH_X86_64;
+      regs_.orig_rax = static_cast<uint32_t>(take(p.syscall));
+      compat_ = take(p.arch) != AUDIT_ARCH_X86_64;
       take_windows();
       return EventKind::kSyscall;
     case kReqFault: {
@@ -124,15 +134,15 @@ std::optional<EventKind> TrapContext::take_request() {
           hand_back();
           return {};
       }
-      const int signo = p.signo;
+      const int signo = take(p.signo);
       const bool known = signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL ||
                          signo == SIGTRAP;
-      fault_ = {known ? signo : SIGSEGV, p.code, p.fault_addr, gregs[kTrapno], gregs[kErr]};
+      fault_ = {known ? signo : SIGSEGV, take(p.code), take(p.fault_addr), gregs[kTrapno], gregs[kErr]};
       return EventKind::kFault;
     }
     case kReqOrderFailed: {
-      const int64_t e = -p.order_error;
-      order_error_ = e > 0 && e < 4096 ? static_cast<int>(e) : ENOMEM;
+      const int64_t e = take(p.order_error);
+      order_error_ = e < 0 && e > -4096 ? static_cast<int>(-e) : ENOMEM;
       return EventKind::kOrderFailed;
     }
     default:
@@ -169,7 +179,7 @@ void TrapContext::write_regs() {
   for (size_t i = 0; i < orders_.size(); ++i) p.orders[i] = orders_[i];
   if (!orders_.empty()) {
     reply_flags_ |= kOrders;
-    orders_expected_ = p.orders_done + 1;
+    orders_expected_ = take(p.orders_done) + 1;
     orders_.clear();
   }
   p.reply_flags = reply_flags_;
@@ -243,13 +253,17 @@ Result<void> TrapContext::need_frame() {
 
 // ---------------------------------------------------------------- windows
 
-void TrapContext::take_windows() {
+// They end with the call, and where a signal's frame is made for it.
+void TrapContext::drop_windows() {
   kept_.clear();
   out_used_ = 0;
+  for (int i = 0; i < kWindows; ++i) in_[i] = out_[i] = {};
+}
+
+void TrapContext::take_windows() {
+  if (frame_ != 0) return;
   for (int i = 0; i < kWindows; ++i) {
-    in_[i] = out_[i] = {};
-    if (frame_ != 0) continue;
-    const Window in = page().in[i], out = page().out[i];
+    const Window in = take_window(page().in[i]), out = take_window(page().out[i]);
     if (in.size <= kInBuffer && in.offset <= kInBuffer - in.size) in_[i] = in;
     if (out.size <= kOutBuffer) out_[i] = out;
   }

@@ -73,6 +73,7 @@ class TrapContext final : public Context {
   void will_wait();
   // Small reads and writes of the call at hand, in the control page (call_windows.h). False: not there.
   void take_windows();
+  void drop_windows();
   bool read_window(uint64_t addr, std::span<std::byte> dst) const;
   bool write_window(uint64_t addr, ByteSpan src);
   // Puts what write_window has kept into the guest's memory, if it lies in this range.
@@ -142,6 +143,7 @@ class TrapSpace final : public AddressSpace {
   void use_patches(std::vector<MapRequest>& list);
   void forget_patches(uint64_t addr, uint64_t length);
   Result<void> undo_patches(uint64_t addr, uint64_t length);
+  Result<void> map_as_told(std::span<const MapRequest> list);  // map_all without patches
   struct Patched {
     uint64_t end;
     uint64_t image_offset;

@@ -236,7 +236,10 @@ Result<void> TrapSpace::map(Context* via, const MapRequest& r) {
 Result<void> TrapSpace::map_all(std::span<const MapRequest> list) {
   std::vector<MapRequest> patched(list.begin(), list.end());
   if (platform_.patcher_) use_patches(patched);
-  list = patched;
+  return map_as_told(patched);
+}
+
+Result<void> TrapSpace::map_as_told(std::span<const MapRequest> list) {
   // One message with each descriptor once, the mappings, and away with the descriptors. What does not fit
   // into one list goes in parts.
   while (!list.empty()) {
@@ -396,13 +399,15 @@ Result<void> TrapSpace::undo_patches(uint64_t addr, uint64_t length) {
     MapRequest r;
     r.addr = from;
     r.length = to - from;
-    r.prot = PROT_READ;  // until the change itself gives it its own
+    r.prot = PROT_READ | PROT_EXEC;  // other threads may be running it; the change itself gives it its own
     r.fd = p.image->file.borrow();
     r.offset = p.image->file_offset + p.image_offset + (from - start);
     originals.push_back(r);
   }
   if (originals.empty()) return ok();
-  return map_all(originals);
+  TRY(map_as_told(originals));
+  forget_patches(addr, length);
+  return ok();
 }
 
 Result<uint32_t> TrapSpace::take_slot() {
