@@ -44,13 +44,12 @@ Result<void> PtraceSpace::pass_descriptor(BorrowedFd fd) {
   const int number = fd.get();
   memcpy(CMSG_DATA(c), &number, sizeof number);
   if (sendmsg(platform_.socket_.get(), &m, MSG_NOSIGNAL) < 0) return last_errno();
-  const auto got = call(__NR_recvmsg, {kSocketFd, kDataPage, MSG_DONTWAIT});
-  if (got.has_value()) return ok();
-  // The guest can spoil the message header. What it did not take must not go to another space.
+  // The host cannot write the lengths back into the header, and says EFAULT after the descriptor has arrived. What
+  // counts is that nothing is left: it would go to another space.
+  const auto got = call(__NR_recvmsg, {kSocketFd, kHeaderPage, MSG_DONTWAIT});
   char byte[8];
-  while (recv(platform_.stub_end_.get(), byte, sizeof byte, MSG_DONTWAIT) > 0) {
-  }
-  return got.error();
+  if (recv(platform_.stub_end_.get(), byte, sizeof byte, MSG_DONTWAIT) < 0) return ok();
+  return got.has_value() ? Errno{EIO} : got.error();
 }
 
 Result<void> PtraceSpace::map_one(const MapRequest& r) {

@@ -100,16 +100,18 @@ Result<void> PtracePlatform::start_template() {
   return prepare_messages();
 }
 
-// recvmsg's header and exact buffers, so that the host leaves the lengths as they are.
+// recvmsg's header, where no guest can change it, and exact buffers.
 Result<void> PtracePlatform::prepare_messages() {
-  constexpr uint64_t kIov = kDataPage + 0x100, kData = kDataPage + 0x200, kControl = kDataPage + 0x300;
+  constexpr uint64_t kIov = kHeaderPage + sizeof(msghdr), kControl = kDataPage + 0x100;
+  TRY(template_->map(nullptr, {.addr = kHeaderPage, .length = kPage, .prot = PROT_READ | PROT_WRITE}));
   msghdr m{};
   m.msg_iov = reinterpret_cast<iovec*>(kIov);
   m.msg_iovlen = 1;
   m.msg_control = reinterpret_cast<void*>(kControl);
   m.msg_controllen = CMSG_SPACE(sizeof(int));
-  TRY(store(*template_, kDataPage, bytes_of(m)));
-  return store(*template_, kIov, bytes_of(iovec{reinterpret_cast<void*>(kData), 8}));
+  TRY(store(*template_, kHeaderPage, bytes_of(m)));
+  TRY(store(*template_, kIov, bytes_of(iovec{reinterpret_cast<void*>(kDataPage), 8})));
+  return template_->protect(nullptr, kHeaderPage, kPage, PROT_READ);
 }
 
 Result<void> PtracePlatform::confine_template() {
