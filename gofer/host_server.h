@@ -27,8 +27,10 @@ class HostServer final : public p9::FileServer {
   Result<p9::NodeRef> attach(const p9::AttachRequest& request) override;
   bool read_only() const override { return read_only_; }
   uint64_t caps() const override {
-    return watches_.possible() ? p9::kCapAll : p9::kCapAll & ~p9::kCapLease;
+    return p9::kCapAll & ~(watches_.possible() ? 0 : p9::kCapLease) & ~(donates_ ? 0 : p9::kCapFd);
   }
+  // The connection is none that descriptors can be sent over.
+  void never_donate() { donates_ = false; }
   Result<UniqueFd> events() override { return watches_.events(); }
   Watches& watches() { return watches_; }
   uint64_t connection() const { return connection_; }
@@ -39,6 +41,7 @@ class HostServer final : public p9::FileServer {
   const OtherExports others_;
   const uint64_t connection_;
   bool read_only_;
+  bool donates_ = true;
   Watches watches_;
   // One tree for each export, so that renames by one attach reach the nodes of another.
   std::vector<std::weak_ptr<HostNode>> roots_;

@@ -1,4 +1,5 @@
 // Starts run9-gofer as runtime/ does and looks at it from outside.
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/un.h>
@@ -8,6 +9,7 @@
 
 #include "gofer/seccomp.h"
 #include "gofer/test_server.h"
+#include "p9/transport/address.h"
 
 namespace run9::gofer {
 namespace {
@@ -199,6 +201,43 @@ TEST(JailTest, AcceptsConnectionsBesideInheritedOnes) {
   BlockingChannel channel(gofer.take_socket());
   Client client(channel);
   EXPECT_TRUE(client.start());
+}
+
+// A loopback port that nobody had a moment ago.
+int free_port() {
+  const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in at{.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  socklen_t size = sizeof at;
+  CHECK(bind(fd.get(), reinterpret_cast<sockaddr*>(&at), size) == 0);
+  CHECK(getsockname(fd.get(), reinterpret_cast<sockaddr*>(&at), &size) == 0);
+  return ntohs(at.sin_port);
+}
+
+// Under the filter too; and nothing is said of descriptors, which no such connection can carry.
+TEST(JailTest, ServesOverTcp) {
+  TempDir dir;
+  const std::string at = "tcp:127.0.0.1:" + std::to_string(free_port());
+  Program gofer({"--export", dir.path() + ":t", "--listen", at});
+  ASSERT_TRUE(gofer.serving());
+  for (int i = 0; i < 20; ++i) {
+    BlockingChannel channel(dial(*parse_address(at)).assume_value());
+    Client client(channel);
+    ASSERT_TRUE(client.start());
+    EXPECT_TRUE(client.dialect());
+    EXPECT_FALSE(client.has_cap(kCapFd));
+    const Fid root = client.attach("t").assume_value().fid;
+    const Fid o = client.alloc_fid().assume_value();
+    Twalkx create{.fid = root, .openfid = o, .wflags = kWalkOpen | kWalkCreate | kWalkWantFd, .oflags = kORdwr, .mode = 0644};
+    create.names = {"f"};
+    const auto made = client.call(create).assume_value();
+    EXPECT_EQ(made->rflags, 0);
+    EXPECT_FALSE(made.fd.valid());
+    EXPECT_TRUE(client.call(Twrite{.fid = o, .data = as_bytes("text")}));
+    create.openfid = kNoFid;
+    EXPECT_EQ(client.call(create).assume_value()->error, static_cast<uint32_t>(EOPNOTSUPP));
+    EXPECT_EQ(error_of(client.call(Tfdget{.fid = root})), EOPNOTSUPP);
+  }
+  EXPECT_EQ(dir.read("f"), "text");
 }
 
 TEST(JailTest, HiddenNamesAreCovered) {

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -19,7 +18,7 @@
 namespace run9::gofer {
 namespace {
 
-// Connections at a time at a unix:PATH: threads cannot be made once the filter is there.
+// Connections at a time at an address: threads cannot be made once the filter is there.
 constexpr int kAcceptors = 8;
 
 // One thread's work: a connection that exists, or one after another from a listening socket.
@@ -27,6 +26,7 @@ struct Job {
   UniqueFd socket;
   UniqueFd events;  // for leases; none where connections come and go
   bool listening = false;
+  bool local = true;  // descriptors can be passed
   size_t chosen = 0;
   OtherExports others = OtherExports::kByName;
 };
@@ -52,6 +52,7 @@ class Gofer {
  private:
   void serve(const Job& job, BorrowedFd socket) {
     HostServer server(exports_, job.chosen, job.others, ++connections_, job.events.borrow());
+    if (!job.local) server.never_donate();
     const auto done =
         serve_connection(socket, server, {.session = {}, .busy_poll = options_.busy_poll},
                          options_.log_9p ? Log9p::kYes : Log9p::kNo);
@@ -63,15 +64,18 @@ class Gofer {
   std::atomic<uint64_t> connections_ = 0;
 };
 
-Result<UniqueFd> listen_at(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return Errno{ENAMETOOLONG};
-  path.copy(address.sun_path, path.size());
-  UniqueFd fd = TRY(take_fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)));
-  TRY(check_call(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address)));
-  TRY(check_call(listen(fd.get(), 16)));
-  return fd;
+// Says what to do about it: this is what people get wrong first.
+Result<UniqueFd> listen_at(const p9::Address& at) {
+  auto fd = p9::listen_on(at);
+  if (fd) return fd;
+  const Errno e = fd.assume_error();
+  const bool tcp = at.kind == p9::Address::Kind::kTcp;
+  log_error("cannot listen at {}: {}{}", tcp ? fmt::format("{} port {}", quoted(at.host), at.port) : quoted(at.path), describe(e),
+            e == Errno{EADDRNOTAVAIL} ? ": give one of this machine's addresses as a number"
+            : e != Errno{EADDRINUSE}  ? ""
+            : tcp                     ? ": another program has this port"
+                                      : ": the file is there; remove it if no other server uses it");
+  return e;
 }
 
 size_t export_index(const Options& options, const ListenSpec& l, size_t position) {
@@ -79,7 +83,8 @@ size_t export_index(const Options& options, const ListenSpec& l, size_t position
   for (size_t i = 0; i < all.size(); ++i) {
     if (!l.export_name.empty() && all[i].name == l.export_name) return i;
   }
-  return position < all.size() ? position : 0;
+  // Who comes to an address says by aname what else it wants.
+  return position < all.size() && !l.at ? position : 0;
 }
 
 Result<std::vector<Job>> make_jobs(const Options& options) {
@@ -89,7 +94,7 @@ Result<std::vector<Job>> make_jobs(const Options& options) {
     Job job;
     job.chosen = export_index(options, l, i);
     if (!l.export_name.empty()) job.others = OtherExports::kRefused;
-    if (l.path.empty()) {
+    if (!l.at) {
       job.socket = UniqueFd(l.fd);
       // The host has few for each user. Without one clients ask each time.
       if (!options.jail.exports[job.chosen].leases) {
@@ -100,11 +105,12 @@ Result<std::vector<Job>> make_jobs(const Options& options) {
       jobs.push_back(std::move(job));
       continue;
     }
-    const UniqueFd listener = TRY(listen_at(l.path));
+    const UniqueFd listener = TRY(listen_at(*l.at));
     for (int n = 0; n < kAcceptors; ++n) {
       Job& j = jobs.emplace_back();
       j.socket = TRY(listener.dup());
       j.listening = true;
+      j.local = l.at->kind == p9::Address::Kind::kUnix;
       j.chosen = job.chosen;
     }
   }

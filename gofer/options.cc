@@ -13,11 +13,11 @@ bool parse_number(std::string_view text, int& out) {
   return error == std::errc{} && end == text.data() + text.size() && out >= 0;
 }
 
-// fd:N, fd:N=NAME or unix:PATH.
+// fd:N, fd:N=NAME, unix:PATH or tcp:HOST:PORT.
 bool parse_listen(std::string_view text, ListenSpec& out) {
-  if (text.starts_with("unix:") && text.size() > 5) {
-    out.path = text.substr(5);
-    return true;
+  if (text.starts_with("unix:") || text.starts_with("tcp:")) {
+    out.at = p9::parse_address(text);
+    return out.at.has_value();
   }
   if (!text.starts_with("fd:")) return false;
   text.remove_prefix(3);
@@ -41,7 +41,7 @@ class Parser {
       }
     }
     if (out_.jail.exports.empty()) error_ = "--export DIR[:NAME][:ro][:xdev][:lease][:whiteout][:tree=FD] is missing";
-    else if (out_.listen.empty()) error_ = "--listen fd:N or --listen unix:PATH is missing";
+    else if (out_.listen.empty()) error_ = "--listen fd:N, unix:PATH or tcp:HOST:PORT is missing";
     else check_names();
     if (!error_.empty()) return std::nullopt;
     return std::move(out_);

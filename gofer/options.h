@@ -5,12 +5,13 @@
 #include <vector>
 
 #include "gofer/jail.h"
+#include "p9/transport/address.h"
 
 namespace run9::gofer {
 
 struct ListenSpec {
   int fd = -1;              // a connected AF_UNIX stream socket that we inherited; or
-  std::string path;         // a unix socket to listen at
+  std::optional<p9::Address> at;  // where to listen
   std::string export_name;  // the one export of this connection; empty: chosen by Tattach
 };
 

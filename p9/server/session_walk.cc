@@ -186,7 +186,8 @@ Result<Rwalkx> Session::handle(const Twalkx& t) {
     }
   }
   if (w.file != nullptr && w.wants(kWalkWantFd)) {
-    if (auto fd = w.file->donate()) {
+    const bool can = (server_.caps() & kCapFd) != 0;
+    if (auto fd = can ? w.file->donate() : Errno{EOPNOTSUPP}) {
       donation_ = std::move(fd.assume_value());
       w.reply.rflags |= kWalkxFd;
     } else if (!opens) {

@@ -17,6 +17,7 @@ MAY_INCLUDE = {
     "vfs": {"vfs", "p9", "base"},
     "sentry": {"sentry", "vfs", "p9", "base", "spec"},
     "runtime": {"runtime", "sentry", "base", "spec"},
+    "cli": {"cli", "p9", "base"},
 }
 # Programs that run in the sandbox, or drive it from outside: nothing of the tree but each other.
 GUESTS = {"tests/syscalls": {"tests"}}
@@ -34,6 +35,7 @@ MAY_LINK = {
     "sentry": {"sentry", "sentry_control", "sentry_boot", "control_messages", "vfs", "vfs_gofer", "p9",
                "base"},
     "runtime": {"runtime", "sentry_boot", "sentry_control", "control_messages", "base"},
+    "cli": {"cli", "p9", "base"},
 }
 LIBRARIES = set().union(*MAY_LINK.values())
 
