@@ -187,7 +187,8 @@ Result<void> run(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace run9;
-  mallopt(M_ARENA_MAX, 2);
+  // One arena: glibc shrinks any other after a look at /proc/sys/vm/overcommit_memory, and the filter kills for an open.
+  mallopt(M_ARENA_MAX, 1);
   std::string error;
   auto options = gofer::parse_options({argv + 1, argv + argc}, error);
   if (!options) {
