@@ -211,8 +211,9 @@ bool TextPatcher::patch(PatchedImage& image, uint8_t* text, const PatchedSite& s
   const uint32_t entry = STUB_TABLE + 8 * n;
   uint8_t* site = text + s.offset;
   if (s.length == 9) {
-    *site++ = 0x66;  // a two-byte nop
-    *site++ = 0x90;
+    // Prefixes without effect, not a nop: nobody may stand inside the site when it is undone.
+    *site++ = 0x2e;
+    *site++ = 0x2e;
   }
   *site++ = 0xff;  // jmp *entry
   *site++ = 0x24;

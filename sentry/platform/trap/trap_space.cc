@@ -184,9 +184,9 @@ Result<void> TrapSpace::send_descriptors(std::span<const int> descriptors) {
 
 Result<std::vector<int64_t>> TrapSpace::await_agent(int* author) {
   if (!answer_->wait()) {
-    if (!dead_) {
+    if (!dead_ && pid_ != 0) {
       log_warn("stub {}: its agent does not answer; ended", pid_);
-      if (pid_ != 0) ::kill(pid_, SIGKILL);
+      ::kill(pid_, SIGKILL);
     }
     return Errno{EIO};
   }
@@ -454,7 +454,7 @@ Result<SpaceParts> SpaceParts::create() {
 // The parent maps the child's commands, since the child's agent looks there first; all else the child does.
 Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prepare) {
   SpaceParts parts = TRY(platform_.take_parts());
-  const UniqueFd theirs = std::move(parts.theirs);
+  UniqueFd theirs = std::move(parts.theirs);
   const uint64_t child_commands = command_address_ ^ STUB_CMD_TOGGLE;
   const int descriptors[3] = {parts.commands.fd().get(), parts.control.fd().get(), theirs.get()};
 
@@ -471,7 +471,6 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prep
   };
   child->post(first);
 
-  constexpr size_t kClone = 2;
   const Command list[] = {
       receive_command(),
       command(__NR_mmap, child_commands, 0x1000, PROT_READ, MAP_SHARED | MAP_FIXED, received(0)),
@@ -481,21 +480,21 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prep
   };
   agent_mutex_.lock();
   auto sent = dead_ ? Result<void>(Errno{EIO}) : send_descriptors(descriptors);
-  Result<std::vector<int64_t>> done = Errno{EIO};
   if (sent.has_value()) {
     post(list);
     platform_.wake(&static_cast<CommandPage*>(commands_.data())->seq);
-    done = await_agent(nullptr);
+    [[maybe_unused]] const auto hints = await_agent(nullptr);
   }
   agent_mutex_.unlock();
-  if (!done.has_value()) return Errno{EAGAIN};
-  const auto& results = done.value();
-  if (results.size() != std::size(list) || results[kClone] < 0) return Errno{EAGAIN};
+  theirs.reset();
+  // Whether there is a child the parent's memory may lie about: a child says so itself, and without one its socket
+  // is at its end, since nobody has the other.
   int author = 0;
-  TRY(child->await_agent(&author));
-  if (author <= 0) return Errno{EAGAIN};
+  const auto first_results = child->await_agent(&author);
+  if (!first_results.has_value() || author <= 0) return Errno{EAGAIN};
   child->pid_ = author;
   platform_.by_pid_[author] = child.get();
+  if (first_results.value().size() != std::size(first) || first_results.value().back() < 0) return Errno{EAGAIN};
   child->commands_.close_fd();
   child->control_.close_fd();
   return child;

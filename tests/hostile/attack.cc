@@ -1,0 +1,156 @@
+#include "tests/hostile/attack.h"
+
+#include <elf.h>
+#include <linux/audit.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace hostile {
+namespace {
+
+int64_t now_ms() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);  // the vDSO's: no call
+  return t.tv_sec * 1000 + t.tv_nsec / 1'000'000;
+}
+
+void* make_calls(void*) {
+  char text[512];
+  struct stat st;
+  for (;;) {
+    syscall(SYS_getppid);
+    stat("/etc/passwd", &st);
+    getcwd(text, sizeof text);
+    void* p = mmap(nullptr, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p != MAP_FAILED) munmap(p, 65536);
+  }
+}
+
+}  // namespace
+
+uint64_t g_dice = 1;
+
+uint64_t dice() {
+  g_dice ^= g_dice << 13;
+  g_dice ^= g_dice >> 7;
+  g_dice ^= g_dice << 17;
+  return g_dice;
+}
+
+bool time_left(int ms) {
+  static const int64_t start = now_ms();
+  return now_ms() - start < ms;
+}
+
+void broken(const char* format, ...) {
+  char line[256] = "BROKEN: ";
+  va_list args;
+  va_start(args, format);
+  int n = 8 + vsnprintf(line + 8, sizeof line - 9, format, args);
+  va_end(args);
+  line[n++] = '\n';
+  (void)!write(1, line, static_cast<size_t>(n));
+}
+
+void in_child(const std::function<void()>& body, int ms) {
+  const pid_t child = fork();
+  if (child == 0) {
+    body();
+    _exit(0);
+  }
+  if (child < 0) return;
+  const int64_t end = now_ms() + ms;
+  while (waitpid(child, nullptr, WNOHANG) == 0) {
+    if (now_ms() > end) {
+      kill(child, SIGKILL);
+      waitpid(child, nullptr, 0);
+      return;
+    }
+    usleep(200);
+  }
+}
+
+void start_thread(void* (*body)(void*), void* argument) {
+  pthread_t t;
+  pthread_create(&t, nullptr, body, argument);
+}
+
+void start_callers(int n) {
+  for (int i = 0; i < n; ++i) start_thread(make_calls);
+}
+
+long at_gate(int gate, long nr, long a, long b, long c, long d, long e, long f) {
+  long ret;
+  register long r10 asm("r10") = d;
+  register long r8 asm("r8") = e;
+  register long r9 asm("r9") = f;
+  // The ptrace platform has a single one, at the start.
+  const uint64_t address = my_page() != nullptr ? GATE_IP(static_cast<uint64_t>(gate)) - 2 : STUB_TEXT;
+  asm volatile("call *%1"
+               : "=a"(ret)
+               : "r"(address), "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
+  return ret;
+}
+
+void jump(uint64_t to) {
+  // Pointers to what is there, small numbers, and nonsense.
+  uint64_t r[8];
+  for (uint64_t& v : r) {
+    const uint64_t pages[] = {STUB_CTL + 0x1000, STUB_STACKS + STUB_SLOT_STACK - 256, STUB_AGENT_PAGE, STUB_CMD_A,
+                              STUB_BASES,        dice(512),                           dice(),          STUB_TEXT};
+    v = pages[dice(8)];
+  }
+  asm volatile(
+      "mov 0(%1), %%rax; mov 8(%1), %%rdi; mov 16(%1), %%rsi; mov 24(%1), %%rdx; mov 32(%1), %%r10;"
+      "mov 40(%1), %%r11; mov 48(%1), %%r12; mov 56(%1), %%rbx; call *%0"
+      :
+      : "r"(to), "r"(r)
+      : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r10", "r11", "r12", "memory");
+}
+
+ControlPage* my_page() {
+  if ((getauxval(AT_HWCAP2) & 2) == 0) return nullptr;
+  uint64_t gs;
+  asm volatile("rdgsbase %0" : "=r"(gs));
+  const bool inside = gs > STUB_CTL && gs < STUB_CTL + STUB_CTL_SIZE;
+  return inside ? reinterpret_cast<ControlPage*>(gs) : nullptr;
+}
+
+void ring(ControlPage* c) {
+  const uint64_t slot = (reinterpret_cast<uint64_t>(c) - STUB_CTL) / 0x1000 - 1;
+  auto* header = reinterpret_cast<ControlHeader*>(STUB_CTL);
+  __atomic_fetch_or(&header->bell[slot / 64], uint64_t{1} << (slot % 64), __ATOMIC_SEQ_CST);
+  uint64_t one = 1;
+  at_gate(GATE_WAKE, SYS_write, STUB_FD_WAKE, reinterpret_cast<long>(&one), 8);
+}
+
+long forge(ControlPage* c, const Request& r) {
+  using namespace run9::sentry::trap;
+  constexpr Greg kOrder[] = {kRdi, kRsi, kRdx, kR10, kR8, kR9};
+  for (int i = 0; i < 6; ++i) c->gregs[kOrder[i]] = r.args[i];
+  c->gregs[kRax] = static_cast<uint64_t>(r.nr);
+  c->frame = 0;
+  c->kind = r.kind;
+  c->syscall = r.nr;
+  c->arch = AUDIT_ARCH_X86_64;
+  __atomic_store_n(&c->state, kRequest, __ATOMIC_SEQ_CST);
+  ring(c);
+  for (const int64_t end = now_ms() + 500; now_ms() < end;) {
+    if (__atomic_load_n(&c->state, __ATOMIC_ACQUIRE) != kReply) continue;
+    __atomic_store_n(&c->state, kIdle, __ATOMIC_RELEASE);
+    return static_cast<long>(c->gregs[kRax]);
+  }
+  return kNoAnswer;
+}
+
+}  // namespace hostile

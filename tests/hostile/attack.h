@@ -1,0 +1,59 @@
+// What the attacks share. They know the stub's layout and mean harm from inside; what becomes of this process is its
+// own business. What they find that no guest may have is printed as a line "BROKEN: ...".
+#pragma once
+#include <stdint.h>
+
+#include <functional>
+#include <initializer_list>
+
+#include "sentry/platform/trap/stub_abi.h"
+
+namespace hostile {
+
+using run9::sentry::trap::ControlHeader;
+using run9::sentry::trap::ControlPage;
+using run9::sentry::trap::ThreadOrder;
+using run9::sentry::trap::Window;
+
+struct Attack {
+  const char* name;
+  void (*run)();
+};
+// Each file's, ended by a null name.
+extern const Attack entry_attacks[], stub_code_attacks[], stub_memory_attacks[], control_page_attacks[],
+    identity_attacks[], patch_attacks[];
+
+inline constexpr int kBriefMs = 300;
+
+uint64_t dice();  // seeded by main
+inline uint64_t dice(uint64_t below) { return dice() % below; }
+bool time_left(int ms);  // since the first time that it was asked in this process
+void broken(const char* format, ...) __attribute__((format(printf, 1, 2)));
+
+// A process that may end in any way, and is ended after a time.
+void in_child(const std::function<void()>& body, int ms = kBriefMs);
+// Threads that make calls of all kinds until the process ends.
+void start_callers(int n);
+void start_thread(void* (*body)(void*), void* argument = nullptr);
+
+// A system call instruction of the stub.
+long at_gate(int gate, long nr, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0);
+// Anywhere, with registers that mean something there.
+void jump(uint64_t to);
+
+// This thread's control page; null where there is none (the ptrace platform, or no FSGSBASE).
+ControlPage* my_page();
+inline ControlPage* page_of(uint64_t slot) {
+  return reinterpret_cast<ControlPage*>(STUB_CTL + (slot + 1) * 0x1000);
+}
+// A request written by hand into a page, and its answer; kNoAnswer if there is none.
+inline constexpr long kNoAnswer = -100000;
+struct Request {
+  uint32_t kind;
+  long nr;
+  uint64_t args[6];
+};
+long forge(ControlPage* c, const Request& r);
+void ring(ControlPage* c);
+
+}  // namespace hostile

@@ -1,0 +1,190 @@
+// The control page: forged requests, windows that lie, states that change while the Sentry answers, and %gs, by
+// which the dispatcher finds the page.
+#include <linux/audit.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/hostile/attack.h"
+
+namespace hostile {
+namespace {
+
+using namespace run9::sentry::trap;
+
+constexpr uint8_t kInPage = 0x5a, kInMemory = 0xa5;
+
+// Reads a pipe to its end: every byte must be one that the writer had. An attack in which there are not both kinds
+// has done nothing.
+void check_bytes(int fd, bool expect_both) {
+  uint8_t buffer[4096];
+  bool page = false, memory = false;
+  ssize_t n;
+  while ((n = read(fd, buffer, sizeof buffer)) > 0) {
+    for (ssize_t i = 0; i < n; ++i) {
+      page |= buffer[i] == kInPage;
+      memory |= buffer[i] == kInMemory;
+      if (buffer[i] != kInPage && buffer[i] != kInMemory) {
+        broken("byte %02x came from outside the windows", buffer[i]);
+        return;
+      }
+    }
+  }
+  if (expect_both && !(page && memory)) broken("the windows had no effect");
+}
+
+Window a_window(uint64_t memory) {
+  constexpr uint32_t kSizes[] = {0, 1, 8, kInBuffer - 1, kInBuffer, kInBuffer + 1, kOutBuffer, kOutBuffer + 1,
+                                 4096, 0x7fffffff, 0xfffffc00, 0xffffffff};
+  const uint64_t addresses[] = {memory, memory - 8, memory + 100, 0, ~uint64_t{0}, memory - 0x80000000, STUB_CTL};
+  return {addresses[dice(7)], kSizes[dice(12)], dice(2) ? kSizes[dice(12)] : static_cast<uint32_t>(dice(2048))};
+}
+
+struct Target {
+  ControlPage* page;
+  uint64_t memory;
+};
+
+// Swaps honest windows and lies, in the moment between the Sentry's check and its use.
+void* change_windows(void* argument) {
+  const Target t = *static_cast<Target*>(argument);
+  for (;;) {
+    for (Window* w : {&t.page->in[0], &t.page->in[1], &t.page->out[0], &t.page->out[1]}) {
+      *const_cast<volatile uint32_t*>(&w->offset) = 0;
+      *const_cast<volatile uint32_t*>(&w->size) = 1024;
+      *const_cast<volatile uint64_t*>(&w->addr) = t.memory;
+      *const_cast<volatile uint32_t*>(&w->size) = 0xffffffff;
+      *const_cast<volatile uint32_t*>(&w->offset) = static_cast<uint32_t>(dice());
+    }
+  }
+}
+
+// A control page says what a call reads; the Sentry must take it from there and from nowhere else of its own.
+void lying_windows(bool race) {
+  int fds[2];
+  if (pipe(fds) != 0) return;
+  const pid_t reader = fork();
+  if (reader == 0) {
+    close(fds[1]);
+    check_bytes(fds[0], my_page() != nullptr);
+    _exit(0);
+  }
+  close(fds[0]);
+  in_child([&] {
+    static uint8_t memory[8192], directory[4096];
+    memset(memory, kInMemory, sizeof memory);
+    ControlPage* c = my_page();
+    if (c == nullptr) return;
+    static Target target{c, reinterpret_cast<uint64_t>(memory) + 4096};
+    if (race) start_thread(change_windows, &target);
+    // From here on this thread makes no call of its own: they would use these buffers.
+    memset(c->in_buffer, kInPage, sizeof c->in_buffer + sizeof c->out_buffer + sizeof c->unused);
+    while (time_left(kBriefMs)) {
+      for (int i = 0; i < kWindows; ++i) {
+        c->in[i] = a_window(target.memory);
+        c->out[i] = a_window(reinterpret_cast<uint64_t>(directory));
+      }
+      const auto fd = static_cast<uint64_t>(fds[1]);
+      forge(c, {kReqSyscall, SYS_write, {fd, target.memory, 1 + dice(kInBuffer), 0, 0, 0}});
+      forge(c, {kReqSyscall, SYS_getcwd, {reinterpret_cast<uint64_t>(directory), 1 + dice(kOutBuffer), 0, 0, 0, 0}});
+    }
+  }, kBriefMs + 100);
+  close(fds[1]);
+  waitpid(reader, nullptr, 0);
+}
+
+void windows() { lying_windows(false); }
+void windows_race() { lying_windows(true); }
+
+// Requests of any kind for any slot, those that nobody uses included. Most of their authors soon ask for their own end.
+void forge_at_random() {
+  start_callers(2);
+  for (;;) {
+    ControlPage* c = page_of(dice(6));
+    for (int i = 0; i < kGregs; ++i) c->gregs[i] = dice(4) ? dice(1024) : dice();
+    c->kind = static_cast<uint32_t>(dice(8));
+    c->frame = dice(2) ? 0 : STUB_STACKS + dice(6 * STUB_SLOT_STACK);
+    c->syscall = static_cast<int64_t>(dice(470));
+    c->arch = dice(8) ? AUDIT_ARCH_X86_64 : static_cast<uint32_t>(dice());
+    c->signo = static_cast<int32_t>(dice(70));
+    c->order_error = static_cast<int64_t>(dice());
+    c->orders_done = dice(3);
+    c->host_tid = static_cast<uint32_t>(dice(64));
+    c->alive = static_cast<uint32_t>(dice(2));
+    for (int i = 0; i < kWindows; ++i) c->in[i] = c->out[i] = a_window(STUB_STACKS);
+    __atomic_store_n(&c->state, static_cast<uint32_t>(dice(5)), __ATOMIC_SEQ_CST);
+    ring(c);
+  }
+}
+
+void forged_requests() {
+  for (int round = 0; round < 40 && time_left(2000); ++round) {
+    dice();
+    in_child(forge_at_random, 50);
+  }
+}
+
+// The state word while the Sentry answers.
+void states() {
+  in_child([] {
+    start_callers(3);
+    for (;;) __atomic_store_n(&page_of(dice(5))->state, static_cast<uint32_t>(dice(6)), __ATOMIC_SEQ_CST);
+  });
+}
+
+// Orders that were never given, in the place of those that were.
+void forge_orders() {
+  start_callers(3);
+  for (;;) {
+    ControlPage* c = page_of(1 + dice(4));
+    c->orders[dice(kMaxOrders)] = ThreadOrder{dice(470), {dice(), 4096, 3, 0x32, ~uint64_t{0}, 0}, dice(3)};
+    c->order_count = static_cast<uint32_t>(dice(9));
+    c->reply_flags = static_cast<uint32_t>(dice(1024));
+    c->mode = static_cast<uint32_t>(dice(5));
+    c->kicked = static_cast<uint32_t>(dice(2));
+    c->reason = static_cast<uint32_t>(dice(5));
+  }
+}
+
+void forged_orders() {
+  for (int round = 0; round < 20 && time_left(2000); ++round) {
+    dice();
+    in_child(forge_orders, 50);
+  }
+}
+
+// Calls from patched sites with a %gs that leads elsewhere: another thread's page, memory of the guest's, nothing.
+void forged_gs() {
+  static uint64_t memory[1024];
+  if (my_page() == nullptr) return;
+  memory[0xff8 / 8] = reinterpret_cast<uint64_t>(memory);
+  const uint64_t bases[] = {STUB_CTL + 0x2000, STUB_CTL + 0x3000, STUB_CTL, reinterpret_cast<uint64_t>(memory), 0, 8,
+                            STUB_SHARED, STUB_TEXT, STUB_CTL + STUB_CTL_SIZE, STUB_STACKS - 0xff8, 0x7fffffffffff};
+  for (uint64_t base : bases) {
+    in_child([base] {
+      start_callers(2);
+      usleep(5000);
+      char text[100];
+      asm volatile("wrgsbase %0" : : "r"(base));
+      for (;;) {
+        getppid();
+        getcwd(text, sizeof text);
+        (void)!read(-1, text, sizeof text);
+      }
+    }, 100);
+  }
+}
+
+}  // namespace
+
+const Attack control_page_attacks[] = {{"windows", windows},
+                                       {"windows_race", windows_race},
+                                       {"forged_requests", forged_requests},
+                                       {"states", states},
+                                       {"forged_orders", forged_orders},
+                                       {"forged_gs", forged_gs},
+                                       {}};
+
+}  // namespace hostile

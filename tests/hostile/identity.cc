@@ -1,0 +1,89 @@
+// What a thread may know without asking, and that a filter of the guest's own holds for a call however it is made.
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tests/hostile/attack.h"
+
+extern "C" long site_getppid();
+extern "C" const char site_getppid_entry[];
+asm(".text\nsite_getppid: mov $110, %eax\n.globl site_getppid_entry\nsite_getppid_entry: syscall\nret\n");
+
+namespace hostile {
+namespace {
+
+using namespace run9::sentry::trap;
+
+void refuse_getppid() {
+  sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  const sock_fprog program{4, code};
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
+}
+
+void must_be_refused(long result, const char* way) {
+  if (result != -EPERM && result != kNoAnswer) broken("a filtered call gave %ld %s", result, way);
+}
+
+// A fault where a patched site's `syscall` was is a call as well.
+Request fault_at_site() { return {kReqFault, SYS_getppid, {}}; }
+
+void filtered() {
+  in_child([] {
+    site_getppid();
+    getppid();
+    refuse_getppid();
+    must_be_refused(site_getppid(), "from a patched site");
+    must_be_refused(syscall(SYS_getppid) == -1 ? -errno : 0, "by syscall()");
+    long r = SYS_getppid;
+    asm volatile("call *%1" : "+a"(r) : "r"(site_getppid_entry) : "rcx", "r11", "memory");
+    must_be_refused(r, "by a jump into a patched site");
+    ControlPage* c = my_page();
+    if (c == nullptr) return;
+    if (c->identity.valid != 0) broken("a filtered thread is told who it is");
+    must_be_refused(forge(c, {kReqSyscall, SYS_getppid, {}}), "by a request of its own");
+    c->gregs[kRip] = reinterpret_cast<uint64_t>(site_getppid_entry);
+    const long fault = forge(c, fault_at_site());
+    must_be_refused(fault, "by a forged fault");
+    for (uint64_t high : {uint64_t{1} << 32, ~uint64_t{0} << 32}) {
+      must_be_refused(forge(c, {kReqSyscall, static_cast<long>(SYS_getppid | high), {}}), "with high bits");
+    }
+    // It may lie to itself.
+    c->identity = {1, 4242, 4242, 4242, 0, 0, 0, 0};
+    const long lie = site_getppid();
+    if (lie != 4242) must_be_refused(lie, "by a forged identity");
+  }, 3000);
+}
+
+// Who I am to others does not come from my page.
+void forged_identity() {
+  in_child([] {
+    ControlPage* c = my_page();
+    if (c == nullptr) return;
+    const long pid = forge(c, {kReqSyscall, SYS_getpid, {}});
+    if (pid != getpid()) broken("a request made by hand gave %ld", pid);
+    c->identity = {1, 1, 1, 1, 0, 0, 0, 0};
+    if (forge(c, {kReqSyscall, SYS_getpid, {}}) != pid) broken("the Sentry believes a forged pid");
+    if (forge(c, {kReqSyscall, SYS_geteuid, {}}) == 0) broken("the Sentry believes a forged uid");
+    if (forge(c, {kReqSyscall, SYS_setuid, {}}) == 0) broken("a forged uid is of use");
+    if (forge(c, {kReqSyscall, SYS_kill, {1, 9}}) != -EPERM) broken("another's process could be killed");
+    const pid_t child = fork();
+    if (child == 0) {
+      if (forge(my_page(), {kReqSyscall, SYS_geteuid, {}}) == 0) broken("a forged uid went to a child");
+      _exit(0);
+    }
+    usleep(20'000);
+  }, 3000);
+}
+
+}  // namespace
+
+const Attack identity_attacks[] = {{"filtered", filtered}, {"forged_identity", forged_identity}, {}};
+
+}  // namespace hostile

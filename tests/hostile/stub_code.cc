@@ -1,0 +1,90 @@
+// Jumps into the stub's code: its gates, the agent, the handler, the dispatcher, the trampolines.
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tests/hostile/attack.h"
+
+namespace hostile {
+namespace {
+
+constexpr int kGates[] = {GATE_SIGRETURN, GATE_FUTEX, GATE_WAKE, GATE_ORDER, GATE_SECCOMP, GATE_INIT, GATE_AGENT};
+
+void gates() {
+  for (int gate : kGates) {
+    for (long nr : {SYS_fork, SYS_clone, SYS_execve, SYS_open, SYS_openat, SYS_socket, SYS_ptrace, SYS_kill, SYS_mmap,
+                    SYS_process_vm_readv, SYS_recvmsg, SYS_sendmsg, SYS_write, SYS_prctl, SYS_seccomp, SYS_dup2,
+                    SYS_io_uring_setup, SYS_exit_group, SYS_rt_sigreturn}) {
+      in_child([&] {
+        // Where a guest may not make this call it is answered by Run9's kernel, or ends the process.
+        const long r = at_gate(gate, nr, 1, STUB_CTL, 4096, 3, -1, 0);
+        if (nr == SYS_io_uring_setup && r >= 0) broken("io_uring by gate %d", gate);
+      }, 50);
+    }
+  }
+}
+
+// Descriptors that a stub has on the host, and how the guest must not reach them.
+void descriptors() {
+  for (int gate : kGates) {
+    for (int fd = 0; fd < 10; ++fd) {
+      in_child([&] {
+        uint64_t word = 1;
+        const auto at = reinterpret_cast<long>(&word);
+        at_gate(gate, SYS_write, fd, at, 8);
+        at_gate(gate, SYS_read, fd, at, 8);
+        const long p = at_gate(gate, SYS_mmap, 0x10000000, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+        if (gate == GATE_ORDER && p == 0x10000000 && fd > 2) broken("descriptor %d was mapped", fd);
+      }, 50);
+    }
+  }
+  // The doorbell is everybody's: full, it must still ring for others.
+  uint64_t most = ~uint64_t{1};
+  for (int i = 0; i < 100; ++i) at_gate(GATE_WAKE, SYS_write, STUB_FD_WAKE, reinterpret_cast<long>(&most), 8);
+}
+
+void anywhere_in(uint64_t start, uint64_t size, int times) {
+  for (int i = 0; i < times && time_left(3000); ++i) {
+    dice();
+    in_child([&] { jump(start + dice(size)); }, 30);
+  }
+}
+
+void stub_text() { anywhere_in(STUB_TEXT, 0x2000, 250); }
+void dispatcher() {
+  for (uint64_t mode = 0; mode < 3; ++mode) {
+    anywhere_in(STUB_DISPATCH(mode), 1, 10);
+    anywhere_in(STUB_FOREIGN(mode), 1, 10);
+  }
+  // fast_call and what is around it, with a page that is really one.
+  anywhere_in(STUB_TEXT + 0x240, 0x300, 150);
+}
+void trampolines() {
+  anywhere_in(STUB_PATCHES, 64 * STUB_PATCH_SIZE, 150);
+  anywhere_in(STUB_PATCHES + STUB_PATCHES_SIZE - 256, 512, 10);
+}
+
+// Host threads that the Sentry knows nothing of: they end with their process.
+void unknown_threads() {
+  in_child([] {
+    constexpr long kStack = 1 << 16;
+    constexpr long kFlags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | 0x100000 | 0x200000;
+    for (int i = 0; i < 16; ++i) {
+      auto* stack = static_cast<char*>(mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+      auto* top = reinterpret_cast<uint64_t*>(stack + kStack - 64);
+      top[0] = STUB_TEXT + 64 * GATE_FUTEX + 40;  // where the new thread returns to: it makes calls for ever
+      static int tid;
+      at_gate(GATE_ORDER, SYS_clone, kFlags, reinterpret_cast<long>(top), reinterpret_cast<long>(&tid),
+              reinterpret_cast<long>(&tid));
+    }
+    usleep(50'000);
+  });
+}
+
+}  // namespace
+
+const Attack stub_code_attacks[] = {{"gates", gates},           {"descriptors", descriptors}, {"stub_text", stub_text},
+                                    {"dispatcher", dispatcher}, {"trampolines", trampolines}, {"unknown_threads", unknown_threads},
+                                    {}};
+
+}  // namespace hostile
