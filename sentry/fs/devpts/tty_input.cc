@@ -39,7 +39,8 @@ size_t Tty::input(ByteSpan bytes) {
   size_t done = 0;
   while (done < bytes.size() && has_room()) receive(static_cast<uint8_t>(bytes[done++]));
   if (output_size() > 0) notify_peer();
-  if (input_available(true)) queue_.notify_all(POLLIN | POLLRDNORM);
+  // A reader that has some of its VMIN bytes wants the rest; one that polls looks again.
+  if (input_available(false)) queue_.notify_all(POLLIN | POLLRDNORM);
   return done;
 }
 
