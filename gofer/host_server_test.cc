@@ -98,8 +98,12 @@ TEST_F(HostServerTest, NamesDoNotEscape) {
   serve();
   EXPECT_EQ(error_of(walk({"a/b"})), EINVAL);
   EXPECT_EQ(error_of(walk({"/etc"})), EINVAL);
-  EXPECT_EQ(error_of(walk({"."})), EINVAL);
   EXPECT_EQ(error_of(walk({""})), ENOENT);
+  // The directory itself; a file has none, and nothing can be made or removed by this name.
+  EXPECT_EQ(error_of(walk({".", "d", ".", "..", "file"})), 0);
+  EXPECT_EQ(error_of(client().call(Twalk{.fid = walk({"file"}).assume_value(), .newfid = Fid{999}, .names = {"."}})), ENOTDIR);
+  EXPECT_EQ(error_of(client().call(Twalk{.fid = walk({"abs"}).assume_value(), .newfid = Fid{999}, .names = {"."}})), ENOTDIR);
+  EXPECT_EQ(error_of(client().call(Tunlinkat{.dirfid = root_, .name = ".", .flags = kAtRemovedir})), EINVAL);
   EXPECT_EQ(error_of(walk({"abs", "passwd"})), ENOENT);  // stops at the link
   EXPECT_EQ(error_of(open("abs", kORdonly)), ELOOP);
   EXPECT_EQ(error_of(open("rel", kORdonly)), ELOOP);
@@ -107,6 +111,7 @@ TEST_F(HostServerTest, NamesDoNotEscape) {
   const uint64_t root = getattr(root_).assume_value().qid.path;
   const Fid up = walk({"d", "..", "..", "..", "d", ".."}).assume_value();
   EXPECT_EQ(getattr(up).assume_value().qid.path, root);
+  EXPECT_EQ(getattr(walk({"d", "..", "."}).assume_value()).assume_value().qid.path, root);
   EXPECT_EQ(error_of(client().attach("/etc")), EPERM);
 }
 

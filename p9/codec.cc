@@ -70,14 +70,12 @@ Result<Header> decode_header(ByteSpan bytes) {
 Result<void> check_walk_name(std::string_view name) {
   if (name.empty()) return Errno{ENOENT};
   if (name.size() > kMaxName) return Errno{ENAMETOOLONG};
-  if (name == "." || name.find('/') != name.npos || name.find('\0') != name.npos) {
-    return Errno{EINVAL};
-  }
+  if (name.find('/') != name.npos || name.find('\0') != name.npos) return Errno{EINVAL};
   return ok();
 }
 
 Result<void> check_name(std::string_view name) {
-  if (name == "..") return Errno{EINVAL};
+  if (name == "." || name == "..") return Errno{EINVAL};
   return check_walk_name(name);
 }
 

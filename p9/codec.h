@@ -22,7 +22,7 @@ Result<Header> decode_header(ByteSpan bytes);
 
 // The one judge of names. ENOENT for "", EINVAL for ".", "..", '/' and NUL, ENAMETOOLONG.
 Result<void> check_name(std::string_view name);
-// The same with ".." allowed.
+// The same with "." and ".." allowed.
 Result<void> check_walk_name(std::string_view name);
 
 namespace codec_detail {

@@ -12,6 +12,7 @@
 #include "p9/fuzz.h"
 #include "p9/mem_tree.h"
 #include "p9/server/session.h"
+#include "p9/session_fuzz.h"
 #include "p9/transport/blocking_channel.h"
 #include "p9/transport/serve_fd.h"
 #include "p9/transport/socket_io.h"
@@ -139,7 +140,7 @@ TEST_F(PlainTest, FidRules) {
   ASSERT_TRUE(client.call(Tlopen{.fid = w, .flags = kOWronly}));
   EXPECT_EQ(error_of(Tread{.fid = w, .count = 1}), Errno{EBADF});
   EXPECT_EQ(error_of(Tclunk{.fid = Fid{77}}), Errno{EBADF});
-  EXPECT_EQ(error_of(Tauth{.afid = Fid{5}}), Errno{EOPNOTSUPP});
+  EXPECT_EQ(error_of(Tauth{.afid = Fid{5}}), Errno{ENOENT});
   EXPECT_EQ(error_of(Tflush{.oldtag = Tag{99}}), Errno{0});
 }
 
@@ -568,6 +569,15 @@ TEST(FuzzTest, MutatedFramesBreakNothing) {
     auto bytes = seed;
     for (size_t n = next(4) + 1; n > 0; --n) bytes[next(bytes.size())] = std::byte(next(256));
     fuzz_one(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  }
+}
+
+TEST(FuzzTest, WholeSessionsOfRandomRequests) {
+  uint64_t state = 1;
+  for (int round = 0; round < 300; ++round) {
+    std::vector<uint8_t> program(2000);
+    for (uint8_t& b : program) b = static_cast<uint8_t>((state = state * 6364136223846793005u + 1442695040888963407u) >> 56);
+    fuzz_session(program.data(), program.size());
   }
 }
 

@@ -43,7 +43,7 @@ struct Name {
   operator std::string_view() const { return text; }  // NOLINT
   bool operator==(const Name&) const = default;
 };
-// The same, and ".." is allowed: Twalk is the one place that has it.
+// The same, and "." and ".." are allowed: Twalk is the one place that has them.
 struct WalkName {
   std::string_view text;
   WalkName() = default;

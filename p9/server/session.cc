@@ -125,7 +125,8 @@ Result<Rversion> Session::handle(const Tversion& t) {
   return Rversion{.msize = msize, .version = dialect_ ? kVersionX : kVersionL};
 }
 
-Result<Rauth> Session::handle(const Tauth&) { return Errno{EOPNOTSUPP}; }
+// Nobody has to prove anything. Any error says so to most clients; diod's go on after this one alone.
+Result<Rauth> Session::handle(const Tauth&) { return Errno{ENOENT}; }
 
 Result<Rattach> Session::handle(const Tattach& t) {
   TRY(fids_.check_free(t.fid));

@@ -12,7 +12,12 @@ Result<Rwalk> Session::handle(const Twalk& t) {
   Rwalk reply;
   NodeRef node = from->node;
   for (const WalkName& name : t.names) {
-    auto next = node->walk(name, 0);
+    // diod's tools ask for it; not the backends' business.
+    if (name.text == "." && is(node->qid(), QidType::kDir)) {
+      reply.qids.push_back(node->qid());
+      continue;
+    }
+    auto next = name.text == "." ? Errno{ENOTDIR} : node->walk(name, 0);
     if (!next) {
       // The first name's failure is the request's; after that the qids so far tell where it stopped
       // (at a missing name, a symlink, a file), and newfid stays as it was.
