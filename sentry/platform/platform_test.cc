@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "sentry/platform/platforms.h"
+#include "sentry/platform/trap/stub_abi.h"
 
 namespace run9::sentry {
 namespace {
@@ -246,6 +247,86 @@ TEST_P(PlatformTest, TheExtendedStateGoesRoundAndIsReset) {
     c->resume();
     ASSERT_EQ(m.next(*c), EventKind::kSyscall);
     EXPECT_EQ(c->regs().rbx, 0u);
+  });
+}
+
+// Writes random words over the control pages for ever, and rings for the first threads. rbx: seed, r8: STUB_CTL, r9: the
+// gate to the doorbell.
+extern "C" const unsigned char forger_begin[], forger_end[];
+asm(R"(
+  .section .rodata
+forger_begin:
+  mov %rbx, %rax; shl $13, %rax; xor %rax, %rbx
+  mov %rbx, %rax; shr $7, %rax; xor %rax, %rbx
+  mov %rbx, %rax; shl $17, %rax; xor %rax, %rbx
+  mov %ebx, %ecx; and $0x3ffc, %ecx
+  mov %rbx, %rax; shr $32, %rax
+  test $0x70000, %ebx
+  jz 1f
+  and $0x7ff, %eax
+1:
+  mov %eax, (%r8, %rcx)
+  test $0x780000, %ebx
+  jnz forger_begin
+  mov %ebx, %ecx; shr $23, %ecx; and $0x1000, %ecx
+  movq $0, 0x1010(%r8, %rcx)
+  movl $1, 0x100c(%r8, %rcx)
+  movl $1, 0x1000(%r8, %rcx)
+  lock orq $3, (%r8)
+  mov $1, %eax; mov $4, %edi; mov %r8, %rsi; mov $8, %edx
+  call *%r9
+  jmp forger_begin
+forger_end:
+  .text
+)");
+
+// What a kernel does for a call: reads and writes of the guest's memory by its arguments, and now and then more.
+void serve(AddressSpace& space, Context& c, int round) {
+  std::byte buffer[4096] = {};
+  const Regs r = c.regs();
+  const size_t size = r.rdx % sizeof buffer;
+  (void)space.read(r.rsi, std::span(buffer, size));
+  (void)space.write(r.rdi, std::span(buffer, size));
+  (void)space.write(r.rsi, std::span(buffer, size / 2));
+  (void)space.read(r.rdi, buffer);
+  if (round % 64 == 0) (void)c.xstate();
+  if (round % 512 == 1) (void)space.fork(c, r);
+  const ContextIdentity me{1, 2, 3, 4, 5, 6, 7};
+  c.set_identity(round % 2 ? &me : nullptr);
+  c.set_result(0);
+}
+
+// Whatever is in the pages, it harms the guest alone. (The sanitizers see what this test does not.)
+TEST(TrapPlatformTest, ForgedPagesAreServed) {
+  Machine m("trap");
+  m.run([](Machine& m) {
+    const std::span code(reinterpret_cast<const std::byte*>(forger_begin), static_cast<size_t>(forger_end - forger_begin));
+    Regs r = start_regs();
+    r.r8 = STUB_CTL;
+    r.r9 = GATE_IP(GATE_WAKE) - 2;
+    int served = 0;
+    for (uint64_t seed = 1; seed <= 4; ++seed) {
+      auto space = m.program({});
+      ASSERT_EQ(space->write(kCode, code).value(), code.size());
+      r.rbx = seed * 0x9e3779b97f4a7c15;
+      auto c = space->first_thread(r).value();
+      c->resume();
+      // It may well stop itself for ever.
+      Timer patience(*m.loop, [&] { ::kill(space->host_pid(), SIGKILL); });
+      patience.arm(EventLoop::now_ns() + 300'000'000);
+      for (EventKind kind; (kind = m.next(*c)) != EventKind::kGone; ++served) {
+        c->set_fiber(m.loop->current());
+        serve(*space, *c, served);
+        c->set_fiber(nullptr);
+        if (kind != EventKind::kSyscall) {
+          c->regs() = r;
+          c->set_regs_changed();
+        }
+        c->resume();
+      }
+      patience.disarm();
+    }
+    EXPECT_GT(served, 100);
   });
 }
 

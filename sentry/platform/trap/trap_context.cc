@@ -354,12 +354,13 @@ void TrapContext::kick() {
 
 Result<uint64_t> TrapContext::fpstate_address() const {
   const uint64_t base = STUB_STACKS + uint64_t{slot_} * STUB_SLOT_STACK;
-  if (frame_ < base || frame_ + sizeof(ucontext_t) > base + STUB_SLOT_STACK) return Errno{EFAULT};
+  if (frame_ < base || frame_ > base + STUB_SLOT_STACK - sizeof(ucontext_t)) return Errno{EFAULT};
   uint64_t fp = 0;
   const uint64_t at = frame_ + offsetof(ucontext_t, uc_mcontext) + offsetof(mcontext_t, fpregs);
   const size_t n = TRY(space_->read(at, std::as_writable_bytes(std::span(&fp, 1))));
   const uint64_t size = space_->platform_.shared().xstate_size & 0x7fffffff;
-  if (n != sizeof fp || fp < base || fp + size > base + STUB_SLOT_STACK) return Errno{EFAULT};
+  if (n != sizeof fp || size > STUB_SLOT_STACK) return Errno{EFAULT};
+  if (fp < base || fp > base + STUB_SLOT_STACK - size) return Errno{EFAULT};
   return fp;
 }
 

@@ -507,7 +507,7 @@ Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
   // The parent's frame is in its alternate stack, private memory that the child has a copy of; the child's
   // thread starts from it.
   const uint64_t base = STUB_STACKS + uint64_t{slot} * STUB_SLOT_STACK;
-  if (from.frame_ < base + 4096 || from.frame_ + sizeof(ucontext_t) > base + STUB_SLOT_STACK - STUB_FAST_STACK) {
+  if (from.frame_ < base + 4096 || from.frame_ > base + STUB_SLOT_STACK - STUB_FAST_STACK - sizeof(ucontext_t)) {
     return Errno{EAGAIN};
   }
   auto space = TRY(fork_stub([&](TrapSpace& child) {
