@@ -171,7 +171,8 @@ TEST(JailTest, ServesEverythingUnderItsFilter) { serve_everything({}); }
 
 TEST(JailTest, LogsEachName) {
   TempDir out;
-  const UniqueFd log(open(out.path("log").c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600));
+  const UniqueFd file(open(out.path("log").c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600));
+  const UniqueFd log(fcntl(file.get(), F_DUPFD, 40));  // out of the way of Program's
   serve_everything({"--log-9p", "--log-fd", std::to_string(log.get())});
   const std::string text = out.read("log");
   EXPECT_NE(text.find("Twalkx"), text.npos);

@@ -75,8 +75,10 @@ class Snapshot:
         stubs = box.stubs()
         own = Host.status(box.sentry).get("Uid", "?").split()[0]
         known = {box.sentry, *stubs}
+        # What lives in another sandbox's namespace is that one's.
+        ours = {None, Host.namespace(box.sentry, "pid"), Host.namespace("self", "pid")}
         self.strangers = [p for p in Host.processes() if p not in known and Host.status(p).get("Uid", "").startswith(own)
-                          and Host.alive(p)]
+                          and Host.alive(p) and Host.namespace(p, "pid") in ours]
         self.strangers += Host.children(box.gofer)
         self.strangers += [p for s in stubs for p in Host.children(s)]
         self.stubs = len(stubs)

@@ -177,7 +177,8 @@ def gate_vectors(stub):
         ("mremap", (stub, 4096, 4096, 3, 0x10000)), ("mremap", (0x10000, 4096, 4096, 3, stub)),
         ("mremap", (0x10000, 4096, 4096, 1, 0x20000)), ("clone", (17,)), ("clone", (fork,)), ("clone", (first,)),
         ("arch_prctl", (0x1011,)), ("arch_prctl", (0x1003,))]
-    wrong = {"ORDER": order_wrong, "FUTEX": [("futex", (0, 1, 1)), ("futex", (0, 128, 1))],
+    wrong = {"ORDER": order_wrong, "FUTEX": [("futex", (0, 1, 1)), ("futex", (0, 128, 1)), ("futex", (0x7fff00101000, 1, 1)),
+                                           ("futex", (0x7fff001007fc, 1, 1)), ("futex", (0x6fff00100800, 1, 1))],
              "WAKE": [("write", (3, 0, 8)), ("write", (4, 0, 9)), ("write", (1, 0, 8))],
              "AGENT": [("write", (4, 0, 8)), ("clone", (17,)), ("clone", (0,))]}
     return right, wrong

@@ -23,9 +23,10 @@ def guest_events(run9, bundle, name, problems):
     events = -1
     while True:
         stats = json.loads(run9.command("events", "--stats", name).stdout)["data"]
-        if stats["run9"]["events"] == events:
+        now = stats["run9"].get("events")  # none while the supervisor has not yet noted that it runs
+        if now is not None and now == events:
             break
-        events = stats["run9"]["events"]
+        events = now
     run9.command("kill", name, "KILL")
     child.wait(timeout=30)
     return events

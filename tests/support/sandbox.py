@@ -67,6 +67,13 @@ class Host:
             return []
 
     @staticmethod
+    def namespace(pid, kind):
+        try:
+            return os.readlink(f"/proc/{pid}/ns/{kind}")
+        except OSError:
+            return None
+
+    @staticmethod
     def command(pid):
         try:
             return read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()

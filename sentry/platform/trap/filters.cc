@@ -131,6 +131,14 @@ BpfProgram make_filter_a() {
   p.jump_if_ne(__NR_futex, trap);
   p.load_arg_low(1);
   p.jump_if_eq(FUTEX_WAIT, allow);
+  p.jump_if_ne(FUTEX_WAKE, trap);
+  // The words that threads sleep on, and no other.
+  p.load_arg_high(0);
+  p.jump_if_ne(high(STUB_SLEEP_WORDS), trap);
+  p.load_arg_low(0);
+  p.op(BPF_ALU | BPF_AND | BPF_K, ~uint32_t{STUB_SLEEP_WORD_COUNT * 4 - 1});
+  p.jump_if_ne(low(STUB_SLEEP_WORDS), trap);
+  p.jump(allow);
   p.jump(trap);
 
   p.bind(wake);

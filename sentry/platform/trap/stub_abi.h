@@ -10,6 +10,8 @@
 #define STUB_TEXT 0x7fff00000000
 #define STUB_SHARED 0x7fff00100000   // read-only: SharedPage, then the two seccomp programs
 #define STUB_SHARED_SIZE 0x4000
+#define STUB_SLEEP_WORDS (STUB_SHARED + 0x800)  // futexes: one for each thread that waits for a reply, or a few
+#define STUB_SLEEP_WORD_COUNT 512
 #define STUB_MESSAGES (STUB_SHARED + 0x3000)  // read-only: the agent's recvmsg header
 #define AGENT_BUFFERS 0x100                   // in the agent's page: what it receives into
 #define AGENT_DESCRIPTORS 8                   // of one message
@@ -89,7 +91,8 @@ struct CommandPage {
   Command commands[CMD_MAX];
 };
 
-// Written by the Sentry, read by every stub.
+// Written by the Sentry, read by every stub. The sleep words lie behind it: each counts the replies to threads
+// that sleep on it, in whatever stub, so that a thread of one may wake a thread of another.
 struct SharedPage {
   uint32_t worker_sleeps;  // a request must be announced on the eventfd
   uint32_t guest_spin;     // how many pauses a guest thread waits before it sleeps
@@ -143,13 +146,13 @@ struct Window {
   uint32_t offset;  // in its buffer
 };
 inline constexpr int kWindows = 2;
-inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 208;
+inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 196;
 
 enum TrapReason : uint32_t { kTrapSlow = 1, kTrapApply = 2, kTrapFrame = 3 };
 
 // One for each thread slot; 4096 bytes.
 struct ControlPage {
-  uint32_t state;  // State; a futex
+  uint32_t state;  // State
   uint32_t host_tid;
   uint32_t alive;  // cleared by the host when the thread is gone
   uint32_t kind;   // RequestKind
@@ -173,6 +176,9 @@ struct ControlPage {
   Identity identity;
   Window in[kWindows], out[kWindows];  // the request's
   Window results[kWindows];            // the reply's: what to copy from out_buffer
+  uint32_t sleep_word;                 // which one this thread sleeps on
+  uint32_t hand_to;                    // number + 1 of the one to wake before it goes to sleep; 0: none
+  uint32_t woken_on;                   // 1 + the CPU where it woke; 0: it did not sleep
   uint8_t in_buffer[kInBuffer];
   uint8_t out_buffer[kOutBuffer];
   uint8_t unused[kControlPad];

@@ -63,6 +63,7 @@ TrapContext::TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot)
 
 TrapContext::~TrapContext() {
   space_->contexts_.erase(slot_);
+  space_->platform_.wakes().forget(&page().state);
   if (gone_ || space_->dead_) return;
   if (running_) {
     // Its code cannot be stopped from here; the space is about to be killed with it.
@@ -75,7 +76,7 @@ TrapContext::~TrapContext() {
   orders_.clear();
   page().reply_flags = kExit;
   const uint32_t old = __atomic_exchange_n(&page().state, kReply, __ATOMIC_SEQ_CST);
-  if (old == kRequestAsleep) space_->platform_.wake(&page().state);
+  if (old == kRequestAsleep) space_->platform_.wakes().now(space_->sleep_word(slot_));
   space_->free_slots_.push_back(slot_);
 }
 
@@ -100,6 +101,10 @@ std::optional<EventKind> TrapContext::take_request() {
   for (int i = 0; i < kGregs; ++i) gregs[i] = take(p.gregs[i]);
   const uint32_t kind = take(p.kind);
   frame_ = take(p.frame);
+  if (const uint32_t woken_on = take(p.woken_on); woken_on != 0) {
+    space_->platform_.wakes().ran_on(woken_on - 1);
+    page().woken_on = 0;
+  }
   // The way back through a signal's frame copies no results (apply() in stub.cc).
   if (report_waiter_ == nullptr || frame_ != 0) drop_windows();
   if (report_waiter_ != nullptr) {
@@ -195,13 +200,21 @@ void TrapContext::start_running() {
 
 void TrapContext::hand_back() {
   const uint32_t old = __atomic_exchange_n(&page().state, kReply, __ATOMIC_SEQ_CST);
-  if (old == kRequestAsleep) space_->platform_.wake(&page().state);
+  if (old == kRequestAsleep) space_->platform_.wakes().soon(space_->sleep_word(slot_), &page().state);
 }
 
 void TrapContext::will_wait() {
+  if (__atomic_load_n(&page().state, __ATOMIC_RELAXED) != kRequest) return;
+  Wakes& wakes = space_->platform_.wakes();
+  const uint32_t next = wakes.next();
+  page().hand_to = next;
   uint32_t expected = kRequest;
-  __atomic_compare_exchange_n(&page().state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL,
-                              __ATOMIC_ACQUIRE);
+  if (__atomic_compare_exchange_n(&page().state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL,
+                                  __ATOMIC_ACQUIRE)) {
+    if (next != 0) wakes.handed();
+  } else {
+    page().hand_to = 0;  // it sleeps already
+  }
 }
 
 void TrapContext::resume() {

@@ -100,7 +100,7 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
   memcpy(base + 0x2000, code_b.data(), code_b.size() * sizeof(sock_filter));
   make_message(base + 0x3000);
   p->patcher_ = TRY(TextPatcher::create());
-  cpu_set_t cpus;
+  cpu_set_t& cpus = p->allowed_cpus_;
   if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->cpus_ = CPU_COUNT(&cpus);
   SharedPage& shared = p->shared();
   shared.filter_a_len = static_cast<uint16_t>(code_a.size());
@@ -122,7 +122,7 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
 }
 
 TrapPlatform::TrapPlatform(EventLoop& loop, EventSink& sink)
-    : loop_(loop), sink_(sink), chores_(loop, [this] { loop_.spawn([this] { do_chores(); }); }) {}
+    : loop_(loop), sink_(sink), wakes_(*this), chores_(loop, [this] { loop_.spawn([this] { do_chores(); }); }) {}
 
 TrapPlatform::~TrapPlatform() {
   chores_.disarm();
@@ -251,18 +251,19 @@ void TrapPlatform::remove(TrapSpace& space) {
 // A guest thread waits a little for its answer only while a core is left for the worker.
 void TrapPlatform::count_running(int change) {
   running_ += change;
-  const uint32_t spin = running_ < cpus_ && cpus_ > 1 ? kGuestSpin : 0;
+  const uint32_t spin = running_contexts() < cpus_ && cpus_ > 1 ? kGuestSpin : 0;
   if (shared().guest_spin != spin) shared().guest_spin = spin;
 }
 
-void TrapPlatform::wake(uint32_t* word) {
-  if (syscall(SYS_futex, word, FUTEX_WAKE, 1, nullptr, nullptr, 0) > 0) woken_ = true;
+void TrapPlatform::wake_agent(uint32_t* seq) {
+  if (syscall(SYS_futex, seq, FUTEX_WAKE, 1, nullptr, nullptr, 0) > 0) woken_ = true;
 }
 
 bool TrapPlatform::poll() {
   bool any = false;
   // An event may end spaces and start others: the list is read by index, and a missed one comes next time.
   for (size_t i = 0; i < active_.size(); ++i) any |= poll_space(*active_[i]);
+  wakes_.if_due();
   return any;
 }
 
@@ -293,6 +294,7 @@ bool TrapPlatform::poll_space(TrapSpace& space) {
 }
 
 void TrapPlatform::before_sleep() {
+  wakes_.all_now();
   __atomic_store_n(&shared().worker_sleeps, 1, __ATOMIC_SEQ_CST);
 }
 

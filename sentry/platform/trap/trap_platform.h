@@ -2,6 +2,8 @@
 // a SIGSYS whose handler talks to us through shared memory. See stub_abi.h for the two sides' contract and
 // docs/ARCHITECTURE.md for the picture.
 #pragma once
+#include <sched.h>
+
 #include <deque>
 #include <map>
 #include <memory>
@@ -14,6 +16,7 @@
 #include "sentry/platform/trap/patcher.h"
 #include "sentry/platform/trap/stub_abi.h"
 #include "sentry/platform/trap/trap_memory.h"
+#include "sentry/platform/trap/wakes.h"
 #include "sentry/sched/event_loop.h"
 #include "sentry/sched/fiber_mutex.h"
 
@@ -185,6 +188,8 @@ class TrapSpace final : public AddressSpace {
   FiberMutex agent_mutex_;
   std::unordered_map<uint32_t, TrapContext*> contexts_;
   uint32_t next_slot_ = 0;
+  uint32_t sleep_word(uint32_t slot) const { return (sleep_base_ + slot) % STUB_SLEEP_WORD_COUNT; }
+  const uint32_t sleep_base_;  // processes are apart, as far as it goes
   std::optional<uint32_t> fresh_slot_;  // the thread that first_thread() hands out
   std::vector<uint32_t> free_slots_;  // given up; usable once the host says that the thread is gone
   int running_ = 0;
@@ -205,11 +210,12 @@ class TrapPlatform final : public Platform, private FdHandler {
   void after_sleep() override;
   void on_park(void* context) override { static_cast<TrapContext*>(context)->will_wait(); }
   bool take_woken() override { return std::exchange(woken_, false); }
-  int running_contexts() const override { return running_; }
+  int running_contexts() const override { return running_ - wakes_.waiting(); }
 
  private:
   friend class TrapSpace;
   friend class TrapContext;
+  friend class Wakes;
   TrapPlatform(EventLoop& loop, EventSink& sink);
   Result<void> start_template();
   Result<std::shared_ptr<TrapSpace>> make_space();
@@ -222,7 +228,8 @@ class TrapPlatform final : public Platform, private FdHandler {
   void on_ready(uint32_t events) override;  // the wake eventfd
   void reap();
   void count_running(int change);
-  void wake(uint32_t* word);  // one thread of a stub that sleeps on it
+  void wake_agent(uint32_t* seq);
+  Wakes& wakes() { return wakes_; }
   void add(TrapSpace& space);
   void remove(TrapSpace& space);
   SharedPage& shared() const { return *static_cast<SharedPage*>(shared_.data()); }
@@ -240,14 +247,17 @@ class TrapPlatform final : public Platform, private FdHandler {
   bool started_ = false;  // the first program has come; there could be no stub ready for it
   std::deque<SpaceParts> parts_;                   // likewise
   std::vector<std::shared_ptr<TrapSpace>> buried_;  // to be killed when there is time
+  Wakes wakes_;
   Timer chores_;
   bool in_chores_ = false;
   std::vector<TrapSpace*> active_;  // those with a running context
   std::map<int, TrapSpace*> by_pid_;
   uint64_t vdso_ = 0;
   int running_ = 0;
+  uint32_t spaces_made_ = 0;
   bool woken_ = false;
   int cpus_ = 1;
+  cpu_set_t allowed_cpus_{};
 };
 
 }  // namespace run9::sentry::trap

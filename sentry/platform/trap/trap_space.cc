@@ -122,6 +122,7 @@ TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, SharedMemory comma
       commands_(std::move(commands)),
       control_(std::move(control)),
       command_address_(command_address),
+      sleep_base_(platform.spaces_made_++ * 8),
       agent_mutex_(platform.loop_),
       answer_(std::make_unique<Answer>(*this)) {
   const int on = 1;
@@ -206,7 +207,7 @@ Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
   } unlock{agent_mutex_};
   if (!descriptors.empty()) TRY(send_descriptors(descriptors));
   post(list);
-  platform_.wake(&static_cast<CommandPage*>(commands_.data())->seq);
+  platform_.wake_agent(&static_cast<CommandPage*>(commands_.data())->seq);
   return await_agent(nullptr);
 }
 
@@ -429,6 +430,8 @@ void TrapSpace::ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags) 
   p.frame = frame;
   p.start_flags = start_flags;
   p.orders_done = 0;
+  p.hand_to = 0;
+  p.sleep_word = sleep_word(slot);
   __atomic_store_n(&p.state, kRequest, __ATOMIC_RELEASE);
 }
 
@@ -482,7 +485,7 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prep
   auto sent = dead_ ? Result<void>(Errno{EIO}) : send_descriptors(descriptors);
   if (sent.has_value()) {
     post(list);
-    platform_.wake(&static_cast<CommandPage*>(commands_.data())->seq);
+    platform_.wake_agent(&static_cast<CommandPage*>(commands_.data())->seq);
     [[maybe_unused]] const auto hints = await_agent(nullptr);
   }
   agent_mutex_.unlock();

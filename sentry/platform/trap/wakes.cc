@@ -1,0 +1,94 @@
+#include "sentry/platform/trap/wakes.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <climits>
+#include <utility>
+
+#include "sentry/platform/trap/trap_platform.h"
+
+namespace run9::sentry::trap {
+namespace {
+
+constexpr uint64_t kPatienceNs = 5'000;
+constexpr uint64_t kCheckNs = 1'000'000;
+constexpr int kTooOften = 8;
+constexpr uint64_t kMoveAgainNs = 20'000'000;
+
+bool sleeps_still(const uint32_t* state) { return __atomic_load_n(state, __ATOMIC_RELAXED) == kReply; }
+
+}  // namespace
+
+Wakes::Wakes(TrapPlatform& platform)
+    : platform_(platform), check_(platform.loop_, [this] { check_handed(); }) {}
+
+uint32_t* Wakes::word(uint32_t n) const {
+  auto* words = static_cast<char*>(platform_.shared_.data()) + (STUB_SLEEP_WORDS - STUB_SHARED);
+  return reinterpret_cast<uint32_t*>(words) + n;
+}
+
+// All that sleep there: threads may share a word, and each looks for its own reply.
+void Wakes::now(uint32_t n) {
+  __atomic_fetch_add(word(n), 1, __ATOMIC_RELEASE);
+  if (syscall(SYS_futex, word(n), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0) > 0) platform_.woken_ = true;
+}
+
+void Wakes::soon(uint32_t n, const uint32_t* state) {
+  // The new one runs already by the platform's count.
+  if (platform_.running_contexts() <= 1) return now(n);
+  __atomic_fetch_add(word(n), 1, __ATOMIC_RELEASE);
+  if (waiting_.empty()) due_ns_ = EventLoop::now_ns() + kPatienceNs;
+  waiting_.push_back({n, state});
+  platform_.count_running(0);
+}
+
+void Wakes::handed() {
+  handed_.push_back(waiting_.back());
+  waiting_.pop_back();
+  platform_.count_running(0);
+  if (!check_.armed()) check_.arm(EventLoop::now_ns() + kCheckNs);
+}
+
+void Wakes::all_now() {
+  for (const Sleeper& s : std::exchange(waiting_, {})) now(s.word);
+  platform_.count_running(0);
+}
+
+void Wakes::check_handed() {
+  for (const Sleeper& s : std::exchange(handed_, {})) {
+    if (sleeps_still(s.state)) now(s.word);
+  }
+}
+
+void Wakes::ran_on(uint32_t cpu) {
+  const int here = sched_getcpu();
+  if (here < 0 || cpu != static_cast<uint32_t>(here)) {
+    together_ = 0;
+    return;
+  }
+  if (++together_ < kTooOften || platform_.running_contexts() >= platform_.cpus_) return;
+  together_ = 0;
+  const uint64_t now = EventLoop::now_ns();
+  if (now < next_move_ns_) return;
+  next_move_ns_ = now + kMoveAgainNs;
+  move_over(here);
+}
+
+// Away from that CPU, and free again: where to is the host's choice.
+void Wakes::move_over(int cpu) {
+  cpu_set_t others = platform_.allowed_cpus_;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
+  sched_setaffinity(0, sizeof others, &platform_.allowed_cpus_);
+}
+
+void Wakes::forget(const uint32_t* state) {
+  const auto same = [state](const Sleeper& s) { return s.state == state; };
+  std::erase_if(waiting_, same);
+  std::erase_if(handed_, same);
+}
+
+}  // namespace run9::sentry::trap

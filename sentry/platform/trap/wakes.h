@@ -1,0 +1,58 @@
+// Wakes: which guest threads sleep though they have been answered, and who wakes them. A wake-up from here may
+// have to start another core, which costs more than most calls; a guest thread that is about to sleep wakes the
+// next one for nothing, on its own core. So an answer waits for that a few microseconds.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "sentry/sched/event_loop.h"
+
+namespace run9::sentry::trap {
+
+class TrapPlatform;
+
+class Wakes {
+ public:
+  explicit Wakes(TrapPlatform& platform);
+
+  // `word`: the number of the sleep word (stub_abi.h). `state`: its thread's, in the control page; valid until
+  // forget().
+  void now(uint32_t word);
+  void soon(uint32_t word, const uint32_t* state);
+  void forget(const uint32_t* state);
+
+  // For a thread that goes to sleep: 1 + the word that it may wake, or 0. handed() once it has been told.
+  uint32_t next() const { return waiting_.empty() ? 0 : waiting_.back().word + 1; }
+  void handed();
+
+  // A thread that had slept was woken on that CPU, as it says. If that is ours again and again while another
+  // one is free, answers take two switches each that need none: then the worker moves over.
+  void ran_on(uint32_t cpu);
+
+  int waiting() const { return static_cast<int>(waiting_.size()); }
+  void if_due() {
+    if (!waiting_.empty() && EventLoop::now_ns() >= due_ns_) all_now();
+  }
+  void all_now();
+
+ private:
+  struct Sleeper {
+    uint32_t word;
+    const uint32_t* state;
+  };
+  void check_handed();
+  void move_over(int cpu);
+  uint32_t* word(uint32_t n) const;
+
+  TrapPlatform& platform_;
+  std::vector<Sleeper> waiting_;
+  uint64_t due_ns_ = 0;
+  // Left to guest threads, which may be stopped, or lie: looked after once more.
+  std::vector<Sleeper> handed_;
+  Timer check_;
+  int together_ = 0;  // how often on our CPU, without a break
+  uint64_t next_move_ns_ = 0;
+};
+
+}  // namespace run9::sentry::trap
