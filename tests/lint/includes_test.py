@@ -18,6 +18,7 @@ MAY_INCLUDE = {
     "sentry": {"sentry", "vfs", "p9", "base", "spec"},
     "runtime": {"runtime", "sentry", "base", "spec"},
     "cli": {"cli", "p9", "base"},
+    "fuse-bridge": {"fuse-bridge", "p9", "base"},
 }
 # Programs that run in the sandbox, or drive it from outside: nothing of the tree but each other.
 GUESTS = {"tests/syscalls": {"tests"}}
@@ -36,6 +37,7 @@ MAY_LINK = {
                "base"},
     "runtime": {"runtime", "sentry_boot", "sentry_control", "control_messages", "base"},
     "cli": {"cli", "p9", "base"},
+    "fuse-bridge": {"fuse_bridge", "p9", "base"},
 }
 LIBRARIES = set().union(*MAY_LINK.values())
 

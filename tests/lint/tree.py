@@ -3,7 +3,7 @@ import pathlib
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FOLDERS = ["base", "p9", "gofer", "vfs", "sentry", "runtime", "cli", "bench", "tests"]
+FOLDERS = ["base", "p9", "gofer", "vfs", "sentry", "runtime", "cli", "fuse-bridge", "bench", "tests"]
 
 
 def sources(*suffixes):
