@@ -18,7 +18,8 @@ constexpr std::string_view kLongName =
     "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
     "01234567890123456789012345678901234567890123456789012345";
 static_assert(kLongName.size() == kMaxName + 1);
-constexpr std::string_view kNames[] = {"a", "b", "c", "d", ".", "..", "", "a/b", {"x\0y", 3}, kLongName};
+constexpr std::string_view kNames[] = {"a", "b", "c"};
+constexpr std::string_view kOddNames[] = {".", "..", "", "a/b", {"x\0y", 3}, kLongName};
 constexpr std::string_view kTexts[] = {"", "/", "a", "../..", "user.a", "user.b", "9P2000.L", "9P2000.L.x", "9P2000", "system.x"};
 constexpr uint64_t kNumbers[] = {0, 1, 2, 3, 4, 7, 23, 24, 255, 256, 4095, 4096, 65535, 65536, 1u << 20,
                                  0x7fffffff, 0xffffffff, 1ull << 32, 1ull << 62, ~0ull};
@@ -43,6 +44,17 @@ class Dice {
     const uint8_t kind = byte();
     return kind < 200 ? kNumbers[kind % std::size(kNumbers)] : static_cast<uint64_t>(byte()) << (byte() % 40);
   }
+  // Half of the time one that is bound, so that the request may do something.
+  Fid fid() {
+    const uint8_t b = byte();
+    if (b < 128 && !bound.empty()) return bound[b % bound.size()];
+    return b == 255 ? kNoFid : Fid{b % kFids};
+  }
+  std::string_view name() {
+    const uint8_t b = byte();
+    return b < 192 ? kNames[b % std::size(kNames)] : kOddNames[b % std::size(kOddNames)];
+  }
+  std::vector<Fid> bound;
   ByteSpan data() {
     const size_t n = std::min<size_t>(byte() * size_t{17}, sizeof kData);
     return ByteSpan(kData, n);
@@ -57,8 +69,7 @@ template <typename T>
 void roll(Dice& dice, T& v) {
   using namespace codec_detail;
   if constexpr (std::is_same_v<T, Fid>) {
-    const size_t n = dice.below(kFids + 1);
-    v = n == kFids ? kNoFid : Fid{static_cast<uint32_t>(n)};
+    v = dice.fid();
   } else if constexpr (std::is_enum_v<T>) {
     v = static_cast<T>(dice.number());
   } else if constexpr (std::is_unsigned_v<T>) {
@@ -66,7 +77,7 @@ void roll(Dice& dice, T& v) {
   } else if constexpr (std::is_same_v<T, std::string_view>) {
     v = dice.one_of(kTexts);
   } else if constexpr (kIsText<T>) {
-    v.text = dice.one_of(kNames);
+    v.text = dice.name();
   } else if constexpr (std::is_same_v<T, ByteSpan>) {
     v = dice.data();
   } else if constexpr (kIsTrailing<T>) {
@@ -121,6 +132,7 @@ class Run {
   explicit Run(ByteSpan input) : dice_(input), tree_(options(dice_)), session_(tree_, {.max_msize = 65536, .max_fids = 64}) {
     ask(Tversion{.msize = 65536, .version = dice_.below(4) == 0 ? kVersionL : kVersionX});
     ask(Tattach{.fid = Fid{0}});
+    ask(Tmkdir{.dfid = Fid{0}, .name = "a"});
   }
 
   void run() {
@@ -145,15 +157,17 @@ class Run {
   void roll_and_ask() {
     T t;
     roll(dice_, t);
-    // Something for the others to work on.
     if constexpr (std::is_same_v<T, Tversion>) {
-      if (dice_.below(8) != 0) t = {.msize = 65536, .version = kVersionX};
+      if (dice_.below(8) != 0) return;  // most often nothing comes after it
     }
     ask(t);
+    // Something for the others to work on.
+    if constexpr (std::is_same_v<T, Tversion>) ask(Tattach{.fid = Fid{0}});
   }
 
   template <typename T>
   void ask(const T& t) {
+    if (closed_) return;
     const Tag tag{static_cast<uint16_t>(next_tag_++)};
     auto frame = encode(tag, t);
     // Now and then a body that is cut.
@@ -191,6 +205,7 @@ class Run {
       model_.follow(asked.assume_value(), &told.assume_value());
     }
     CHECK(session_.fid_count() == model_.bound().size());
+    dice_.bound.assign(model_.bound().begin(), model_.bound().end());
     CHECK(replies.donations.size() <= 1);
   }
 

@@ -574,7 +574,7 @@ TEST(FuzzTest, MutatedFramesBreakNothing) {
 
 TEST(FuzzTest, WholeSessionsOfRandomRequests) {
   uint64_t state = 1;
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < 4000; ++round) {
     std::vector<uint8_t> program(2000);
     for (uint8_t& b : program) b = static_cast<uint8_t>((state = state * 6364136223846793005u + 1442695040888963407u) >> 56);
     fuzz_session(program.data(), program.size());
