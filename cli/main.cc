@@ -1,5 +1,6 @@
 // p9: a command-line client for any 9P2000.L server. README.md.
 #include <fmt/format.h>
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -161,6 +162,9 @@ int run(const CLI::App& app, CommandLine& c) {
 
 int main(int argc, char** argv) {
   using namespace run9::cli;
+  // Frames come and go: what is given back to the kernel after each has to be faulted in again (a third of the speed).
+  mallopt(M_MMAP_THRESHOLD, 64 << 20);
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
   signal(SIGPIPE, SIG_IGN);  // a write to a closed pipe is an error like any other
   CommandLine c;
   c.connect.uid = geteuid();

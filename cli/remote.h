@@ -19,7 +19,7 @@ struct ConnectOptions {
   std::string aname;
   std::string uname;
   uint32_t uid = 0;
-  uint32_t msize = 512 * 1024;
+  uint32_t msize = 128 * 1024;
   bool plain = false;  // 9P2000.L even where the server knows the dialect
   std::chrono::milliseconds timeout{0};
 };

@@ -1,4 +1,5 @@
 // run9-fuse: mounts any 9P2000.L server on the host. README.md.
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -17,7 +18,7 @@ struct CommandLine {
   std::string aname;
   std::string uname;
   uint32_t uid = 0;
-  uint32_t msize = 512 * 1024;
+  uint32_t msize = 128 * 1024;
   bool plain = false;
   MountOptions mount;
 };
@@ -69,6 +70,9 @@ int main(int argc, char** argv) {
   app.add_flag("-d,--debug", c.mount.debug, "print every request (with -f)");
   CLI11_PARSE(app, argc, argv);
   run9::set_log(STDERR_FILENO, run9::LogLevel::kWarn, "run9-fuse");
+  // As in cli/main.cc: frames come and go.
+  mallopt(M_MMAP_THRESHOLD, 64 << 20);
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
   signal(SIGPIPE, SIG_IGN);
   return run9::fuse::run(c);
 }
