@@ -56,6 +56,12 @@ Result<std::string> MemoryManager::read_string(uint64_t addr, size_t max, Errno 
   std::string out;
   char piece[4096];
   size_t want = 256;
+  if (addr < kGuestEnd) {
+    const size_t got = space_->read_ahead(addr, std::as_writable_bytes(std::span(piece, std::min(max + 1, sizeof piece))));
+    if (const void* nul = memchr(piece, 0, got)) {
+      return std::string(piece, static_cast<size_t>(static_cast<const char*>(nul) - piece));
+    }
+  }
   for (;;) {
     const size_t n = std::min({want, size_t{kPage - addr % kPage}, max + 1 - out.size()});
     const size_t got = TRY(copy_in_some(std::as_writable_bytes(std::span(piece, n)), addr));

@@ -128,6 +128,8 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   // Copies; a short count means the rest faults. EFAULT when nothing could be copied.
   virtual Result<size_t> read(uint64_t addr, std::span<std::byte> dst) = 0;
   virtual Result<size_t> write(uint64_t addr, ByteSpan src) = 0;
+  // What of it came along with the call at hand: as many bytes as there are, perhaps none.
+  virtual size_t read_ahead(uint64_t /*addr*/, std::span<std::byte> /*dst*/) { return 0; }
   // Atomic compare-and-swap of a word of guest memory is not offered: see sentry/ipc/futex.
 
   // fork: a copy of this address space with one guest thread that starts with `parent`'s registers

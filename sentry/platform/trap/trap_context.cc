@@ -291,6 +291,16 @@ bool TrapContext::read_window(uint64_t addr, std::span<std::byte> dst) const {
   return false;
 }
 
+size_t TrapContext::read_window_part(uint64_t addr, std::span<std::byte> dst) const {
+  for (const Window& w : in_) {
+    if (addr < w.addr || addr - w.addr >= w.size) continue;
+    const size_t n = std::min<size_t>(dst.size(), w.size - (addr - w.addr));
+    memcpy(dst.data(), page().in_buffer + w.offset + (addr - w.addr), n);
+    return n;
+  }
+  return 0;
+}
+
 bool TrapContext::write_window(uint64_t addr, ByteSpan src) {
   if (kept_.size() >= kWindows || src.size() > kOutBuffer - out_used_) return false;
   for (const Window& w : out_) {

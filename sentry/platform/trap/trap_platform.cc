@@ -52,7 +52,16 @@ constexpr size_t kMaxReady = 3;
 constexpr size_t kPartsAhead = 2;
 constexpr size_t kMaxBuried = 8;
 constexpr uint64_t kChoresDelayNs = 100'000;
-constexpr uint32_t kGuestSpin = 120;  // `pause`s: some 5 us
+constexpr uint64_t kGuestSpinNs = 8'000;  // less than what sleeping and waking cost
+
+// How many `pause`s that is: from 10 to 140 cycles each, as the processor likes.
+uint32_t guest_spin() {
+  constexpr uint32_t kSample = 500;
+  const uint64_t start = EventLoop::now_ns();
+  for (uint32_t i = 0; i < kSample; ++i) __builtin_ia32_pause();
+  const uint64_t took = std::max<uint64_t>(EventLoop::now_ns() - start, 1);
+  return static_cast<uint32_t>(std::min<uint64_t>(kGuestSpinNs * kSample / took, 2000));
+}
 
 // Size of the extended state in a signal frame: the XSAVE area for the features that are on, and the
 // second magic number. Bit 31: the CPU and kernel let user code read the segment bases.
@@ -100,6 +109,7 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
   memcpy(base + 0x2000, code_b.data(), code_b.size() * sizeof(sock_filter));
   make_message(base + 0x3000);
   p->patcher_ = TRY(TextPatcher::create());
+  p->guest_spin_ = guest_spin();
   cpu_set_t& cpus = p->allowed_cpus_;
   if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->cpus_ = CPU_COUNT(&cpus);
   SharedPage& shared = p->shared();
@@ -251,7 +261,7 @@ void TrapPlatform::remove(TrapSpace& space) {
 // A guest thread waits a little for its answer only while a core is left for the worker.
 void TrapPlatform::count_running(int change) {
   running_ += change;
-  const uint32_t spin = running_contexts() < cpus_ && cpus_ > 1 ? kGuestSpin : 0;
+  const uint32_t spin = running_contexts() < cpus_ && cpus_ > 1 && !wakes_.share_core() ? guest_spin_ : 0;
   if (shared().guest_spin != spin) shared().guest_spin = spin;
 }
 

@@ -78,6 +78,7 @@ class TrapContext final : public Context {
   void take_windows();
   void drop_windows();
   bool read_window(uint64_t addr, std::span<std::byte> dst) const;
+  size_t read_window_part(uint64_t addr, std::span<std::byte> dst) const;
   bool write_window(uint64_t addr, ByteSpan src);
   // Puts what write_window has kept into the guest's memory, if it lies in this range.
   void flush_windows(uint64_t addr, uint64_t size);
@@ -126,6 +127,7 @@ class TrapSpace final : public AddressSpace {
   void settle(Context* via) override;
   Result<void> map_all(std::span<const MapRequest>) override;
   Result<size_t> read(uint64_t addr, std::span<std::byte> dst) override;
+  size_t read_ahead(uint64_t addr, std::span<std::byte> dst) override;
   Result<size_t> write(uint64_t addr, ByteSpan src) override;
   Result<Child> fork(Context& parent, const Regs& regs) override;
   Result<std::unique_ptr<Context>> clone_thread(Context& parent, const Regs& regs,
@@ -257,6 +259,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   uint32_t spaces_made_ = 0;
   bool woken_ = false;
   int cpus_ = 1;
+  uint32_t guest_spin_ = 0;
   cpu_set_t allowed_cpus_{};
 };
 

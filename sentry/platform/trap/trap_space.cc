@@ -323,6 +323,11 @@ Result<size_t> TrapSpace::read(uint64_t addr, std::span<std::byte> dst) {
   return read_host(addr, dst);
 }
 
+size_t TrapSpace::read_ahead(uint64_t addr, std::span<std::byte> dst) {
+  const TrapContext* c = caller();
+  return c != nullptr ? c->read_window_part(addr, dst) : 0;
+}
+
 Result<size_t> TrapSpace::write(uint64_t addr, ByteSpan src) {
   if (TrapContext* c = caller()) {
     if (c->write_window(addr, src)) return src.size();

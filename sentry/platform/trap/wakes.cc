@@ -65,12 +65,9 @@ void Wakes::check_handed() {
 
 void Wakes::ran_on(uint32_t cpu) {
   const int here = sched_getcpu();
-  if (here < 0 || cpu != static_cast<uint32_t>(here)) {
-    together_ = 0;
-    return;
-  }
-  if (++together_ < kTooOften || platform_.running_contexts() >= platform_.cpus_) return;
-  together_ = 0;
+  together_ = here >= 0 && cpu == static_cast<uint32_t>(here) ? together_ + 1 : 0;
+  platform_.count_running(0);
+  if (together_ < kTooOften || platform_.running_contexts() >= platform_.cpus_) return;
   const uint64_t now = EventLoop::now_ns();
   if (now < next_move_ns_) return;
   next_move_ns_ = now + kMoveAgainNs;
