@@ -240,9 +240,13 @@ def test_do_in_a_shell():
     # A background job that would change the terminal stops, as every job does.
     t.send(f"{do} bash --norc -i &\r")
     t.until(r"\$ $")
-    time.sleep(1)
-    t.send("\r")
-    t.until(r"Stopped.*\$ $")
+    for _ in range(16):  # the shell tells of it at its next prompt, once it has happened
+        time.sleep(0.5)
+        t.send("\r")
+        text = t.until(r"\$ $")
+        if "Stopped" in text:
+            break
+    check("background job", text, "Stopped")
     t.send("fg\r")
     t.until(r"do -- bash.*\$ ")
     t.send("echo in$((40+2))side\r")
