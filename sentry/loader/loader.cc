@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "sentry/mm/bounds.h"
 
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
@@ -273,7 +274,8 @@ Result<LoadedProgram> load_program(Kernel& kernel, Task& task, ExecArgs args) {
     const uint64_t align = std::max<uint64_t>(image.alignment, kPage);
     bias = (0x5555'5555'4000 + random_pages(1 << 22)) / align * align - image.low;
   }
-  if (image.high + bias > memory->mmap_top) return Errno{ENOMEM};
+  // Low addresses hold the platform's jump table, for one.
+  if (image.low + bias < kMinAddress || image.high + bias > memory->mmap_top) return Errno{ENOMEM};
   uint64_t entry = TRY(builder.add_image(file, image, bias));
   memory->brk_start = memory->brk_end = image.high + bias + random_pages(1 << 13);
   uint64_t base = 0;

@@ -10,13 +10,13 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "sentry/mm/bounds.h"
 #include "sentry/task/kernel.h"
 #include "sentry/task/task.h"
 
 namespace run9::sentry {
 namespace {
 
-constexpr uint64_t kMinAddress = 0x70000;  // vm.mmap_min_addr; the trap platform's table lies below
 constexpr size_t kMaxMappings = 65530;     // vm.max_map_count
 
 uint64_t round_up(uint64_t n) { return (n + kPage - 1) & ~(kPage - 1); }
