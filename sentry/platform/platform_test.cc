@@ -7,7 +7,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <functional>
+#include <string>
 
 #include "base/log.h"
 #include "sentry/platform/platforms.h"
@@ -15,6 +18,20 @@
 
 namespace run9::sentry {
 namespace {
+
+// A loop that stops may leave a stub half made. In a sandbox such a one dies with its pid namespace; here there is none.
+struct NoStubsLeft : testing::Environment {
+  void TearDown() override {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+      const int pid = atoi(entry.path().filename().c_str());
+      std::ifstream in(entry.path() / "status");
+      for (std::string line; pid > 0 && std::getline(in, line);) {
+        if (line == "PPid:\t" + std::to_string(getpid())) kill(pid, SIGKILL);
+      }
+    }
+  }
+};
+[[maybe_unused]] const auto* const no_stubs_left = testing::AddGlobalTestEnvironment(new NoStubsLeft);
 
 constexpr uint64_t kCode = 0x400000, kData = 0x500000;
 
