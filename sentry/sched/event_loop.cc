@@ -11,6 +11,12 @@
 #include "sentry/sched/fiber.h"
 
 namespace run9::sentry {
+namespace {
+
+// While each core has one guest thread: what sleeping and being woken cost.
+constexpr uint64_t kShortSpinNs = 10'000;
+
+}  // namespace
 
 Timer::Timer(EventLoop& loop, std::function<void()> fire) : loop_(loop), fire_(std::move(fire)) {}
 Timer::~Timer() { disarm(); }
@@ -143,7 +149,10 @@ bool EventLoop::poll_fds(int64_t timeout_ns) {
 }
 
 bool EventLoop::may_spin() const {
-  return online_cpus_ > 1 && (platform_ == nullptr || platform_->running_contexts() < online_cpus_);
+  if (online_cpus_ == 1) return false;
+  const int running = platform_ == nullptr ? 0 : platform_->running_contexts();
+  if (running != online_cpus_) return running < online_cpus_;
+  return now_ns() - last_activity_ < kShortSpinNs;
 }
 
 void EventLoop::run() {
