@@ -19,7 +19,7 @@ constexpr uint8_t kInPage = 0x5a, kInMemory = 0xa5;
 // Reads a pipe to its end: every byte must be one that the writer had. An attack in which there are not both kinds
 // has done nothing, unless there was no time for it.
 void check_bytes(int fd, bool expect_both) {
-  constexpr ssize_t kEnough = 65536;
+  constexpr ssize_t kEnough = 512 << 10;
   uint8_t buffer[4096];
   bool page = false, memory = false;
   ssize_t n, total = 0;
