@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "p9/bulk.h"
+
 namespace run9::cli {
 
 using namespace p9;
@@ -62,26 +64,11 @@ Result<void> FileWriter::write(ByteSpan bytes) {
 Result<void> FileWriter::flush() {
   ByteSpan rest = buffer_;
   while (!rest.empty()) {
-    std::vector<Twrite> writes;
-    for (size_t at = 0; at < rest.size(); at += client_.max_io()) {
-      const auto n = std::min<size_t>(client_.max_io(), rest.size() - at);
-      writes.push_back({.fid = open_, .offset = offset_ + at, .data = rest.subspan(at, n)});
-    }
-    Errno error{};
-    size_t written = 0;
-    bool gap = false;
-    client_.call_all<Twrite>(writes, [&](size_t i, Result<Answer<Rwrite>> got) {
-      if (error != Errno{} || gap) return;
-      if (!got) return void(error = got.assume_error());
-      const uint32_t n = got.assume_value()->count;
-      if (n > writes[i].data.size()) return void(error = Errno{EPROTO});
-      gap = n < writes[i].data.size();
-      written += n;
-    });
-    if (error != Errno{}) return error;
-    if (written == 0) return Errno{EIO};  // neither progress nor an error
-    offset_ += written;
-    rest = rest.subspan(written);
+    const Written written = write_pieces(client_, open_, offset_, rest);
+    if (written.error != Errno{}) return written.error;
+    if (written.count == 0) return Errno{EIO};  // neither progress nor an error
+    offset_ += written.count;
+    rest = rest.subspan(written.count);
   }
   buffer_.clear();
   return ok();

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "p9/bulk.h"
+
 namespace run9::fuse {
 
 using namespace p9;
@@ -231,24 +233,9 @@ Result<std::vector<std::byte>> Bridge::read(Fid open, uint64_t offset, size_t si
 }
 
 Result<size_t> Bridge::write(Fid open, uint64_t offset, ByteSpan bytes) {
-  std::vector<Twrite> writes;
-  for (size_t at = 0; at < bytes.size(); at += client_.max_io()) {
-    const auto n = std::min<size_t>(client_.max_io(), bytes.size() - at);
-    writes.push_back({.fid = open, .offset = offset + at, .data = bytes.subspan(at, n)});
-  }
-  size_t written = 0;
-  Errno error{};
-  bool gap = false;
-  client_.call_all<Twrite>(writes, [&](size_t i, Result<Answer<Rwrite>> got) {
-    if (error != Errno{} || gap) return;
-    if (!got) return void(error = got.assume_error());
-    const uint32_t n = got.assume_value()->count;
-    if (n > writes[i].data.size()) return void(error = Errno{EPROTO});
-    gap = n < writes[i].data.size();
-    written += n;
-  });
-  if (error != Errno{} && written == 0) return error;
-  return written;
+  const Written written = write_pieces(client_, open, offset, bytes);
+  if (written.error != Errno{} && written.count == 0) return written.error;
+  return written.count;
 }
 
 Result<void> Bridge::sync(Fid open, bool data_only) {
