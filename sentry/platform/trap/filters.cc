@@ -139,7 +139,6 @@ BpfProgram make_filter_a() {
   p.op(BPF_ALU | BPF_AND | BPF_K, ~uint32_t{STUB_SLEEP_WORD_COUNT * 4 - 1});
   p.jump_if_ne(low(STUB_SLEEP_WORDS), trap);
   p.jump(allow);
-  p.jump(trap);
 
   p.bind(wake);
   p.load_nr();

@@ -258,9 +258,13 @@ void TrapPlatform::remove(TrapSpace& space) {
   active_.pop_back();
 }
 
-// A guest thread waits a little for its answer only while a core is left for the worker.
 void TrapPlatform::count_running(int change) {
   running_ += change;
+  set_guest_spin();
+}
+
+// A guest thread waits a little for its answer only while a core is left for the worker.
+void TrapPlatform::set_guest_spin() {
   const uint32_t spin = running_contexts() < cpus_ && cpus_ > 1 && !wakes_.share_core() ? guest_spin_ : 0;
   if (shared().guest_spin != spin) shared().guest_spin = spin;
 }

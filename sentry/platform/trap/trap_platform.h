@@ -230,6 +230,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   void on_ready(uint32_t events) override;  // the wake eventfd
   void reap();
   void count_running(int change);
+  void set_guest_spin();  // after each change of what it depends on
   void wake_agent(uint32_t* seq);
   Wakes& wakes() { return wakes_; }
   void add(TrapSpace& space);

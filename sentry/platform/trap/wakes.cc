@@ -42,19 +42,19 @@ void Wakes::soon(uint32_t n, const uint32_t* state) {
   __atomic_fetch_add(word(n), 1, __ATOMIC_RELEASE);
   if (waiting_.empty()) due_ns_ = EventLoop::now_ns() + kPatienceNs;
   waiting_.push_back({n, state});
-  platform_.count_running(0);
+  platform_.set_guest_spin();
 }
 
 void Wakes::handed() {
   handed_.push_back(waiting_.back());
   waiting_.pop_back();
-  platform_.count_running(0);
+  platform_.set_guest_spin();
   if (!check_.armed()) check_.arm(EventLoop::now_ns() + kCheckNs);
 }
 
 void Wakes::all_now() {
   for (const Sleeper& s : std::exchange(waiting_, {})) now(s.word);
-  platform_.count_running(0);
+  platform_.set_guest_spin();
 }
 
 void Wakes::check_handed() {
@@ -66,7 +66,7 @@ void Wakes::check_handed() {
 void Wakes::ran_on(uint32_t cpu) {
   const int here = sched_getcpu();
   together_ = here >= 0 && cpu == static_cast<uint32_t>(here) ? together_ + 1 : 0;
-  platform_.count_running(0);
+  platform_.set_guest_spin();
   if (together_ < kTooOften || platform_.running_contexts() >= platform_.cpus_) return;
   const uint64_t now = EventLoop::now_ns();
   if (now < next_move_ns_) return;
