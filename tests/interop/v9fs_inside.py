@@ -333,8 +333,8 @@ def flock_nb(name):
         return False
 
 
-@test
-def waiting_for_a_lock():
+def held_lock_and_waiter():
+    """A descriptor of f, locked, and a child that waits for that lock."""
     fd = os.open("f", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.lockf(fd, fcntl.LOCK_EX)
     r, w = os.pipe()
@@ -345,6 +345,12 @@ def waiting_for_a_lock():
         fcntl.lockf(mine, fcntl.LOCK_EX)
         os._exit(0)
     os.read(r, 1)
+    return fd, pid
+
+
+@test
+def waiting_for_a_lock():
+    fd, pid = held_lock_and_waiter()
     expect(os.waitpid(pid, os.WNOHANG) == (0, 0))
     fcntl.lockf(fd, fcntl.LOCK_UN)
     expect(os.waitpid(pid, 0)[1] == 0)
@@ -353,16 +359,7 @@ def waiting_for_a_lock():
 
 @test
 def killed_while_waiting_for_a_lock():
-    fd = os.open("f", os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.lockf(fd, fcntl.LOCK_EX)
-    r, w = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        mine = os.open("f", os.O_RDWR)
-        os.write(w, b"x")
-        fcntl.lockf(mine, fcntl.LOCK_EX)
-        os._exit(0)
-    os.read(r, 1)
+    fd, pid = held_lock_and_waiter()
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     os.close(fd)
