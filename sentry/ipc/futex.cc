@@ -122,9 +122,10 @@ int FutexTable::wake(const FutexKey& key, int n, uint32_t bitset) {
   return woken;
 }
 
-int FutexTable::wake(MemoryManager& mm, uint64_t addr, int n, uint32_t bitset) {
-  const auto key = key_of(mm, addr, false);
-  return key.has_value() ? wake(key.value(), n, bitset) : 0;
+void FutexTable::wake_one(Task& task, uint64_t addr) {
+  if (task.context().has_futex()) return task.memory().space().futex_wake(addr);
+  const auto key = key_of(task.memory(), addr, false);
+  if (key.has_value()) wake(key.value(), 1);
 }
 
 int FutexTable::requeue(const FutexKey& from, const FutexKey& to, int wake_n, int move_n) {
@@ -157,13 +158,13 @@ void FutexTable::robust_death(Task& task, uint64_t addr, bool pi, bool pending) 
   if (!value.has_value()) return;
   const uint32_t v = value.value();
   if (pending && !pi && v == 0) {
-    wake(task.memory(), addr, 1, kAnyBit);
+    wake_one(task, addr);
     return;
   }
   if ((v & FUTEX_TID_MASK) != static_cast<uint32_t>(task.tid())) return;
   const uint32_t next = (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
   if (!task.memory().write(UserPtr<uint32_t>{addr}, next).has_value()) return;
-  if ((v & FUTEX_WAITERS) != 0 && !pi) wake(task.memory(), addr, 1, kAnyBit);
+  if ((v & FUTEX_WAITERS) != 0 && !pi) wake_one(task, addr);
 }
 
 void FutexTable::exit_robust_list(Task& task) {

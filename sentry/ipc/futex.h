@@ -49,7 +49,8 @@ class FutexTable {
                           std::optional<uint64_t> deadline);
   // How many were woken.
   int wake(const FutexKey& key, int n, uint32_t bitset = kAnyBit);
-  int wake(MemoryManager& mm, uint64_t addr, int n, uint32_t bitset);  // CLEAR_CHILD_TID
+  // As the end of a thread does it, wherever the platform's futexes are. May block.
+  void wake_one(Task& task, uint64_t addr);
   // Wakes `wake_n` at `from`, moves up to `move_n` more to `to`; gives the sum.
   int requeue(const FutexKey& from, const FutexKey& to, int wake_n, int move_n);
   // At a thread's end: marks and wakes the locks it still holds.

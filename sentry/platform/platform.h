@@ -5,7 +5,9 @@
 // it. Calls that say "blocks" park the calling fiber; everything runs on the worker thread.
 #pragma once
 #include <sys/mman.h>
+#include <time.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -70,6 +72,8 @@ class Context {
   // Valid between an event and the next resume(). Writing through regs() needs set_regs_changed(),
   // unless only rax changes (set_result).
   virtual Regs& regs() = 0;
+  // At kSyscall: the same, where only the number, the arguments and rax need be what they are in regs().
+  virtual const Regs& call_regs() { return regs(); }
   virtual void set_regs_changed() = 0;
   virtual void set_result(uint64_t rax) = 0;
   virtual const Fault& fault() const = 0;
@@ -88,6 +92,21 @@ class Context {
   virtual bool running() const = 0;
   // Null: every call is the kernel's to answer (it is traced, or filtered). At any time.
   virtual void set_identity(const ContextIdentity*) {}
+  // futex(2) and futex_waitv(2) at the host, by the guest thread: where memory is the host's, so is its waiting.
+  // A platform without it (false) leaves them to the kernel's own table (ipc/futex.h).
+  virtual bool has_futex() const { return false; }
+  // EINTR: interrupted by a kick. `deadline`, absolute, takes the place of the timeout argument. Blocks.
+  virtual Result<uint64_t> futex(uint64_t /*nr*/, const std::array<uint64_t, 6>& /*args*/,
+                                 const timespec* /*deadline*/) {
+    return Errno{ENOSYS};
+  }
+  // At kSyscall: the guest thread has begun with this futex(2) itself, and a kick broke it off.
+  virtual bool broken_off() const { return false; }
+  // It sleeps in one.
+  virtual bool resting() const { return false; }
+  // When this context is destroyed: the word becomes 0 and one who waits for it is woken (set_tid_address(2)).
+  // False: not by this platform.
+  virtual bool clear_tid_at_exit(uint64_t /*addr*/) { return false; }
   // The fiber on which this context's call is carried out; null: none.
   virtual void set_fiber(Fiber*) {}
   // Host thread id in the sandbox's pid namespace (CPU clocks); 0 if not known.
@@ -131,6 +150,8 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   // What of it came along with the call at hand: as many bytes as there are, perhaps none.
   virtual size_t read_ahead(uint64_t /*addr*/, std::span<std::byte> /*dst*/) { return 0; }
   // Atomic compare-and-swap of a word of guest memory is not offered: see sentry/ipc/futex.
+  // FUTEX_WAKE of one waiter, for a thread that cannot do it any more. Blocks.
+  virtual void futex_wake(uint64_t /*addr*/) {}
 
   // fork: a copy of this address space with one guest thread that starts with `parent`'s registers
   // (changed by `regs`) and extended state. Blocks.
@@ -164,6 +185,8 @@ class Platform {
   virtual uint64_t vdso() const = 0;
   // Looks for events without waiting; true if there was one. The event loop calls it.
   virtual bool poll() = 0;
+  // About a microsecond's wait for what guests are likely to say next; true: poll() has something to do.
+  virtual bool spin() { return false; }
   // Between these two the worker sleeps: a guest that has something to say must wake it.
   virtual void before_sleep() = 0;
   virtual void after_sleep() = 0;

@@ -189,8 +189,8 @@ TEST_P(PlatformTest, AForkedSpaceHasItsOwnMemory) {
 TEST_P(PlatformTest, AThreadSharesMemoryAndGetsItsOwnRegisters) {
   Machine m(GetParam());
   m.run([](Machine& m) {
-    // mov $56,%eax; syscall; mov $2,%eax; syscall; mov $3,%eax; syscall
-    auto space = m.program({0xb8, 56, 0, 0, 0, 0x0f, 0x05, 0xb8, 2, 0, 0, 0, 0x0f, 0x05, 0xb8, 3, 0, 0, 0,
+    // mov $56,%eax; syscall; mov $58,%eax; syscall; mov $3,%eax; syscall
+    auto space = m.program({0xb8, 56, 0, 0, 0, 0x0f, 0x05, 0xb8, 58, 0, 0, 0, 0x0f, 0x05, 0xb8, 3, 0, 0, 0,
                             0x0f, 0x05});
     auto c = space->first_thread(start_regs()).value();
     c->resume();

@@ -15,6 +15,7 @@ namespace {
 
 // While each core has one guest thread: what sleeping and being woken cost.
 constexpr uint64_t kShortSpinNs = 10'000;
+constexpr int kBurst = 32;
 
 }  // namespace
 
@@ -51,15 +52,10 @@ uint64_t EventLoop::now_ns() {
   return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(ts.tv_nsec);
 }
 
-Fiber* EventLoop::take_fiber(std::function<void()> body) {
-  Fiber* f;
-  if (idle_.empty()) {
-    f = new Fiber;
-  } else {
-    f = idle_.back();
-    idle_.pop_back();
-  }
-  f->body = std::move(body);
+Fiber* EventLoop::take_fiber() {
+  if (idle_.empty()) return new Fiber;
+  Fiber* const f = idle_.back();
+  idle_.pop_back();
   return f;
 }
 
@@ -77,8 +73,17 @@ void EventLoop::switch_to(Fiber* fiber) {
   }
 }
 
-void EventLoop::spawn(std::function<void()> body) { ready(take_fiber(std::move(body))); }
-void EventLoop::enter(std::function<void()> body) { switch_to(take_fiber(std::move(body))); }
+void EventLoop::spawn(std::function<void()> body) {
+  Fiber* const f = take_fiber();
+  f->body = std::move(body);
+  ready(f);
+}
+
+void EventLoop::enter(void (*body)(void*, int), void* object, int value) {
+  Fiber* const f = take_fiber();
+  f->call = {body, object, value};
+  switch_to(f);
+}
 
 void EventLoop::park() {
   CHECK(current_ != nullptr);
@@ -157,9 +162,14 @@ bool EventLoop::may_spin() const {
 
 void EventLoop::run() {
   uint64_t next_fd_poll = 0;
+  int burst = 0;
   last_activity_ = now_ns();
   while (!stopping_) {
     bool busy = platform_ != nullptr && platform_->poll();
+    // The time, timers and descriptors can wait for a few calls.
+    if (busy && ready_.empty() && ++burst < kBurst) continue;
+    busy |= burst != 0;
+    burst = 0;
     if (!ready_.empty()) {
       run_ready();
       busy = true;
@@ -183,28 +193,32 @@ void EventLoop::run() {
     if (may_spin() && now - last_activity_ < spin_limit_ns) {
       // The host tends to queue whom we have woken on our own core, even if another is idle: let them run.
       if (poll_now || (platform_ != nullptr && platform_->take_woken())) sched_yield();
-      for (int i = 0; i < 16; ++i) __builtin_ia32_pause();
+      if (platform_ != nullptr) platform_->spin();
       continue;
     }
-    if (platform_ != nullptr) {
-      platform_->before_sleep();
-      if (platform_->poll()) {
-        platform_->after_sleep();
-        last_activity_ = now_ns();
-        continue;
-      }
-    }
-    int64_t timeout = -1;
-    if (!ready_.empty()) {
-      timeout = 0;
-    } else if (!timers_.empty()) {
-      const uint64_t at = (*timers_.begin())->deadline_;
-      const uint64_t t = now_ns();
-      timeout = at > t ? static_cast<int64_t>(at - t) : 0;
-    }
-    if (poll_fds(timeout)) last_activity_ = now_ns();
-    if (platform_ != nullptr) platform_->after_sleep();
+    sleep_until_event();
   }
+}
+
+void EventLoop::sleep_until_event() {
+  if (platform_ != nullptr) {
+    platform_->before_sleep();
+    if (platform_->poll()) {
+      platform_->after_sleep();
+      last_activity_ = now_ns();
+      return;
+    }
+  }
+  int64_t timeout = -1;
+  if (!ready_.empty()) {
+    timeout = 0;
+  } else if (!timers_.empty()) {
+    const uint64_t at = (*timers_.begin())->deadline_;
+    const uint64_t t = now_ns();
+    timeout = at > t ? static_cast<int64_t>(at - t) : 0;
+  }
+  if (poll_fds(timeout)) last_activity_ = now_ns();
+  if (platform_ != nullptr) platform_->after_sleep();
 }
 
 }  // namespace run9::sentry

@@ -61,7 +61,7 @@ class EventLoop {
   void spawn(std::function<void()> body);
   // As spawn, but at once: called from outside fibers (event handlers), returns when the fiber parks
   // or ends.
-  void enter(std::function<void()> body);
+  void enter(void (*body)(void* object, int value), void* object, int value);
   // The running fiber; null outside.
   Fiber* current() const { return current_; }
   // Parks the running fiber until somebody calls ready() on it. Spurious returns do not happen.
@@ -92,8 +92,9 @@ class EventLoop {
   void run_ready();
   void fire_timers(uint64_t now);
   bool poll_fds(int64_t timeout_ns);
+  void sleep_until_event();
   void switch_to(Fiber* fiber);
-  Fiber* take_fiber(std::function<void()> body);
+  Fiber* take_fiber();
 
   UniqueFd epoll_;
   Platform* platform_ = nullptr;

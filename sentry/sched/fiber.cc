@@ -2,6 +2,8 @@
 
 #include <sys/mman.h>
 
+#include <utility>
+
 #include "base/check.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -70,8 +72,11 @@ void Fiber::entry(ctx::transfer_t from) {
   __sanitizer_finish_switch_fiber(nullptr, &self->outer_bottom_, &self->outer_size_);
 #endif
   self->outside_ = from.fctx;
-  self->body();
-  self->body = nullptr;
+  if (const Call c = std::exchange(self->call, {}); c.function != nullptr) {
+    c.function(c.object, c.value);
+  } else {
+    std::exchange(self->body, nullptr)();
+  }
   self->done = true;
   self->leave();
   CHECK(false);  // a finished fiber is started anew, never entered again

@@ -23,6 +23,11 @@ struct Fiber {
   void leave();
 
   std::function<void()> body;
+  struct Call {  // instead of `body`: costs no allocation
+    void (*function)(void* object, int value) = nullptr;
+    void* object = nullptr;
+    int value = 0;
+  } call;
   bool done = true;
   bool queued = false;  // in EventLoop's ready list
   void* context = nullptr;  // the platform's: whose call is carried out here

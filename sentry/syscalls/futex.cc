@@ -1,6 +1,9 @@
 #include "sentry/syscalls/futex.h"
 
+#include <asm/unistd.h>
 #include <linux/futex.h>
+
+#include <array>
 
 #include "sentry/ipc/futex.h"
 #include "sentry/task/kernel.h"
@@ -85,10 +88,55 @@ Result<std::optional<uint64_t>> read_deadline(Task& task, int command, bool real
   return std::optional(clock.monotonic_deadline(*t));
 }
 
+// ---------------------------------------------------------------- where memory is the host's
+
+using Args = std::array<uint64_t, 6>;
+
+// The guest thread makes the call. It begins with most calls itself (the stub's dispatcher): here are those that it
+// leaves to us, and those that a signal interrupted.
+Result<uint64_t> wait_at_host(Task& task, uint64_t nr, const Args& args, std::optional<uint64_t> deadline) {
+  timespec until{};
+  if (deadline) {
+    until = {static_cast<time_t>(*deadline / 1'000'000'000), static_cast<long>(*deadline % 1'000'000'000)};
+  }
+  if (!task.interrupted() && !task.context().broken_off()) {
+    const auto r = task.context().futex(nr, args, deadline ? &until : nullptr);
+    if (r.has_value() || r.error() != Errno{EINTR}) return r;
+  }
+  if (!deadline) return kErestartsys;
+  return task.restart_with([=](Task& t) { return wait_at_host(t, nr, args, deadline); });
+}
+
+Result<uint64_t> futex_at_host(Task& task, const Args& args) {
+  const auto op = static_cast<int>(args[1]);
+  const int command = op & FUTEX_CMD_MASK;
+  switch (command) {
+    case FUTEX_WAIT:
+    case FUTEX_WAIT_BITSET: {
+      const auto deadline = TRY(read_deadline(task, command, (op & FUTEX_CLOCK_REALTIME) != 0, args[3]));
+      const uint64_t bits = command == FUTEX_WAIT ? FUTEX_BITSET_MATCH_ANY : args[5];
+      const uint64_t wait = FUTEX_WAIT_BITSET | static_cast<uint64_t>(op & FUTEX_PRIVATE_FLAG);
+      return wait_at_host(task, __NR_futex, {args[0], wait, args[2], 0, 0, bits}, deadline);
+    }
+    case FUTEX_WAKE:
+    case FUTEX_WAKE_BITSET:
+    case FUTEX_REQUEUE:
+    case FUTEX_CMP_REQUEUE:
+    case FUTEX_WAKE_OP:
+      if (task.context().broken_off()) return kErestartnointr;
+      return task.context().futex(__NR_futex, args, nullptr);
+    // The PI commands look for the host's thread ids in the word.
+    default: return Errno{ENOSYS};
+  }
+}
+
 }  // namespace
 
 Result<uint64_t> sys_futex(Task& task, uint64_t addr, int op, uint32_t value, uint64_t timeout,
                            uint64_t addr2, uint32_t value3) {
+  if (task.context().has_futex()) {
+    return futex_at_host(task, {addr, static_cast<uint32_t>(op), value, timeout, addr2, value3});
+  }
   const int command = op & FUTEX_CMD_MASK;
   const bool is_private = (op & FUTEX_PRIVATE_FLAG) != 0;
   const bool realtime = (op & FUTEX_CLOCK_REALTIME) != 0;
@@ -122,6 +170,9 @@ Result<uint64_t> sys_futex_waitv(Task& task, uint64_t waiters, uint32_t count, u
     if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC) return Errno{EINVAL};
     const auto ref = TRY(ClockRef::find(task, clock));
     deadline = ref.monotonic_deadline(*TRY(read_timeout(task, timeout)));
+  }
+  if (task.context().has_futex()) {
+    return wait_at_host(task, __NR_futex_waitv, {waiters, count, flags, 0, CLOCK_MONOTONIC, 0}, deadline);
   }
   const auto in = TRY(task.memory().read_array(UserPtr<futex_waitv>{waiters}, count));
   std::vector<FutexTable::WaitSpec> specs;

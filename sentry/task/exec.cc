@@ -70,7 +70,7 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
   if (task.clear_child_tid != 0 && task.memory_ref() && task.memory_ref().use_count() > 1) {
     const int32_t zero = 0;
     if (task.memory().copy_out(task.clear_child_tid, &zero, sizeof zero).has_value()) {
-      futexes_->wake(task.memory(), task.clear_child_tid, 1, ~0u);
+      futexes_->wake_one(task, task.clear_child_tid);
     }
   }
   task.clear_child_tid = 0;

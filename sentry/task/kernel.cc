@@ -81,11 +81,11 @@ void Kernel::on_event(Context& context, EventKind kind) {
   auto* task = static_cast<Task*>(context.owner);
   if (task == nullptr) return;
   ++guest_events_;
-  auto body = [self = task->shared_from_this(), kind] { self->handle(kind); };
   if (loop_->current() != nullptr) {
-    loop_->spawn(std::move(body));
+    loop_->spawn([self = task->shared_from_this(), kind] { self->handle(kind); });
   } else {
-    loop_->enter(std::move(body));
+    const auto handle = [](void* t, int k) { static_cast<Task*>(t)->handle(static_cast<EventKind>(k)); };
+    loop_->enter(handle, task, static_cast<int>(kind));
   }
 }
 

@@ -58,6 +58,7 @@ void Task::set_parts(Parts p) {
 void Task::attach(std::unique_ptr<Context> context) {
   context_ = std::move(context);
   context_->owner = this;
+  published_to_ = nullptr;
 }
 
 void Task::replace_memory(MemoryManagerRef memory, std::unique_ptr<Context> context) {
@@ -69,7 +70,7 @@ void Task::replace_memory(MemoryManagerRef memory, std::unique_ptr<Context> cont
 TaskState Task::state() const {
   if (traced_stop_) return TaskState::kTraced;
   if (stopped_) return TaskState::kStopped;
-  if (sleeping_) return TaskState::kSleeping;
+  if (sleeping_ || (context_ && context_->resting())) return TaskState::kSleeping;
   return TaskState::kRunning;
 }
 
@@ -156,19 +157,19 @@ Result<vfs::Path> Task::start_of(GuestFd dirfd, std::string_view path) const {
 // ---------------------------------------------------------------- calls
 
 // getpid(2) and its kin may be answered without us, unless somebody wants to see each call.
+bool Task::watched() const {
+  return kernel_.tracer() != nullptr || seccomp_mode != SECCOMP_MODE_DISABLED || (tracee && tracee->sees_calls());
+}
+
 void Task::publish_identity() {
   if (!context_) return;
-  const bool watched = kernel_.tracer() != nullptr || seccomp_mode != SECCOMP_MODE_DISABLED ||
-                       (tracee && tracee->sees_calls());
-  if (watched) {
+  if (watched()) {
     published_to_ = nullptr;
     return context_->set_identity(nullptr);
   }
   const auto parent = process_->parent.lock();
   const ContextIdentity id{process_->pid, tid_, parent ? parent->pid : 0, creds_->ruid, creds_->euid,
                            creds_->rgid, creds_->egid};
-  if (id == published_ && published_to_ == context_.get()) return;
-  published_ = id;
   published_to_ = context_.get();
   context_->set_identity(&id);
 }
@@ -202,7 +203,7 @@ void Task::stop_for_tracer() {
 }
 
 Result<uint64_t> Task::call(uint64_t number) {
-  const Regs& r = regs();
+  const Regs& r = context_->call_regs();
   const auto& table = syscall_table();
   const SyscallArgs args = {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9};
   Tracer* const tracer = kernel_.tracer();
@@ -271,17 +272,20 @@ bool Task::pass_seccomp(uint64_t number, Result<uint64_t>& result) {
 // What a call gave goes to the guest, after its tracer and its signals had their say.
 void Task::finish_call(const Result<uint64_t>& result) {
   if (!regs_replaced_) {
-    regs().rax = result.has_value() ? result.value() : static_cast<uint64_t>(-int64_t{to_int(result.error())});
+    context_->set_result(result.has_value() ? result.value()
+                                            : static_cast<uint64_t>(-int64_t{to_int(result.error())}));
   }
   if (tracee && !exit_requested_ && (tracee->sees_calls() || tracee->steps())) trap_call_exit(*this);
-  const auto value = static_cast<int64_t>(regs().rax);
+  const auto value = static_cast<int64_t>(context_->call_regs().rax);
   // Only an interrupted call may be restarted; anything else keeps its value.
   const bool restartable = !regs_replaced_ && value <= -512 && value >= -516;
+  if (!restartable && !saved_mask && !interrupted()) return;
   if (!deliver_signals(restartable ? std::optional<int64_t>(value) : std::nullopt)) exit_requested_ = true;
 }
 
 void Task::run_syscall() {
-  last_syscall = static_cast<int>(regs().orig_rax);
+  const uint64_t number = context_->call_regs().orig_rax;
+  last_syscall = static_cast<int>(number);
   regs_replaced_ = false;
   Result<uint64_t> result = Errno{ENOSYS};
   bool go = true;
@@ -291,7 +295,7 @@ void Task::run_syscall() {
     if (!go) result = regs().rax;  // the tracer may have made one up
   }
   if (go && seccomp_mode != SECCOMP_MODE_DISABLED) go = pass_seccomp(regs().orig_rax, result);
-  if (go) result = call(regs().orig_rax);
+  if (go) result = call(context_->call_regs().orig_rax);
   finish_call(result);
 }
 
@@ -343,7 +347,7 @@ void Task::handle(EventKind kind) {
   in_call_ = false;
   context_->set_fiber(nullptr);
   fiber_ = nullptr;
-  publish_identity();
+  if (published_to_ != context_.get() || watched()) publish_identity();
   if (tracee && tracee->steps()) {
     regs().eflags |= kTrapFlag;
     context_->set_regs_changed();
@@ -418,10 +422,12 @@ void Task::finish_exit() {
   tracer_exits(*this);
   sleep_timer_.disarm();
   kernel_.futexes().exit_robust_list(*this);
-  if (clear_child_tid != 0 && memory_.use_count() > 1) {
+  // Who shares the memory may wait for that; where all who do are about to end, nobody does.
+  const bool alone = process_->exiting && memory_.use_count() <= static_cast<long>(process_->tasks.size());
+  if (clear_child_tid != 0 && memory_.use_count() > 1 && !alone && !context_->clear_tid_at_exit(clear_child_tid)) {
     const int32_t zero = 0;
     if (memory_->copy_out(clear_child_tid, &zero, sizeof zero).has_value()) {
-      kernel_.futexes().wake(*memory_, clear_child_tid, 1, ~0u);
+      kernel_.futexes().wake_one(*this, clear_child_tid);
     }
   }
   // The space of a vfork child that did not exec is its parent's, and so is the time.

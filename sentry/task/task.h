@@ -54,7 +54,10 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   const FsContextRef& fs_ref() const { return fs_; }
   vfs::MountNamespace& mounts() const;
   const vfs::CredentialsRef& creds_ref() const { return creds_; }
-  void set_creds(vfs::Credentials c) { creds_ = std::make_shared<const vfs::Credentials>(std::move(c)); }
+  void set_creds(vfs::Credentials c) {
+    creds_ = std::make_shared<const vfs::Credentials>(std::move(c));
+    published_to_ = nullptr;
+  }
   Context& context() const { return *context_; }
   Context* via() const { return context_.get(); }  // for MemoryManager
   Regs& regs() const { return context_->regs(); }
@@ -128,7 +131,10 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   void replace_memory(MemoryManagerRef memory, std::unique_ptr<Context> context);  // exec
   void request_exit();  // another thread's exit_group or exec ends this one
   void expect_exit();   // and if its guest does not heed, its host process is killed
-  void become_leader(int32_t tid) { tid_ = tid; }
+  void become_leader(int32_t tid) {
+    tid_ = tid;
+    published_to_ = nullptr;
+  }
   void publish_identity();  // after each change of what ContextIdentity holds
   void interrupt();     // wakes it or kicks it so that it looks at its signals
   bool deliver_signals(std::optional<int64_t> call_result);  // false: the task exits
@@ -155,8 +161,8 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   bool pass_seccomp(uint64_t number, Result<uint64_t>& result);
   void finish_call(const Result<uint64_t>& result);
   void dispatch_fault();
-  ContextIdentity published_{};
-  const Context* published_to_ = nullptr;
+  bool watched() const;
+  const Context* published_to_ = nullptr;  // whose identity is up to date; null: none
   void stop_here();
   bool setup_frame(const SigInfo& info, const SigAction& action);
   void finish_exit();

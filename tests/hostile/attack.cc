@@ -89,12 +89,12 @@ void start_callers(int n) {
 }
 
 long at_gate(int gate, long nr, long a, long b, long c, long d, long e, long f) {
+  // The ptrace platform has a single one, at the start.
+  const uint64_t address = my_page() != nullptr ? GATE_IP(static_cast<uint64_t>(gate)) - 2 : STUB_TEXT;
   long ret;
   register long r10 asm("r10") = d;
   register long r8 asm("r8") = e;
   register long r9 asm("r9") = f;
-  // The ptrace platform has a single one, at the start.
-  const uint64_t address = my_page() != nullptr ? GATE_IP(static_cast<uint64_t>(gate)) - 2 : STUB_TEXT;
   asm volatile("call *%1"
                : "=a"(ret)
                : "r"(address), "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
@@ -139,16 +139,17 @@ long forge(ControlPage* c, const Request& r) {
   constexpr Greg kOrder[] = {kRdi, kRsi, kRdx, kR10, kR8, kR9};
   for (int i = 0; i < 6; ++i) c->gregs[kOrder[i]] = r.args[i];
   c->gregs[kRax] = static_cast<uint64_t>(r.nr);
+  for (int i = 0; i < 6; ++i) c->line.args[i] = r.args[i];
   c->frame = 0;
-  c->kind = r.kind;
-  c->syscall = r.nr;
+  c->line.kind = r.kind;
+  c->line.nr = static_cast<int32_t>(r.nr);
   c->arch = AUDIT_ARCH_X86_64;
-  __atomic_store_n(&c->state, kRequest, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&c->line.state, kRequest, __ATOMIC_SEQ_CST);
   ring(c);
   for (const int64_t end = now_ms() + 500; now_ms() < end;) {
-    if (__atomic_load_n(&c->state, __ATOMIC_ACQUIRE) != kReply) continue;
-    __atomic_store_n(&c->state, kIdle, __ATOMIC_RELEASE);
-    return static_cast<long>(c->gregs[kRax]);
+    if (__atomic_load_n(&c->line.state, __ATOMIC_ACQUIRE) != kReply) continue;
+    __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
+    return static_cast<long>(c->line.reply.rax);
   }
   return kNoAnswer;
 }

@@ -49,7 +49,7 @@ inline ControlPage* page_of(uint64_t slot) {
 // A request written by hand into a page, and its answer; kNoAnswer if there is none.
 inline constexpr long kNoAnswer = -100000;
 struct Request {
-  uint32_t kind;
+  uint8_t kind;
   long nr;
   uint64_t args[6];
 };

@@ -15,6 +15,7 @@ namespace {
 using namespace run9::sentry::trap;
 
 constexpr uint8_t kInPage = 0x5a, kInMemory = 0xa5;
+constexpr uint64_t kInPageWord = 0x5a5a5a5a5a5a5a5a;  // small input lies in the line
 
 // Reads a pipe to its end: every byte must be one that the writer had. An attack in which there are not both kinds
 // has done nothing, unless there was no time for it.
@@ -37,29 +38,22 @@ void check_bytes(int fd, bool expect_both) {
   if (expect_both && total > kEnough && !(page && memory)) broken("the windows had no effect");
 }
 
-Window a_window(uint64_t memory) {
-  constexpr uint32_t kSizes[] = {0, 1, 8, kInBuffer - 1, kInBuffer, kInBuffer + 1, kOutBuffer, kOutBuffer + 1,
-                                 4096, 0x7fffffff, 0xfffffc00, 0xffffffff};
-  const uint64_t addresses[] = {memory, memory - 8, memory + 100, 0, ~uint64_t{0}, memory - 0x80000000, STUB_CTL};
-  return {addresses[dice(7)], kSizes[dice(12)], dice(2) ? kSizes[dice(12)] : static_cast<uint32_t>(dice(2048))};
-}
+constexpr uint16_t kLengths[] = {0, 1, 8, 16, 17, kInBuffer - 1, kInBuffer, kInBuffer + 1, kOutBuffer, 4096, 0x7fff, 0xffff};
 
 struct Target {
   ControlPage* page;
   uint64_t memory;
 };
 
-// Swaps honest windows and lies, in the moment between the Sentry's check and its use.
-void* change_windows(void* argument) {
+// Swaps honest lengths and lies, in the moment between the Sentry's check and its use.
+void* change_lengths(void* argument) {
   const Target t = *static_cast<Target*>(argument);
   for (;;) {
-    for (Window* w : {&t.page->in[0], &t.page->in[1], &t.page->out[0], &t.page->out[1]}) {
-      *const_cast<volatile uint32_t*>(&w->offset) = 0;
-      *const_cast<volatile uint32_t*>(&w->size) = 1024;
-      *const_cast<volatile uint64_t*>(&w->addr) = t.memory;
-      *const_cast<volatile uint32_t*>(&w->size) = 0xffffffff;
-      *const_cast<volatile uint32_t*>(&w->offset) = static_cast<uint32_t>(dice());
+    for (int i = 0; i < kWindows; ++i) {
+      *const_cast<volatile uint16_t*>(&t.page->line.in_length[i]) = 1024;
+      *const_cast<volatile uint16_t*>(&t.page->line.in_length[i]) = static_cast<uint16_t>(dice());
     }
+    *const_cast<volatile uint8_t*>(&t.page->line.out_ready) = static_cast<uint8_t>(dice());
   }
 }
 
@@ -80,17 +74,15 @@ void lying_windows(bool race) {
     ControlPage* c = my_page();
     if (c == nullptr) return;
     static Target target{c, reinterpret_cast<uint64_t>(memory) + 4096};
-    if (race) start_thread(change_windows, &target);
+    if (race) start_thread(change_lengths, &target);
     // From here on this thread makes no call of its own: they would use these buffers.
     memset(c->in_buffer, kInPage, sizeof c->in_buffer + sizeof c->out_buffer + sizeof c->unused);
     while (time_left(kBriefMs)) {
-      for (int i = 0; i < kWindows; ++i) {
-        c->in[i] = a_window(target.memory);
-        c->out[i] = a_window(reinterpret_cast<uint64_t>(directory));
-      }
+      for (uint16_t& length : c->line.in_length) length = kLengths[dice(12)];
+      c->line.out_ready = static_cast<uint8_t>(dice());
       const auto fd = static_cast<uint64_t>(fds[1]);
-      forge(c, {kReqSyscall, SYS_write, {fd, target.memory, 1 + dice(kInBuffer), 0, 0, 0}});
-      forge(c, {kReqSyscall, SYS_getcwd, {reinterpret_cast<uint64_t>(directory), 1 + dice(kOutBuffer), 0, 0, 0, 0}});
+      forge(c, {kReqCall, SYS_write, {fd, target.memory, 1 + dice(kInBuffer), 0, kInPageWord, kInPageWord}});
+      forge(c, {kReqCall, SYS_getcwd, {reinterpret_cast<uint64_t>(directory), 1 + dice(kOutBuffer), 0, 0, 0, 0}});
     }
   }, kBriefMs + 100);
   close(fds[1]);
@@ -106,17 +98,21 @@ void forge_at_random() {
   for (;;) {
     ControlPage* c = page_of(dice(6));
     for (int i = 0; i < kGregs; ++i) c->gregs[i] = dice(4) ? dice(1024) : dice();
-    c->kind = static_cast<uint32_t>(dice(8));
+    c->line.kind = static_cast<uint8_t>(dice(10));
+    for (uint64_t& a : c->line.args) a = dice(4) ? dice(1024) : dice();
+    for (uint16_t& length : c->line.in_length) length = kLengths[dice(12)];
+    c->line.out_ready = static_cast<uint8_t>(dice());
+    c->line.woken_on = static_cast<uint8_t>(dice(3));
+    c->line.polled = static_cast<uint8_t>(dice(2));
     c->frame = dice(2) ? 0 : STUB_STACKS + dice(6 * STUB_SLOT_STACK);
-    c->syscall = static_cast<int64_t>(dice(470));
+    c->line.nr = static_cast<int32_t>(dice(470));
     c->arch = dice(8) ? AUDIT_ARCH_X86_64 : static_cast<uint32_t>(dice());
     c->signo = static_cast<int32_t>(dice(70));
     c->order_error = static_cast<int64_t>(dice());
     c->orders_done = dice(3);
     c->host_tid = static_cast<uint32_t>(dice(64));
     c->alive = static_cast<uint32_t>(dice(2));
-    for (int i = 0; i < kWindows; ++i) c->in[i] = c->out[i] = a_window(STUB_STACKS);
-    __atomic_store_n(&c->state, static_cast<uint32_t>(dice(5)), __ATOMIC_SEQ_CST);
+    __atomic_store_n(&c->line.state, static_cast<uint32_t>(dice(6)), __ATOMIC_SEQ_CST);
     ring(c);
   }
 }
@@ -132,7 +128,7 @@ void forged_requests() {
 void states() {
   in_child([] {
     start_callers(3);
-    for (;;) __atomic_store_n(&page_of(dice(5))->state, static_cast<uint32_t>(dice(6)), __ATOMIC_SEQ_CST);
+    for (;;) __atomic_store_n(&page_of(dice(5))->line.state, static_cast<uint32_t>(dice(7)), __ATOMIC_SEQ_CST);
   });
 }
 
@@ -141,9 +137,9 @@ void forge_orders() {
   start_callers(3);
   for (;;) {
     ControlPage* c = page_of(1 + dice(4));
-    c->orders[dice(kMaxOrders)] = ThreadOrder{dice(470), {dice(), 4096, 3, 0x32, ~uint64_t{0}, 0}, dice(3)};
+    c->orders[dice(kMaxOrders)] = ThreadOrder{{dice(), 4096, 3, 0x32, ~uint64_t{0}, 0}, dice(470), dice(4)};
     c->order_count = static_cast<uint32_t>(dice(9));
-    c->reply_flags = static_cast<uint32_t>(dice(1024));
+    c->line.reply.flags = static_cast<uint32_t>(dice(2048));
     c->mode = static_cast<uint32_t>(dice(5));
     c->kicked = static_cast<uint32_t>(dice(2));
     c->reason = static_cast<uint32_t>(dice(5));

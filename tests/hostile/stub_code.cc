@@ -1,4 +1,5 @@
 // Jumps into the stub's code: its gates, the agent, the handler, the dispatcher, the trampolines.
+#include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -8,7 +9,8 @@
 namespace hostile {
 namespace {
 
-constexpr int kGates[] = {GATE_SIGRETURN, GATE_FUTEX, GATE_WAKE, GATE_ORDER, GATE_SECCOMP, GATE_INIT, GATE_AGENT};
+constexpr int kGates[] = {GATE_SIGRETURN, GATE_FUTEX, GATE_WAKE, GATE_ORDER, GATE_SECCOMP, GATE_INIT, GATE_AGENT,
+                          GATE_GUEST_FUTEX};
 
 void gates() {
   for (int gate : kGates) {
@@ -41,6 +43,23 @@ void descriptors() {
   // The doorbell is everybody's: full, it must still ring for others.
   uint64_t most = ~uint64_t{1};
   for (int i = 0; i < 100; ++i) at_gate(GATE_WAKE, SYS_write, STUB_FD_WAKE, reinterpret_cast<long>(&most), 8);
+}
+
+// Threads of other processes sleep on the sleep words: nobody may take them away to a word of his own.
+void sleep_words() {
+  in_child([] {
+    static uint32_t own;
+    const auto mine = reinterpret_cast<long>(&own), theirs = static_cast<long>(STUB_SLEEP_WORDS);
+    for (int gate : {GATE_FUTEX, GATE_GUEST_FUTEX}) {
+      for (int op : {FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP, FUTEX_WAKE_BITSET}) {
+        for (int flags : {0, FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME}) {
+          const long from = at_gate(gate, SYS_futex, theirs, op | flags, 0, 1000, mine, 0);
+          const long to = at_gate(gate, SYS_futex, mine, op | flags, 0, 1000, theirs, 0);
+          if (from >= 0 || (to >= 0 && op != FUTEX_WAKE_BITSET)) broken("futex operation %d at gate %d", op, gate);
+        }
+      }
+    }
+  }, 1000);
 }
 
 void anywhere_in(uint64_t start, uint64_t size, int times) {
@@ -85,6 +104,7 @@ void unknown_threads() {
 
 const Attack stub_code_attacks[] = {{"gates", gates},           {"descriptors", descriptors}, {"stub_text", stub_text},
                                     {"dispatcher", dispatcher}, {"trampolines", trampolines}, {"unknown_threads", unknown_threads},
+                                    {"sleep_words", sleep_words},
                                     {}};
 
 }  // namespace hostile

@@ -20,11 +20,29 @@ struct WindowRule {
   uint8_t arg = 0;
   uint8_t size_arg = 0;  // kCounted: times `size`
   uint16_t size = 0;
+
+  // kFixed, kCounted: how much the call's arguments say.
+  constexpr uint64_t bytes(const uint64_t* args) const {
+    return kind == WindowKind::kFixed ? size : args[size_arg] * size;
+  }
+  // Of results, the first part alone if they are large.
+  constexpr uint64_t out_bytes(const uint64_t* args) const {
+    const uint64_t all = bytes(args);
+    return all < kOutBuffer ? all : kOutBuffer;
+  }
 };
+
+// Windows of a buffer follow each other, each at a multiple of 8.
+constexpr uint32_t padded(uint32_t size) { return (size + 7) & ~7u; }
 
 struct CallWindows {
   WindowRule in[kWindows], out[kWindows];
+  // The call has at most four arguments: small input rides in the place of the others.
+  bool spare = false;
 };
+
+// What is as small as this travels in the call line itself (Window::offset).
+inline constexpr uint32_t kSmall = 16, kInLine = ~uint32_t{0};
 
 inline constexpr uint32_t kWindowCalls = 450;
 
@@ -60,6 +78,7 @@ struct WindowTable {
     out_counted(__NR_getcwd, 0, 1, 1);
     for (int nr : {__NR_read, __NR_pread64, __NR_recvfrom, __NR_getdents64}) out_counted(nr, 1, 2, 1);
     for (int nr : {__NR_write, __NR_pwrite64, __NR_sendto}) in_counted(nr, 1, 2, 1);
+    calls[__NR_write].spare = calls[__NR_pwrite64].spare = true;
     for (int nr : {__NR_readv, __NR_writev}) in_counted(nr, 1, 2, 16);
     out_fixed(__NR_pipe, 0, 8);
     out_fixed(__NR_pipe2, 0, 8);

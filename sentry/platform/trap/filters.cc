@@ -80,6 +80,27 @@ void order_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) 
   p.jump(trap);
 }
 
+// futex(2) and futex_waitv(2) on the guest's own memory: never on the words in the stub's region, on which threads of
+// other processes sleep too.
+void guest_futex_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) {
+  const auto two = p.label(), one = p.label();
+  p.load_nr();
+  p.jump_if_eq(__NR_futex_waitv, allow);
+  p.jump_if_ne(__NR_futex, trap);
+  p.load_arg_low(1);
+  p.op(BPF_ALU | BPF_AND | BPF_K, ~uint32_t{FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME});
+  for (uint32_t command : {FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET}) p.jump_if_eq(command, one);
+  for (uint32_t command : {FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP}) p.jump_if_eq(command, two);
+  p.jump(trap);
+  p.bind(two);
+  p.load_arg_high(4);
+  p.jump_if_gt(STUB_GUEST_END_HIGH, trap);
+  p.bind(one);
+  p.load_arg_high(0);
+  p.jump_if_gt(STUB_GUEST_END_HIGH, trap);
+  p.jump(allow);
+}
+
 // What the agent may do. Its commands come from a page that the guest cannot write.
 void agent_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) {
   Checks c{p, trap};
@@ -106,12 +127,13 @@ void agent_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) 
 BpfProgram make_filter_a() {
   BpfProgram p;
   const auto trap = p.label(), allow = p.label(), order = p.label(), futex = p.label(),
-             wake = p.label(), first = p.label(), special = p.label();
+             wake = p.label(), first = p.label(), special = p.label(), guest_futex = p.label();
   p.load_ip_high();
   p.jump_if_ne(high(STUB_TEXT), trap);
   p.load_arch();
   p.jump_if_ne(AUDIT_ARCH_X86_64, trap);
   p.load_ip_low();
+  p.jump_if_eq(low(GATE_IP(GATE_GUEST_FUTEX)), guest_futex);
   p.jump_if_eq(low(GATE_IP(GATE_ORDER)), order);
   p.jump_if_eq(low(GATE_IP(GATE_FUTEX)), futex);
   p.jump_if_eq(low(GATE_IP(GATE_WAKE)), wake);
@@ -149,6 +171,8 @@ BpfProgram make_filter_a() {
   p.jump_if_eq(8, allow);
   p.jump(trap);
 
+  p.bind(guest_futex);
+  guest_futex_gate(p, allow, trap);
   p.bind(order);
   order_gate(p, allow, trap);
   p.bind(special);

@@ -43,6 +43,34 @@ agent_syscall:
   syscall
   jmp *%rbx
 
+  // long gate_guest_futex(ControlPage*, const uint64_t args[7]): futex(2) or futex_waitv(2) for the guest; args[6] is
+  // the number. A kick that comes after the look at `kicked` and before the call is made ends it as if it had come
+  // during the call (on_signal): between the two labels nothing has happened yet.
+  .org gates + GATE_GUEST_FUTEX * 64, 0x90
+  .globl gate_guest_futex
+gate_guest_futex:
+  cmpl $0, CTL_KICKED(%rdi)
+  .globl guest_futex_begin
+guest_futex_begin:
+  jne 1f
+  mov 40(%rsi), %r9
+  mov 32(%rsi), %r8
+  mov 24(%rsi), %r10
+  mov 16(%rsi), %rdx
+  mov (%rsi), %rdi
+  mov 48(%rsi), %eax
+  mov 8(%rsi), %rsi
+  .org gates + GATE_GUEST_FUTEX * 64 + 40, 0x90
+  .globl guest_futex_call
+guest_futex_call:
+  syscall
+  .globl guest_futex_end
+guest_futex_end:
+  ret
+1:
+  mov $-4, %rax  // EINTR
+  ret
+
 // Where trampolines jump to: DISPATCH(mode) and FOREIGN(mode), at known addresses.
 .macro VECTOR n target
   .org gates + 512 + 8 * \n, 0x90
@@ -158,6 +186,7 @@ enter_guest:
 #define R8_ 0
 #define R9_ 1
 #define R10_ 2
+#define R11_ 3
 #define R12_ 4
 #define R13_ 5
 #define R14_ 6
@@ -232,10 +261,10 @@ fast_way_out:
   test %eax, %eax
   jnz 2f
   mov CTL_FLAGS(%r11), %eax
-  mov G(RAX_), %r11
   add $0x7f, %al
   sahf
-  mov %r11, %rax
+  mov G(RAX_), %rax
+  mov G(R11_), %r11
   jmp *%rcx
 2:
   cmp $MODE_CMP_4095, %eax
@@ -277,13 +306,35 @@ try_begin:
 // long try_copy(void* to, const void* from, size_t n): 0
   .globl try_copy
 try_copy:
+  xor %eax, %eax
+  cmp $64, %rdx
+  ja 2f
+  // `rep` takes longer to start than this takes.
+1:
+  cmp $8, %rdx
+  jb 3f
+  mov (%rsi), %rcx
+  mov %rcx, (%rdi)
+  add $8, %rsi
+  add $8, %rdi
+  sub $8, %rdx
+  jmp 1b
+2:
   mov %rdx, %rcx
   shr $3, %rcx
   rep movsq
-  mov %edx, %ecx
-  and $7, %ecx
-  rep movsb
-  xor %eax, %eax
+  and $7, %edx
+3:
+  test %edx, %edx
+  jz 5f
+4:
+  mov (%rsi), %cl
+  mov %cl, (%rdi)
+  inc %rsi
+  inc %rdi
+  dec %edx
+  jnz 4b
+5:
   ret
 // long try_string(char* to, const char* from, size_t max): the length with its NUL; max + 1: longer
   .globl try_string
@@ -300,6 +351,21 @@ try_string:
   ret
 2:
   inc %rax
+  ret
+// long try_changed(const uint32_t* word, uint32_t value, uint32_t times): 1 as soon as the word is another
+  .globl try_changed
+try_changed:
+  lock orl $0, -8(%rsp)  // what this thread has written is to be seen before the word is looked at
+1:
+  cmp %esi, (%rdi)
+  jne 2f
+  pause
+  sub $1, %edx
+  jg 1b
+  xor %eax, %eax
+  ret
+2:
+  mov $1, %eax
   ret
 // long try_writable(void* first, void* last): 0 if both bytes can be written; changes neither
   .globl try_writable

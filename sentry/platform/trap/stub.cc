@@ -32,6 +32,7 @@ long gate_wake(long nr, ...);
 long gate_order(long nr, ...);
 long gate_seccomp(long nr, ...);
 long gate_init(long nr, ...);
+long gate_guest_futex(ControlPage* c, const uint64_t* args);
 void gate_sigreturn();
 void thread_entry();
 [[noreturn]] void enter_guest(ucontext_t*);
@@ -42,6 +43,8 @@ uint32_t fast_interrupted(ControlPage* c);
 long try_copy(void* to, const void* from, size_t n);
 long try_string(char* to, const char* from, size_t max);
 long try_writable(void* first, void* last);
+long try_changed(const uint32_t* word, uint32_t value, uint32_t times);
+extern const char guest_futex_begin[], guest_futex_call[], guest_futex_end[], dispatch_plain[];
 extern const char try_begin[], try_failed[], fast_way_out[], fast_way_out_end[], fast_trap[];
 extern const char foreign_plain[], foreign_cmp_4095[], foreign_cmp_4096[];
 
@@ -97,7 +100,7 @@ uint32_t this_cpu() {
 
 void await_reply(ControlPage* c) {
   for (uint32_t i = shared()->guest_spin; i != 0; --i) {
-    const uint32_t state = __atomic_load_n(&c->state, __ATOMIC_ACQUIRE);
+    const uint32_t state = __atomic_load_n(&c->line.state, __ATOMIC_ACQUIRE);
     if (state == kReply) return;
     if (state == kRequestAsleep) break;  // the Sentry says that it will take a while
     __builtin_ia32_pause();
@@ -108,7 +111,7 @@ void await_reply(ControlPage* c) {
   for (;;) {
     const uint32_t seen = __atomic_load_n(word(c->sleep_word), __ATOMIC_ACQUIRE);
     uint32_t expected = kRequest;
-    __atomic_compare_exchange_n(&c->state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL,
+    __atomic_compare_exchange_n(&c->line.state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL,
                                 __ATOMIC_ACQUIRE);
     if (expected == kReply) return;
     // Whom the Sentry has answered meanwhile is best woken here: it then runs where we stop.
@@ -117,16 +120,18 @@ void await_reply(ControlPage* c) {
       gate_futex(__NR_futex, word(next - 1), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
     }
     gate_futex(__NR_futex, word(c->sleep_word), FUTEX_WAIT, seen, nullptr, nullptr, 0);
-    c->woken_on = this_cpu() + 1;
+    c->line.woken_on = static_cast<uint8_t>(this_cpu() % 255 + 1);
   }
 }
 
-// Hands the request to the Sentry and waits for the reply. The worker scans the bells once more after it
-// has said that it sleeps, so either it sees our bell or we see that it sleeps.
+// Hands the request to the Sentry and waits for the reply. The worker looks at all states and bells once more
+// after it has said that it sleeps, so either it sees our request or we see that it sleeps.
 void call_sentry(ControlPage* c, uint64_t slot) {
-  __atomic_store_n(&c->state, kRequest, __ATOMIC_RELEASE);
-  auto* header = reinterpret_cast<ControlHeader*>(STUB_CTL);
-  __atomic_fetch_or(&header->bell[slot / 64], uint64_t{1} << (slot % 64), __ATOMIC_SEQ_CST);
+  __atomic_exchange_n(&c->line.state, kRequest, __ATOMIC_SEQ_CST);
+  if (c->line.polled == 0) {
+    auto* header = reinterpret_cast<ControlHeader*>(STUB_CTL);
+    __atomic_fetch_or(&header->bell[slot / 64], uint64_t{1} << (slot % 64), __ATOMIC_SEQ_CST);
+  }
   if (shared()->worker_sleeps != 0) {
     uint64_t one = 1;
     gate_wake(__NR_write, STUB_FD_WAKE, &one, 8);
@@ -159,11 +164,25 @@ long clone_thread(const ThreadOrder& order, ucontext_t* uc) {
                     sp, &control->host_tid, &control->alive, 0, 0);
 }
 
+// futex(2) at the host, where the guest's memory is. -EINTR: a kick came.
+long rest_in_futex(ControlPage* c, const uint64_t* args) {
+  __atomic_store_n(&c->line.state, kResting, __ATOMIC_RELEASE);
+  const long r = gate_guest_futex(c, args);
+  __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
+  // The request that follows makes the Sentry look for what the kick was about.
+  if (r == -EINTR) c->kicked = 0;
+  return r;
+}
+
 // False: an order failed, and the Sentry must hear of it.
 bool carry_out(ControlPage* c, ucontext_t* uc) {
   const uint32_t n = c->order_count;
   for (uint32_t i = 0; i < n && i < kMaxOrders; ++i) {
     const ThreadOrder& o = c->orders[i];
+    if (o.kind == kOrderFutex) {  // only from the dispatcher: in a handler no kick would end it
+      c->order_error = uc == nullptr ? rest_in_futex(c, o.args) : -EINTR;
+      continue;
+    }
     const long r = o.kind == kOrderThread
                        ? (uc != nullptr ? clone_thread(o, uc) : -EINVAL)
                        : gate_order(static_cast<long>(o.nr), o.args[0], o.args[1], o.args[2],
@@ -177,16 +196,29 @@ bool carry_out(ControlPage* c, ucontext_t* uc) {
   return true;
 }
 
-void apply(ControlPage* c, ucontext_t* uc) {
-  const uint32_t flags = c->reply_flags;
-  if (flags & kExit) {
-    gate_order(__NR_exit, 0);
-    __builtin_trap();
+enum class Store { kHere, kDone };
+
+[[noreturn]] void leave(ControlPage* c, Store store) {
+  const Reply& reply = c->line.reply;
+  if (reply.flags & kClearTid) {
+    const uint64_t word = reply.results[0].addr;
+    const uint32_t zero = 0;
+    if (store == Store::kHere) try_copy(reinterpret_cast<void*>(word), &zero, sizeof zero);
+    const uint64_t args[7] = {word, FUTEX_WAKE, 1, 0, 0, 0, __NR_futex};
+    c->kicked = 0;
+    gate_guest_futex(c, args);
   }
+  gate_order(__NR_exit, 0);
+  __builtin_trap();
+}
+
+void apply(ControlPage* c, ucontext_t* uc) {
+  const uint32_t flags = c->line.reply.flags;
+  if (flags & kExit) leave(c, Store::kDone);
   if (flags & kRegs) {
     for (int i = 0; i < kGregs; ++i) uc->uc_mcontext.gregs[i] = static_cast<greg_t>(c->gregs[i]);
   } else {
-    uc->uc_mcontext.gregs[REG_RAX] = static_cast<greg_t>(c->gregs[kRax]);
+    uc->uc_mcontext.gregs[REG_RAX] = static_cast<greg_t>(c->line.reply.rax);
   }
   if (flags & kSetFs) gate_order(__NR_arch_prctl, ARCH_SET_FS, c->fs_base);
   if (flags & kSetGs) set_guest_gs(c, c->gs_base);
@@ -198,13 +230,13 @@ void apply(ControlPage* c, ucontext_t* uc) {
 bool converse(ControlPage* c, ucontext_t* uc, uint64_t slot) {
   for (;;) {
     call_sentry(c, slot);
-    const uint32_t flags = c->reply_flags;
+    const uint32_t flags = c->line.reply.flags;
     if ((flags & kOrders) && !carry_out(c, uc)) {
-      c->kind = kReqOrderFailed;
+      c->line.kind = kReqOrderFailed;
     } else if ((flags & kFrame) && uc == nullptr) {
       return true;
     } else if (flags & kReport) {
-      c->kind = kReqOrdersDone;
+      c->line.kind = kReqOrdersDone;
     } else {
       return false;
     }
@@ -271,13 +303,13 @@ Origin leave_dispatcher(int sig, ControlPage* c, ucontext_t* uc, uint64_t slot) 
     if (c->reason == kTrapSlow) return Origin::kReported;
     c->frame = reinterpret_cast<uint64_t>(uc);
     if (c->reason == kTrapFrame) {
-      c->kind = kReqOrdersDone;
+      c->line.kind = kReqOrdersDone;
       converse(c, uc, slot);
     }
     const uint32_t mode = c->mode;
     const greg_t back = g[REG_RIP];
     apply(c, uc);
-    __atomic_store_n(&c->state, kIdle, __ATOMIC_RELEASE);
+    __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
     if (mode != MODE_PLAIN && g[REG_RIP] == back) skip_compare(uc, mode);
     return Origin::kDone;
   }
@@ -286,54 +318,16 @@ Origin leave_dispatcher(int sig, ControlPage* c, ucontext_t* uc, uint64_t slot) 
     if (c->mode != MODE_PLAIN) skip_compare(uc, c->mode);
     return Origin::kGuest;
   }
+  if (sig == SIGURG && ip >= at(guest_futex_begin) && ip <= at(guest_futex_call)) {
+    g[REG_RIP] = static_cast<greg_t>(at(guest_futex_end));
+    g[REG_RAX] = -EINTR;
+  }
   if (sig == SIGURG && ip >= STUB_TEXT && ip < STUB_PATCHES + STUB_PATCHES_SIZE) {
     c->kicked = 1;
     return Origin::kDone;
   }
   return Origin::kGuest;
 }
-
-void on_signal(int sig, siginfo_t* info, void* context) {
-  auto* uc = static_cast<ucontext_t*>(context);
-  const uint64_t here = reinterpret_cast<uint64_t>(uc);
-  const uint64_t slot = slot_of(here);
-  ControlPage* c = control_of(here);
-  Origin origin = Origin::kGuest;
-  if (static_cast<uint64_t>(uc->uc_mcontext.gregs[REG_RIP]) >= STUB_TEXT) {
-    origin = leave_dispatcher(sig, c, uc, slot);
-    if (origin == Origin::kDone) return;
-  }
-  c->frame = here;
-  for (int i = 0; i < kGregs; ++i) c->gregs[i] = static_cast<uint64_t>(uc->uc_mcontext.gregs[i]);
-  if (has_fsgsbase()) {
-    asm volatile("rdfsbase %0" : "=r"(c->fs_base));
-    c->gs_base = guest_gs(c);
-  }
-  const greg_t back = uc->uc_mcontext.gregs[REG_RIP];
-  const uint32_t mode = origin == Origin::kReported ? c->mode : MODE_PLAIN;
-  if (origin == Origin::kReported) {
-    c->kind = kReqSyscall;
-    c->syscall = static_cast<int32_t>(c->gregs[kRax]);
-    c->arch = AUDIT_ARCH_X86_64;
-  } else if (sig == SIGSYS) {
-    c->kind = kReqSyscall;
-    c->syscall = info->si_syscall;
-    c->arch = info->si_arch;
-  } else if (sig == SIGURG) {
-    c->kind = kReqKick;
-  } else {
-    c->kind = kReqFault;
-    c->signo = sig;
-    c->code = info->si_code;
-    c->fault_addr = reinterpret_cast<uint64_t>(info->si_addr);
-  }
-  converse(c, uc, slot);
-  apply(c, uc);
-  __atomic_store_n(&c->state, kIdle, __ATOMIC_RELEASE);
-  if (mode != MODE_PLAIN && uc->uc_mcontext.gregs[REG_RIP] == back) skip_compare(uc, mode);
-}
-
-// ---------------------------------------------------------------- calls without a signal
 
 bool needs_frame(uint64_t nr) {
   switch (nr) {
@@ -347,6 +341,65 @@ bool needs_frame(uint64_t nr) {
       return false;
   }
 }
+
+// A call that came by SIGSYS goes on in the dispatcher, as if its site were patched: small copies ride along there,
+// and it can be interrupted. Flags that the dispatcher would suffer from, or not restore, stay out.
+bool leave_to_dispatcher(ControlPage* c, ucontext_t* uc) {
+  constexpr uint64_t kTrap = 0x100, kDirection = 0x400, kAlignment = 0x40000;
+  auto& g = uc->uc_mcontext.gregs;
+  const auto flags = static_cast<uint64_t>(g[REG_EFL]);
+  if ((flags & (kTrap | kDirection | kAlignment)) != 0 || !has_fsgsbase()) return false;
+  if (needs_frame(static_cast<uint64_t>(g[REG_RAX]))) return false;
+  c->flags = static_cast<uint32_t>((flags & 0xd7) << 8 | (flags >> 11 & 1));  // as lahf and seto give them
+  g[REG_RCX] = g[REG_RIP];
+  g[REG_R11] = reinterpret_cast<greg_t>(c);
+  g[REG_RIP] = reinterpret_cast<greg_t>(dispatch_plain);
+  return true;
+}
+
+void on_signal(int sig, siginfo_t* info, void* context) {
+  auto* uc = static_cast<ucontext_t*>(context);
+  const uint64_t here = reinterpret_cast<uint64_t>(uc);
+  const uint64_t slot = slot_of(here);
+  ControlPage* c = control_of(here);
+  Origin origin = Origin::kGuest;
+  if (static_cast<uint64_t>(uc->uc_mcontext.gregs[REG_RIP]) >= STUB_TEXT) {
+    origin = leave_dispatcher(sig, c, uc, slot);
+    if (origin == Origin::kDone) return;
+  } else if (sig == SIGSYS && info->si_arch == AUDIT_ARCH_X86_64 && leave_to_dispatcher(c, uc)) {
+    return;
+  }
+  c->frame = here;
+  for (int i = 0; i < kGregs; ++i) c->gregs[i] = static_cast<uint64_t>(uc->uc_mcontext.gregs[i]);
+  if (has_fsgsbase()) {
+    asm volatile("rdfsbase %0" : "=r"(c->fs_base));
+    c->gs_base = guest_gs(c);
+  }
+  const greg_t back = uc->uc_mcontext.gregs[REG_RIP];
+  const uint32_t mode = origin == Origin::kReported ? c->mode : MODE_PLAIN;
+  if (origin == Origin::kReported) {
+    c->line.kind = kReqSyscall;
+    c->line.nr = static_cast<int32_t>(c->gregs[kRax]);
+    c->arch = AUDIT_ARCH_X86_64;
+  } else if (sig == SIGSYS) {
+    c->line.kind = kReqSyscall;
+    c->line.nr = info->si_syscall;
+    c->arch = info->si_arch;
+  } else if (sig == SIGURG) {
+    c->line.kind = kReqKick;
+  } else {
+    c->line.kind = kReqFault;
+    c->signo = sig;
+    c->code = info->si_code;
+    c->fault_addr = reinterpret_cast<uint64_t>(info->si_addr);
+  }
+  converse(c, uc, slot);
+  apply(c, uc);
+  __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
+  if (mode != MODE_PLAIN && uc->uc_mcontext.gregs[REG_RIP] == back) skip_compare(uc, mode);
+}
+
+// ---------------------------------------------------------------- calls without a signal
 
 bool answer_here(ControlPage* c, uint64_t nr) {
   const Identity& id = c->identity;
@@ -366,16 +419,16 @@ bool answer_here(ControlPage* c, uint64_t nr) {
   return true;
 }
 
+// What the Sentry reads and writes for this call (call_windows.h), as far as it can be brought along.
 void fill_windows(ControlPage* c, uint64_t nr) {
-  const CallWindows none = {};
-  const CallWindows& w = nr < kWindowCalls ? window_table.calls[nr] : none;
-  const uint64_t args[6] = {c->gregs[kRdi], c->gregs[kRsi], c->gregs[kRdx],
-                            c->gregs[kR10], c->gregs[kR8],  c->gregs[kR9]};
+  CallLine& line = c->line;
+  line.in_length[0] = line.in_length[1] = 0;
+  line.out_ready = 0;
+  if (nr >= kWindowCalls) return;
+  const CallWindows& w = window_table.calls[nr];
   uint32_t used = 0;
-  for (int i = 0; i < kWindows; ++i) {
-    c->in[i].size = 0;
-    if (w.in[i].kind == WindowKind::kNone) continue;
-    const uint64_t from = args[w.in[i].arg];
+  for (int i = 0; i < kWindows && w.in[i].kind != WindowKind::kNone; ++i) {
+    const uint64_t from = line.args[w.in[i].arg];
     const uint32_t room = kInBuffer - used;
     if (from == 0) continue;
     uint64_t size = 0;
@@ -383,24 +436,21 @@ void fill_windows(ControlPage* c, uint64_t nr) {
       const long n = try_string(reinterpret_cast<char*>(c->in_buffer + used), reinterpret_cast<char*>(from), room);
       if (n > 0 && n <= static_cast<long>(room)) size = static_cast<uint64_t>(n);
     } else {
-      size = w.in[i].kind == WindowKind::kFixed ? w.in[i].size : args[w.in[i].size_arg] * w.in[i].size;
-      if (size > room || try_copy(c->in_buffer + used, reinterpret_cast<void*>(from), size) != 0) size = 0;
+      size = w.in[i].bytes(line.args);
+      const bool small = w.spare && size <= kSmall;
+      void* const to = small ? static_cast<void*>(&line.args[4]) : c->in_buffer + used;
+      if (size > room || try_copy(to, reinterpret_cast<void*>(from), size) != 0) size = 0;
     }
-    c->in[i] = {from, static_cast<uint32_t>(size), used};
-    used = (used + static_cast<uint32_t>(size) + 7) & ~7u;
+    line.in_length[i] = static_cast<uint16_t>(size);
+    used += padded(static_cast<uint32_t>(size));
     if (used > kInBuffer) used = kInBuffer;
   }
-  for (int i = 0; i < kWindows; ++i) {
-    c->out[i].size = 0;
-    if (w.out[i].kind == WindowKind::kNone) continue;
-    const uint64_t to = args[w.out[i].arg];
-    uint64_t size = w.out[i].kind == WindowKind::kFixed ? w.out[i].size
-                                                        : args[w.out[i].size_arg] * w.out[i].size;
-    if (size > kOutBuffer) size = kOutBuffer;
+  for (int i = 0; i < kWindows && w.out[i].kind != WindowKind::kNone; ++i) {
+    const uint64_t to = line.args[w.out[i].arg];
+    const uint64_t size = w.out[i].out_bytes(line.args);
     if (to == 0 || size == 0) continue;
     auto* first = reinterpret_cast<uint8_t*>(to);
-    if (try_writable(first, first + size - 1) != 0) continue;
-    c->out[i] = {to, static_cast<uint32_t>(size), 0};
+    if (try_writable(first, first + size - 1) == 0) line.out_ready |= static_cast<uint8_t>(1 << i);
   }
 }
 
@@ -409,17 +459,18 @@ uint32_t finish(ControlPage* c, uint64_t slot) {
     c->reason = kTrapFrame;
     return 1;
   }
-  const uint32_t flags = c->reply_flags;
-  if (flags & kExit) {
-    gate_order(__NR_exit, 0);
-    __builtin_trap();
-  }
+  const Reply& reply = c->line.reply;
+  const uint32_t flags = reply.flags;
+  if (flags & kExit) leave(c, Store::kHere);
+  if (!(flags & kRegs)) c->gregs[kRax] = reply.rax;
   for (int i = 0; i < kWindows; ++i) {
-    const Window w = c->results[i];
-    if (w.size == 0) continue;
-    if (try_copy(reinterpret_cast<void*>(w.addr), c->out_buffer + w.offset, w.size) != 0) {
+    const Window& w = reply.results[i];
+    if (w.size == 0) break;
+    const void* from = w.offset == kInLine ? static_cast<const void*>(&reply.results[1]) : c->out_buffer + w.offset;
+    if (try_copy(reinterpret_cast<void*>(w.addr), from, w.size) != 0) {
       c->gregs[kRax] = static_cast<uint64_t>(-EFAULT);
     }
+    if (w.offset == kInLine) break;
   }
   if (flags & (kRegs | kResetFpu)) {
     c->reason = kTrapApply;
@@ -427,7 +478,7 @@ uint32_t finish(ControlPage* c, uint64_t slot) {
   }
   if (flags & kSetFs) asm volatile("wrfsbase %0" : : "r"(c->fs_base));
   if (flags & kSetGs) set_guest_gs(c, c->gs_base);
-  __atomic_store_n(&c->state, kIdle, __ATOMIC_RELEASE);
+  __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
   return 0;
 }
 
@@ -493,17 +544,74 @@ uint64_t map_fixed(uint64_t addr, uint64_t size, int prot, int flags, int fd) {
   return static_cast<uint64_t>(r);
 }
 
+enum class Futex { kDone, kAsk, kBrokenOff };
+
+// A look at the word before sleeping: whoever changes it soon need not wake anybody. As long as that helps; else
+// now and then.
+bool changes_soon(ControlPage* c, uint64_t word, uint32_t value) {
+  constexpr uint32_t kBest = 4, kTries = 16;
+  const uint32_t luck = c->luck % kTries;
+  const bool spin = luck < kBest;
+  const long changed = try_changed(reinterpret_cast<uint32_t*>(word), value, spin ? shared()->futex_spin : 1);
+  if (changed == 1) {
+    if (spin) c->luck = 0;
+    return true;
+  }
+  c->luck = luck + 1;
+  return false;
+}
+
+// Most of futex(2) needs nobody but the host. Timeouts that are relative do: whoever is interrupted goes on with
+// what is left.
+Futex futex_here(ControlPage* c) {
+  const uint64_t word = c->gregs[kRdi], second = c->gregs[kR8];
+  const auto op = static_cast<uint32_t>(c->gregs[kRsi]), value = static_cast<uint32_t>(c->gregs[kRdx]);
+  const uint32_t command = op & ~uint32_t{FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME};
+  const uint64_t timeout = c->gregs[kR10];
+  constexpr uint64_t kEnd = uint64_t{STUB_GUEST_END_HIGH + 1} << 32;
+  if (word >= kEnd) return Futex::kAsk;
+  bool waits = false;
+  switch (command) {
+    case FUTEX_WAIT:
+    case FUTEX_WAIT_BITSET:
+      waits = true;
+      if (timeout != 0 && command == FUTEX_WAIT) return Futex::kAsk;
+      break;
+    case FUTEX_WAKE:
+    case FUTEX_WAKE_BITSET: break;
+    case FUTEX_REQUEUE:
+    case FUTEX_CMP_REQUEUE:
+    case FUTEX_WAKE_OP:
+      if (second >= kEnd) return Futex::kAsk;
+      break;
+    default: return Futex::kAsk;
+  }
+  const uint64_t args[7] = {word, op, value, timeout, second, static_cast<uint32_t>(c->gregs[kR9]), __NR_futex};
+  const bool plain = timeout == 0 && word % 4 == 0 && (command == FUTEX_WAIT || args[5] != 0);
+  long r;
+  if (waits && plain && changes_soon(c, word, value)) {
+    r = -EAGAIN;
+  } else {
+    r = waits ? rest_in_futex(c, args) : gate_guest_futex(c, args);
+  }
+  if (r == -EINTR) return Futex::kBrokenOff;
+  c->gregs[kRax] = static_cast<uint64_t>(r);
+  return Futex::kDone;
+}
+
 // 0: the call is over, its result in the page. 1: a frame is needed (ControlPage::reason).
-[[gnu::noinline]] uint32_t ask(ControlPage* c, uint64_t nr) {
+[[gnu::noinline]] uint32_t ask(ControlPage* c, uint64_t nr, RequestKind kind) {
   describe(c);
   if (needs_frame(nr)) {
     c->reason = kTrapSlow;
     return 1;
   }
+  CallLine& line = c->line;
+  line.nr = static_cast<int32_t>(nr);
+  line.args[0] = c->gregs[kRdi], line.args[1] = c->gregs[kRsi], line.args[2] = c->gregs[kRdx];
+  line.args[3] = c->gregs[kR10], line.args[4] = c->gregs[kR8], line.args[5] = c->gregs[kR9];
+  line.kind = kind;
   fill_windows(c, nr);
-  c->kind = kReqSyscall;
-  c->syscall = static_cast<int32_t>(nr);
-  c->arch = AUDIT_ARCH_X86_64;
   return finish(c, slot_of_page(c));
 }
 
@@ -517,14 +625,23 @@ bool map_table() {
 
 extern "C" uint32_t fast_call(ControlPage* c) {
   const uint64_t nr = c->gregs[kRax];
-  return answer_here(c, nr) ? 0 : ask(c, nr);
+  if (answer_here(c, nr)) return 0;
+  RequestKind kind = kReqCall;
+  if (nr == __NR_futex && c->identity.valid != 0) {
+    const Futex how = futex_here(c);
+    if (how == Futex::kDone) return 0;
+    if (how == Futex::kBrokenOff) {
+      c->kicked = 0;
+      kind = kReqBrokenOff;
+    }
+  }
+  return ask(c, nr, kind);
 }
 // A kick came while the dispatcher was at work: the guest would go on now.
 extern "C" uint32_t fast_interrupted(ControlPage* c) {
   __atomic_store_n(&c->kicked, 0, __ATOMIC_RELEASE);
   describe(c);
-  c->kind = kReqKick;
-  for (int i = 0; i < kWindows; ++i) c->in[i].size = c->out[i].size = 0;
+  c->line.kind = kReqKick;
   return finish(c, slot_of_page(c));
 }
 
@@ -553,7 +670,7 @@ extern "C" void thread_main(uint64_t sp) {
   }
   await_reply(c);
   apply(c, uc);
-  __atomic_store_n(&c->state, kIdle, __ATOMIC_RELEASE);
+  __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
   enter_guest(uc);
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #define STUB_TEXT 0x7fff00000000
+#define STUB_GUEST_END_HIGH 0x7ffd     // guest addresses end below 0x7ffe00000000
 #define STUB_SHARED 0x7fff00100000   // read-only: SharedPage, then the two seccomp programs
 #define STUB_SHARED_SIZE 0x4000
 #define STUB_SLEEP_WORDS (STUB_SHARED + 0x800)  // futexes: one for each thread that waits for a reply, or a few
@@ -49,13 +50,14 @@
 #define GATE_SECCOMP 4
 #define GATE_INIT 5   // anything, before the first filter
 #define GATE_AGENT 6
+#define GATE_GUEST_FUTEX 7
 #define GATE_IP(n) (STUB_TEXT + 64 * (n) + 42)
 
 // Offsets in the control page, for gates.S and the trampolines.
-#define CTL_GREG(n) (24 + 8 * (n))
-#define CTL_MODE 208
-#define CTL_KICKED 212
-#define CTL_FLAGS 216
+#define CTL_GREG(n) (64 + 8 * (n))
+#define CTL_MODE 256
+#define CTL_KICKED 260
+#define CTL_FLAGS 264
 #define CTL_SELF 0xff8
 
 // What the dispatcher does about a call when it is over (ControlPage::mode): the call site was
@@ -98,12 +100,16 @@ struct SharedPage {
   uint32_t guest_spin;     // how many pauses a guest thread waits before it sleeps
   uint32_t xstate_size;
   uint16_t filter_a_len, filter_b_len;  // instructions; at +0x1000 and +0x2000
+  uint32_t futex_spin;  // how many pauses a guest thread looks at a futex's word before it sleeps
 };
 
-enum State : uint32_t { kIdle = 0, kRequest = 1, kRequestAsleep = 2, kReply = 3 };
+// kResting: asleep in a call that the guest thread makes at the host itself; nobody is asked for anything.
+enum State : uint32_t { kIdle = 0, kRequest = 1, kRequestAsleep = 2, kReply = 3, kResting = 4 };
 
-enum RequestKind : uint32_t { kReqSyscall = 1, kReqFault = 2, kReqKick = 3, kReqOrderFailed = 4,
-                             kReqOrdersDone = 5 };
+// kReqCall: from the dispatcher, all that most calls need is in the call line; kReqBrokenOff likewise, a call that the
+// guest thread had begun to make itself when a kick came. The others have gregs besides.
+enum RequestKind : uint8_t { kReqSyscall = 1, kReqFault = 2, kReqKick = 3, kReqOrderFailed = 4, kReqOrdersDone = 5,
+                            kReqCall = 6, kReqBrokenOff = 7 };
 
 enum ReplyFlags : uint32_t {
   kRegs = 1,           // write all gregs back; otherwise only rax
@@ -116,12 +122,14 @@ enum ReplyFlags : uint32_t {
   kResetFpu = 128,     // initial extended state
   kReport = 256,       // say when the orders are done, and wait again
   kFrame = 512,        // with kReport: enter a signal handler, so that there is a frame
+  kClearTid = 1024,    // with kExit: results[0].addr becomes 0 (by the Sentry, if there is a frame), and wakes a waiter
 };
 
-enum OrderKind : uint64_t { kOrderPlain = 0, kOrderThread = 1 };
+// kOrderFutex: futex(2) or futex_waitv(2); what it gives goes to order_error, also if it is none.
+enum OrderKind : uint64_t { kOrderPlain = 0, kOrderThread = 1, kOrderFutex = 2 };
 
 struct ThreadOrder {
-  uint64_t nr, args[6];
+  uint64_t args[6], nr;
   uint64_t kind;  // kOrderThread: args[0] is the slot
 };
 
@@ -138,47 +146,66 @@ struct Identity {
   uint32_t uid, euid, gid, egid;
 };
 
-// Guest memory that a call will read or write, as far as its number and arguments tell: it travels in the
-// page's buffers.
+// A part of the guest's memory that is, or will be, copied from a buffer of the page.
 struct Window {
   uint64_t addr;
   uint32_t size;    // 0: none
   uint32_t offset;  // in its buffer
 };
 inline constexpr int kWindows = 2;
-inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 196;
+inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 248;
 
 enum TrapReason : uint32_t { kTrapSlow = 1, kTrapApply = 2, kTrapFrame = 3 };
 
+struct Reply {
+  uint64_t rax;
+  uint32_t flags;  // ReplyFlags
+  uint32_t unused;
+  Window results[kWindows];  // what to copy from out_buffer
+};
+
+// One cache line carries a plain call to the Sentry and its answer back. All else in the page stays with the core
+// that writes it, unless it is asked for: a line that moves costs some 70 ns each way.
+struct CallLine {
+  uint32_t state;  // State
+  int32_t nr;      // kReqCall, kReqSyscall: the number
+  union {
+    uint64_t args[6];  // kReqCall
+    Reply reply;
+  };
+  // kReqCall: how much of each window (call_windows.h) came along, and which can be written (bit i).
+  uint16_t in_length[kWindows];
+  uint8_t out_ready;
+  uint8_t kind;      // RequestKind
+  uint8_t woken_on;  // 1 + the CPU where it woke (modulo 255); 0: it did not sleep
+  uint8_t polled;    // by the Sentry: it looks at `state` all the time, so that no bell need be rung
+};
+static_assert(sizeof(CallLine) == 64);
+
 // One for each thread slot; 4096 bytes.
 struct ControlPage {
-  uint32_t state;  // State
-  uint32_t host_tid;
-  uint32_t alive;  // cleared by the host when the thread is gone
-  uint32_t kind;   // RequestKind
-  uint64_t frame;  // address of the ucontext on the alternate stack; 0: the call came through the dispatcher
+  CallLine line;
   uint64_t gregs[kGregs];
+  uint64_t frame;   // address of the ucontext on the alternate stack; 0: the call came through the dispatcher
   uint32_t mode;    // MODE_*
   uint32_t kicked;  // a kick came while the dispatcher was at work
   uint32_t flags;   // the guest's, as lahf and seto gave them (MODE_PLAIN)
   uint32_t reason;  // TrapReason
   uint64_t fs_base, gs_base;
-  int64_t syscall;  // number, as seccomp saw it
-  uint32_t arch;    // AUDIT_ARCH_*
-  int32_t signo, code;
-  uint32_t reply_flags;
   uint64_t fault_addr;
+  int32_t signo, code;
   int64_t order_error;
   uint64_t orders_done;  // counts replies whose orders were carried out
-  uint32_t order_count;
+  uint32_t host_tid;
+  uint32_t alive;  // cleared by the host when the thread is gone
+  uint32_t arch;   // AUDIT_ARCH_*
   uint32_t start_flags;  // kNewFrame, kInstallFilter: for thread_main
-  ThreadOrder orders[kMaxOrders];
   Identity identity;
-  Window in[kWindows], out[kWindows];  // the request's
-  Window results[kWindows];            // the reply's: what to copy from out_buffer
-  uint32_t sleep_word;                 // which one this thread sleeps on
-  uint32_t hand_to;                    // number + 1 of the one to wake before it goes to sleep; 0: none
-  uint32_t woken_on;                   // 1 + the CPU where it woke; 0: it did not sleep
+  uint32_t sleep_word;  // which one this thread sleeps on
+  uint32_t hand_to;     // number + 1 of the one to wake before it goes to sleep; 0: none
+  uint32_t order_count;
+  uint32_t luck;  // how well it went lately to look at futex words before sleeping (stub.cc)
+  ThreadOrder orders[kMaxOrders];
   uint8_t in_buffer[kInBuffer];
   uint8_t out_buffer[kOutBuffer];
   uint8_t unused[kControlPad];
@@ -186,6 +213,7 @@ struct ControlPage {
 };
 static_assert(sizeof(ControlPage) == 4096 && __builtin_offsetof(ControlPage, self) == CTL_SELF);
 static_assert(__builtin_offsetof(ControlPage, gregs) == CTL_GREG(0));
+static_assert(__builtin_offsetof(ControlPage, in_buffer) % 64 == 0 && __builtin_offsetof(ControlPage, out_buffer) % 64 == 0);
 static_assert(__builtin_offsetof(ControlPage, mode) == CTL_MODE);
 static_assert(__builtin_offsetof(ControlPage, kicked) == CTL_KICKED);
 static_assert(__builtin_offsetof(ControlPage, flags) == CTL_FLAGS);

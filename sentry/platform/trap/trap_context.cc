@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "sentry/platform/trap/call_windows.h"
 #include "sentry/platform/trap/trap_platform.h"
 #include "sentry/sched/fiber.h"
 
@@ -52,8 +53,6 @@ T take(const T& field) {
   return __atomic_load_n(&field, __ATOMIC_RELAXED);
 }
 
-Window take_window(const Window& w) { return {take(w.addr), take(w.size), take(w.offset)}; }
-
 }  // namespace
 
 TrapContext::TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot)
@@ -63,19 +62,18 @@ TrapContext::TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot)
 
 TrapContext::~TrapContext() {
   space_->contexts_.erase(slot_);
-  space_->platform_.wakes().forget(&page().state);
+  space_->platform_.forget(*this);
   if (gone_ || space_->dead_) return;
   if (running_) {
     // Its code cannot be stopped from here; the space is about to be killed with it.
-    running_ = false;
-    space_->platform_.count_running(-1);
-    if (--space_->running_ == 0) space_->platform_.remove(*space_);
+    stop_running();
     return;
   }
-  reply_flags_ = kExit;
   orders_.clear();
-  page().reply_flags = kExit;
-  const uint32_t old = __atomic_exchange_n(&page().state, kReply, __ATOMIC_SEQ_CST);
+  Reply& reply = page().line.reply;
+  reply.flags = kExit | (clear_tid_ != 0 ? kClearTid : 0u);
+  reply.results[0].addr = clear_tid_;
+  const uint32_t old = __atomic_exchange_n(&page().line.state, kReply, __ATOMIC_SEQ_CST);
   if (old == kRequestAsleep) space_->platform_.wakes().now(space_->sleep_word(slot_));
   space_->free_slots_.push_back(slot_);
 }
@@ -93,39 +91,42 @@ int TrapContext::host_tid() const { return static_cast<int>(take(page().host_tid
 
 std::optional<EventKind> TrapContext::take_request() {
   if (!running_) return {};
-  const uint32_t state = __atomic_load_n(&page().state, __ATOMIC_ACQUIRE);
-  if (state != kRequest && state != kRequestAsleep) return {};
-  running_ = false;
   const ControlPage& p = page();
-  uint64_t gregs[kGregs];
-  for (int i = 0; i < kGregs; ++i) gregs[i] = take(p.gregs[i]);
-  const uint32_t kind = take(p.kind);
-  frame_ = take(p.frame);
-  if (const uint32_t woken_on = take(p.woken_on); woken_on != 0) {
-    space_->platform_.wakes().ran_on(woken_on - 1);
-    page().woken_on = 0;
+  const uint32_t state = __atomic_load_n(&p.line.state, __ATOMIC_ACQUIRE);
+  if (state != kRequest && state != kRequestAsleep) return {};
+  const auto kind = static_cast<RequestKind>(take(p.line.kind));
+  if (const uint8_t woken_on = take(p.line.woken_on); woken_on != 0) {
+    space_->platform_.wakes().ran_on(woken_on - 1u);
+    page().line.woken_on = 0;
   }
+  stop_running();
+  broken_off_ = kind == kReqBrokenOff;
+  frame_ = kind == kReqCall || broken_off_ ? 0 : take(p.frame);
   // The way back through a signal's frame copies no results (apply() in stub.cc).
   if (report_waiter_ == nullptr || frame_ != 0) drop_windows();
   if (report_waiter_ != nullptr) {
     // The orders of carry_out_now: the registers are still those of the call.
     order_error_ = kind == kReqOrdersDone ? 0 : ENOMEM;
+    if (in_futex_) futex_result_ = take(p.order_error);
     return EventKind::kOrderFailed;
   }
-  if (kind != kReqOrderFailed) to_regs(gregs, regs_);
-  if (space_->platform_.shared().xstate_size & 0x80000000u) {
-    regs_.fs_base = take(p.fs_base);
-    regs_.gs_base = take(p.gs_base);
-  }
-  known_fs_ = regs_.fs_base;
-  known_gs_ = regs_.gs_base;
   compat_ = false;
+  if (kind == kReqCall || broken_off_) {
+    take_call();
+    return EventKind::kSyscall;
+  }
+  if (kind == kReqOrderFailed) {
+    const int64_t e = take(p.order_error);
+    order_error_ = e < 0 && e > -4096 ? static_cast<int>(-e) : ENOMEM;
+    return EventKind::kOrderFailed;
+  }
   regs_.orig_rax = ~uint64_t{0};
+  only_call_ = false;
+  load_regs();
   switch (kind) {
     case kReqSyscall:
-      regs_.orig_rax = static_cast<uint32_t>(take(p.syscall));
+      regs_.orig_rax = static_cast<uint32_t>(take(p.line.nr));
       compat_ = take(p.arch) != AUDIT_ARCH_X86_64;
-      take_windows();
       return EventKind::kSyscall;
     case kReqFault: {
       switch (at_patched_site()) {
@@ -135,81 +136,130 @@ std::optional<EventKind> TrapContext::take_request() {
           return EventKind::kSyscall;
         case OnSite::kGoOn:
           write_regs();
-          running_ = true;  // it was not taken off the count
+          start_running();
           hand_back();
           return {};
       }
       const int signo = take(p.signo);
       const bool known = signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL ||
                          signo == SIGTRAP;
-      fault_ = {known ? signo : SIGSEGV, take(p.code), take(p.fault_addr), gregs[kTrapno], gregs[kErr]};
+      fault_ = {known ? signo : SIGSEGV, take(p.code), take(p.fault_addr), take(p.gregs[kTrapno]), take(p.gregs[kErr])};
       return EventKind::kFault;
-    }
-    case kReqOrderFailed: {
-      const int64_t e = take(p.order_error);
-      order_error_ = e < 0 && e > -4096 ? static_cast<int>(-e) : ENOMEM;
-      return EventKind::kOrderFailed;
     }
     default:
       return EventKind::kInterrupted;
   }
 }
 
+// The call line alone: what most calls need. The other registers come when somebody asks for them.
+void TrapContext::take_call() {
+  const CallLine& line = page().line;
+  regs_.orig_rax = regs_.rax = static_cast<uint32_t>(take(line.nr));
+  uint64_t args[6];
+  for (int i = 0; i < 6; ++i) args[i] = take(line.args[i]);
+  regs_.rdi = args[0], regs_.rsi = args[1], regs_.rdx = args[2];
+  regs_.r10 = args[3], regs_.r8 = args[4], regs_.r9 = args[5];
+  only_call_ = true;
+  take_windows(args);
+}
+
+// All that the guest's code left in its registers. Those of the call that was taken already stay as they are.
+void TrapContext::load_regs() {
+  const ControlPage& p = page();
+  uint64_t gregs[kGregs];
+  for (int i = 0; i < kGregs; ++i) gregs[i] = take(p.gregs[i]);
+  const Regs call = regs_;
+  to_regs(gregs, regs_);
+  if (only_call_) {
+    regs_.rax = call.rax;
+    regs_.rdi = call.rdi, regs_.rsi = call.rsi, regs_.rdx = call.rdx;
+    regs_.r10 = call.r10, regs_.r8 = call.r8, regs_.r9 = call.r9;
+  }
+  only_call_ = false;
+  if (space_->platform_.shared().xstate_size & 0x80000000u) {
+    regs_.fs_base = take(p.fs_base);
+    regs_.gs_base = take(p.gs_base);
+  }
+  known_fs_ = regs_.fs_base;
+  known_gs_ = regs_.gs_base;
+}
+
 void TrapContext::queue(const ThreadOrder& order) { orders_.push_back(order); }
 
 bool TrapContext::orders_outstanding() const {
   return running_ && __atomic_load_n(&page().orders_done, __ATOMIC_ACQUIRE) < orders_expected_ &&
-         __atomic_load_n(&page().state, __ATOMIC_ACQUIRE) == kReply;
+         __atomic_load_n(&page().line.state, __ATOMIC_ACQUIRE) == kReply;
 }
 
 void TrapContext::write_regs() {
   ControlPage& p = page();
-  if (regs_.fs_base != known_fs_) {
-    p.fs_base = regs_.fs_base;
-    reply_flags_ |= kSetFs;
+  Reply& reply = p.line.reply;
+  if (!only_call_) {
+    if (regs_.fs_base != known_fs_) {
+      p.fs_base = regs_.fs_base;
+      reply_flags_ |= kSetFs;
+    }
+    if (regs_.gs_base != known_gs_) {
+      p.gs_base = regs_.gs_base;
+      reply_flags_ |= kSetGs;
+    }
+    known_fs_ = regs_.fs_base;
+    known_gs_ = regs_.gs_base;
   }
-  if (regs_.gs_base != known_gs_) {
-    p.gs_base = regs_.gs_base;
-    reply_flags_ |= kSetGs;
-  }
-  known_fs_ = regs_.fs_base;
-  known_gs_ = regs_.gs_base;
   if (regs_changed_) {
+    if (only_call_) load_regs();
     reply_flags_ |= kRegs;
     from_regs(regs_, p.gregs);
-  } else {
-    p.gregs[kRax] = regs_.rax;
   }
-  p.order_count = static_cast<uint32_t>(orders_.size());
-  for (size_t i = 0; i < orders_.size(); ++i) p.orders[i] = orders_[i];
+  reply.rax = regs_.rax;
   if (!orders_.empty()) {
+    p.order_count = static_cast<uint32_t>(orders_.size());
+    for (size_t i = 0; i < orders_.size(); ++i) p.orders[i] = orders_[i];
     reply_flags_ |= kOrders;
     orders_expected_ = take(p.orders_done) + 1;
     orders_.clear();
   }
-  p.reply_flags = reply_flags_;
+  reply.flags = reply_flags_;
   reply_flags_ = 0;
   regs_changed_ = false;
 }
 
 void TrapContext::start_running() {
   running_ = true;
+  if (!polled_) space_->platform_.want_polled(*this);
   space_->platform_.count_running(1);
   if (space_->running_++ == 0) space_->platform_.add(*space_);
 }
 
+void TrapContext::stop_running() {
+  running_ = false;
+  if (!std::exchange(resting_, false)) space_->platform_.count_running(-1);
+  if (--space_->running_ == 0) space_->platform_.remove(*space_);
+}
+
+void TrapContext::note_rest(uint32_t state) {
+  const bool rests = state == kResting;
+  if (rests == resting_) return;
+  resting_ = rests;
+  space_->platform_.count_running(rests ? -1 : 1);
+}
+
+bool TrapContext::resting() const {
+  return running_ && __atomic_load_n(&page().line.state, __ATOMIC_RELAXED) == kResting;
+}
+
 void TrapContext::hand_back() {
-  const uint32_t old = __atomic_exchange_n(&page().state, kReply, __ATOMIC_SEQ_CST);
-  if (old == kRequestAsleep) space_->platform_.wakes().soon(space_->sleep_word(slot_), &page().state);
+  const uint32_t old = __atomic_exchange_n(&page().line.state, kReply, __ATOMIC_SEQ_CST);
+  if (old == kRequestAsleep) space_->platform_.wakes().soon(space_->sleep_word(slot_), &page().line.state);
 }
 
 void TrapContext::will_wait() {
-  if (__atomic_load_n(&page().state, __ATOMIC_RELAXED) != kRequest) return;
+  if (__atomic_load_n(&page().line.state, __ATOMIC_RELAXED) != kRequest) return;
   Wakes& wakes = space_->platform_.wakes();
   const uint32_t next = wakes.next();
   page().hand_to = next;
   uint32_t expected = kRequest;
-  if (__atomic_compare_exchange_n(&page().state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL,
+  if (__atomic_compare_exchange_n(&page().line.state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL,
                                   __ATOMIC_ACQUIRE)) {
     if (next != 0) wakes.handed();
   } else {
@@ -224,12 +274,11 @@ void TrapContext::resume() {
     space_->platform_.sink_.on_event(*this, EventKind::kGone);
     return;
   }
-  for (int i = 0; i < kWindows; ++i) {
-    const bool used = static_cast<size_t>(i) < kept_.size();
-    page().results[i] = used ? Window{kept_[i].addr, kept_[i].size, kept_[i].offset} : Window{};
-  }
-  kept_.clear();
   write_regs();
+  Window* results = page().line.reply.results;
+  for (size_t i = 0; i < kWindows; ++i) results[i] = i < kept_.size() ? kept_[i] : Window{};
+  if (!kept_.empty() && kept_.front().offset == kInLine) memcpy(&results[1], small_out_, kSmall);
+  kept_.clear();
   start_running();
   hand_back();
 }
@@ -237,6 +286,7 @@ void TrapContext::resume() {
 Result<void> TrapContext::report(uint32_t flags) {
   const bool changed = std::exchange(regs_changed_, false);
   const uint32_t later = std::exchange(reply_flags_, flags);
+  if (only_call_) load_regs();
   const uint64_t fs = known_fs_, gs = known_gs_;
   known_fs_ = regs_.fs_base, known_gs_ = regs_.gs_base;  // not yet
   write_regs();
@@ -254,6 +304,36 @@ Result<void> TrapContext::report(uint32_t flags) {
 }
 
 Result<void> TrapContext::carry_out_now() { return report(kReport); }
+
+Result<uint64_t> TrapContext::futex(uint64_t nr, const std::array<uint64_t, 6>& args, const timespec* deadline) {
+  if (frame_ != 0) return Errno{EAGAIN};  // in a handler no kick would end it: the stub sees to it that it is not
+  const bool two_words = nr == __NR_futex && args[4] >= kGuestEnd;
+  if (nr == __NR_futex && (args[0] >= kGuestEnd || two_words)) return Errno{EFAULT};
+  ThreadOrder order{};
+  order.nr = nr;
+  order.kind = kOrderFutex;
+  std::ranges::copy(args, order.args);
+  if (deadline != nullptr) {
+    // In the page, behind the order.
+    memcpy(page().orders[1].args, deadline, sizeof *deadline);
+    order.args[3] = STUB_CTL + (uint64_t{slot_} + 1) * 0x1000 + offsetof(ControlPage, orders[1]);
+  }
+  queue(order);
+  in_futex_ = true;
+  const auto done = report(kReport);
+  in_futex_ = false;
+  TRY(done);
+  if (futex_result_ < 0 && futex_result_ > -4096) return Errno{static_cast<int>(-futex_result_)};
+  return static_cast<uint64_t>(futex_result_);
+}
+
+bool TrapContext::clear_tid_at_exit(uint64_t addr) {
+  if (addr >= kGuestEnd) return true;
+  clear_tid_ = addr;
+  const uint32_t zero = 0;
+  if (frame_ != 0) [[maybe_unused]] const auto done = space_->write_host(addr, std::as_bytes(std::span(&zero, 1)));
+  return true;
+}
 
 Result<void> TrapContext::need_frame() {
   if (frame_ != 0) return ok();
@@ -273,19 +353,36 @@ void TrapContext::drop_windows() {
   for (int i = 0; i < kWindows; ++i) in_[i] = out_[i] = {};
 }
 
-void TrapContext::take_windows() {
-  if (frame_ != 0) return;
-  for (int i = 0; i < kWindows; ++i) {
-    const Window in = take_window(page().in[i]), out = take_window(page().out[i]);
-    if (in.size <= kInBuffer && in.offset <= kInBuffer - in.size) in_[i] = in;
-    if (out.size <= kOutBuffer) out_[i] = out;
+// From the call's number and arguments, as taken: the guest only says how much of it is in the page.
+void TrapContext::take_windows(const uint64_t* args) {
+  const CallLine& line = page().line;
+  if (regs_.orig_rax >= kWindowCalls) return;
+  const CallWindows& rules = window_table.calls[regs_.orig_rax];
+  uint32_t used = 0;
+  for (int i = 0; i < kWindows && rules.in[i].kind != WindowKind::kNone; ++i) {
+    const uint32_t size = take(line.in_length[i]);
+    if (size > kInBuffer - used) break;
+    const bool small = rules.spare && size <= kSmall;
+    if (small) memcpy(small_in_, args + 4, sizeof small_in_);
+    in_[i] = {args[rules.in[i].arg], size, small ? kInLine : used};
+    used = std::min(used + padded(size), kInBuffer);
   }
+  const uint8_t ready = take(line.out_ready);
+  for (int i = 0; i < kWindows && (ready >> i) != 0; ++i) {
+    const WindowRule& rule = rules.out[i];
+    if (rule.kind == WindowKind::kNone || (ready >> i & 1) == 0) continue;
+    out_[i] = {args[rule.arg], static_cast<uint32_t>(rule.out_bytes(args)), 0};
+  }
+}
+
+const std::byte* TrapContext::input(const Window& w) const {
+  return w.offset == kInLine ? small_in_ : reinterpret_cast<const std::byte*>(page().in_buffer + w.offset);
 }
 
 bool TrapContext::read_window(uint64_t addr, std::span<std::byte> dst) const {
   for (const Window& w : in_) {
     if (addr < w.addr || addr - w.addr > w.size || dst.size() > w.size - (addr - w.addr)) continue;
-    memcpy(dst.data(), page().in_buffer + w.offset + (addr - w.addr), dst.size());
+    memcpy(dst.data(), input(w) + (addr - w.addr), dst.size());
     return true;
   }
   return false;
@@ -295,32 +392,45 @@ size_t TrapContext::read_window_part(uint64_t addr, std::span<std::byte> dst) co
   for (const Window& w : in_) {
     if (addr < w.addr || addr - w.addr >= w.size) continue;
     const size_t n = std::min<size_t>(dst.size(), w.size - (addr - w.addr));
-    memcpy(dst.data(), page().in_buffer + w.offset + (addr - w.addr), n);
+    memcpy(dst.data(), input(w) + (addr - w.addr), n);
     return n;
   }
   return 0;
 }
 
 bool TrapContext::write_window(uint64_t addr, ByteSpan src) {
-  if (kept_.size() >= kWindows || src.size() > kOutBuffer - out_used_) return false;
-  for (const Window& w : out_) {
-    if (addr < w.addr || addr - w.addr > w.size || src.size() > w.size - (addr - w.addr)) continue;
-    memcpy(page().out_buffer + out_used_, src.data(), src.size());
-    kept_.push_back({addr, static_cast<uint32_t>(src.size()), out_used_});
-    out_used_ += static_cast<uint32_t>(src.size());
+  if (kept_.size() >= kWindows) return false;
+  const bool fits = std::any_of(std::begin(out_), std::end(out_), [&](const Window& w) {
+    return addr >= w.addr && addr - w.addr <= w.size && src.size() <= w.size - (addr - w.addr);
+  });
+  if (!fits) return false;
+  auto* const buffer = reinterpret_cast<std::byte*>(page().out_buffer);
+  if (kept_.empty() && src.size() <= kSmall) {
+    memcpy(small_out_, src.data(), src.size());
+    kept_.push_back({addr, static_cast<uint32_t>(src.size()), kInLine});
     return true;
   }
-  return false;
+  if (!kept_.empty() && kept_.front().offset == kInLine) {  // not alone any more
+    kept_.front().offset = 0;
+    out_used_ = kept_.front().size;
+    memcpy(buffer, small_out_, out_used_);
+  }
+  if (src.size() > kOutBuffer - out_used_) return false;
+  memcpy(buffer + out_used_, src.data(), src.size());
+  kept_.push_back({addr, static_cast<uint32_t>(src.size()), out_used_});
+  out_used_ += static_cast<uint32_t>(src.size());
+  return true;
 }
 
 void TrapContext::flush_windows(uint64_t addr, uint64_t size) {
-  const bool touched = std::any_of(kept_.begin(), kept_.end(), [&](const Kept& k) {
+  const bool touched = std::any_of(kept_.begin(), kept_.end(), [&](const Window& k) {
     return k.addr < addr + size && addr < k.addr + k.size;
   });
   if (!touched && !(addr == 0 && size == ~uint64_t{0})) return;
-  for (const Kept& k : std::exchange(kept_, {})) {
-    const auto* data = reinterpret_cast<const std::byte*>(page().out_buffer + k.offset);
-    [[maybe_unused]] const auto done = space_->write_host(k.addr, ByteSpan(data, k.size));
+  for (const Window& k : std::exchange(kept_, {})) {
+    const auto* out = reinterpret_cast<const std::byte*>(page().out_buffer);
+    [[maybe_unused]] const auto done =
+        space_->write_host(k.addr, ByteSpan(k.offset == kInLine ? small_out_ : out + k.offset, k.size));
   }
 }
 
@@ -364,7 +474,7 @@ TrapContext::OnSite TrapContext::at_patched_site() {
 }
 
 void TrapContext::kick() {
-  if (!running_ || space_->pid_ == 0 || report_waiter_ != nullptr) return;
+  if (!running_ || space_->pid_ == 0 || (report_waiter_ != nullptr && !in_futex_)) return;
   const int tid = host_tid();
   if (tid == 0) {  // its creator has not carried out the order yet
     if (!kick_retry_) kick_retry_ = std::make_unique<Timer>(space_->platform_.loop_, [this] { kick(); });

@@ -267,6 +267,9 @@ void TrapPlatform::count_running(int change) {
 void TrapPlatform::set_guest_spin() {
   const uint32_t spin = running_contexts() < cpus_ && cpus_ > 1 && !wakes_.share_core() ? guest_spin_ : 0;
   if (shared().guest_spin != spin) shared().guest_spin = spin;
+  // Those who wait for each other need no worker.
+  const uint32_t futex_spin = running_contexts() <= cpus_ && cpus_ > 1 ? guest_spin_ : 1;
+  if (shared().futex_spin != futex_spin) shared().futex_spin = futex_spin;
 }
 
 void TrapPlatform::wake_agent(uint32_t* seq) {
@@ -275,10 +278,41 @@ void TrapPlatform::wake_agent(uint32_t* seq) {
 
 bool TrapPlatform::poll() {
   bool any = false;
-  // An event may end spaces and start others: the list is read by index, and a missed one comes next time.
+  // An event may end spaces and contexts and start others: lists are read by index, and a missed one comes next time.
+  for (size_t i = 0; i < polled_.size(); ++i) {
+    TrapContext& c = *polled_[i];
+    if (!c.running_) continue;
+    const uint32_t state = __atomic_load_n(&c.page().line.state, __ATOMIC_RELAXED);
+    if (state == kRequest || state == kRequestAsleep) {
+      any |= poll_context(c);
+    } else {
+      c.note_rest(state);
+    }
+  }
   for (size_t i = 0; i < active_.size(); ++i) any |= poll_space(*active_[i]);
   wakes_.if_due();
   return any;
+}
+
+bool TrapPlatform::spin() {
+  for (int i = 0; i < 40; ++i) {
+    for (const TrapContext* c : polled_) {
+      if (c->running_ && __atomic_load_n(&c->page().line.state, __ATOMIC_RELAXED) == kRequest) return true;
+    }
+    __builtin_ia32_pause();
+  }
+  return false;
+}
+
+bool TrapPlatform::poll_context(TrapContext& context) {
+  const auto kind = context.take_request();
+  if (!kind) return false;
+  if (context.report_waiter_ != nullptr) {
+    loop_.ready(context.report_waiter_);
+  } else {
+    sink_.on_event(context, *kind);
+  }
+  return true;
 }
 
 bool TrapPlatform::poll_space(TrapSpace& space) {
@@ -291,20 +325,38 @@ bool TrapPlatform::poll_space(TrapSpace& space) {
     uint64_t bits = __atomic_exchange_n(&bell, 0, __ATOMIC_SEQ_CST);
     for (; bits != 0; bits &= bits - 1) {
       const auto it = space.contexts_.find(static_cast<uint32_t>(w * 64 + __builtin_ctzll(bits)));
-      if (it == space.contexts_.end()) continue;
-      const auto kind = it->second->take_request();
-      if (!kind) continue;
-      any = true;
-      count_running(-1);
-      if (--space.running_ == 0) remove(space);
-      if (it->second->report_waiter_ != nullptr) {
-        loop_.ready(it->second->report_waiter_);
-      } else {
-        sink_.on_event(*it->second, *kind);
-      }
+      if (it != space.contexts_.end()) any |= poll_context(*it->second);
     }
   }
   return any;
+}
+
+// One that computes keeps its place, and may leave others to their bells.
+void TrapPlatform::want_polled(TrapContext& context) {
+  if (polled_.size() == kMaxPolled) {
+    const auto quiet = std::ranges::find_if(polled_, [](const auto* c) { return !c->running_ || c->resting_; });
+    if (quiet == polled_.end()) return;
+    stop_polling(**quiet);
+  }
+  context.polled_ = true;
+  context.page().line.polled = 1;
+  polled_.push_back(&context);
+}
+
+void TrapPlatform::stop_polling(TrapContext& context) {
+  if (!std::exchange(context.polled_, false)) return;
+  std::erase(polled_, &context);
+  // Either its next request sees that it has to ring, or we see the request: then we ring.
+  __atomic_store_n(&context.page().line.polled, 0, __ATOMIC_SEQ_CST);
+  const uint32_t state = __atomic_load_n(&context.page().line.state, __ATOMIC_SEQ_CST);
+  if (!context.running_ || (state != kRequest && state != kRequestAsleep)) return;
+  uint64_t& bell = context.space_->header().bell[context.slot_ / 64];
+  __atomic_fetch_or(&bell, uint64_t{1} << (context.slot_ % 64), __ATOMIC_SEQ_CST);
+}
+
+void TrapPlatform::forget(TrapContext& context) {
+  wakes_.forget(&context.page().line.state);
+  stop_polling(context);
 }
 
 void TrapPlatform::before_sleep() {

@@ -37,7 +37,11 @@ class TrapContext final : public Context {
   TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot);
   ~TrapContext() override;
 
-  Regs& regs() override { return regs_; }
+  Regs& regs() override {
+    if (only_call_) load_regs();
+    return regs_;
+  }
+  const Regs& call_regs() override { return regs_; }
   void set_regs_changed() override { regs_changed_ = true; }
   void set_result(uint64_t rax) override { regs_.rax = rax; }
   const Fault& fault() const override { return fault_; }
@@ -52,6 +56,11 @@ class TrapContext final : public Context {
   int host_tid() const override;
   void set_identity(const ContextIdentity* identity) override;
   void set_fiber(Fiber* fiber) override;
+  bool has_futex() const override { return true; }
+  Result<uint64_t> futex(uint64_t nr, const std::array<uint64_t, 6>& args, const timespec* deadline) override;
+  bool broken_off() const override { return broken_off_; }
+  bool resting() const override;
+  bool clear_tid_at_exit(uint64_t addr) override;
 
  private:
   friend class TrapSpace;
@@ -61,9 +70,14 @@ class TrapContext final : public Context {
   void prepare(const Regs& regs, uint64_t frame, uint64_t fs, uint64_t gs);
   // A bell rang for this slot: takes the request out of the page. Nothing there: nothing.
   std::optional<EventKind> take_request();
+  void take_call();
+  void load_regs();
   void queue(const ThreadOrder& order);
   void write_regs();
   void start_running();
+  void stop_running();
+  // Whether the guest thread sleeps at the host, as far as its page tells: it does not count as running then.
+  void note_rest(uint32_t state);
   bool orders_outstanding() const;
   // Sends the reply `flags` before the call is over, and waits until the guest thread comes back. Blocks.
   Result<void> report(uint32_t flags);
@@ -75,8 +89,9 @@ class TrapContext final : public Context {
   // The guest thread need not spin for this call's answer.
   void will_wait();
   // Small reads and writes of the call at hand, in the control page (call_windows.h). False: not there.
-  void take_windows();
+  void take_windows(const uint64_t* args);
   void drop_windows();
+  const std::byte* input(const Window& w) const;
   bool read_window(uint64_t addr, std::span<std::byte> dst) const;
   size_t read_window_part(uint64_t addr, std::span<std::byte> dst) const;
   bool write_window(uint64_t addr, ByteSpan src);
@@ -94,17 +109,21 @@ class TrapContext final : public Context {
   Fault fault_;
   int order_error_ = 0;
   bool compat_ = false;
+  bool only_call_ = false;  // of regs_, only the number, the arguments and rax are what they should be
   bool regs_changed_ = false;
+  bool polled_ = false;  // one of TrapPlatform::polled_
+  bool resting_ = false;
+  bool broken_off_ = false;
+  bool in_futex_ = false;  // the report that is waited for is a futex's
+  int64_t futex_result_ = 0;
+  uint64_t clear_tid_ = 0;
   bool running_ = false;
   bool gone_ = false;
   uint32_t reply_flags_ = 0;
   uint64_t frame_ = 0;
   Window in_[kWindows] = {}, out_[kWindows] = {};
-  struct Kept {
-    uint64_t addr;
-    uint32_t size, offset;
-  };
-  std::vector<Kept> kept_;
+  std::vector<Window> kept_;  // written, and not in the guest's memory yet
+  alignas(8) std::byte small_in_[16], small_out_[16];
   uint32_t out_used_ = 0;
   std::vector<ThreadOrder> orders_;
   uint64_t orders_expected_ = 0;
@@ -133,6 +152,7 @@ class TrapSpace final : public AddressSpace {
   Result<std::unique_ptr<Context>> clone_thread(Context& parent, const Regs& regs,
                                                 bool parent_waits) override;
   void kill() override;
+  void futex_wake(uint64_t addr) override;
   Result<std::unique_ptr<Context>> first_thread(const Regs& regs) override;
   uint64_t cpu_time_ns() const override;
   int host_pid() const override { return pid_; }
@@ -208,6 +228,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   Result<AddressSpaceRef> create_address_space() override;
   uint64_t vdso() const override { return vdso_; }
   bool poll() override;
+  bool spin() override;
   void before_sleep() override;
   void after_sleep() override;
   void on_park(void* context) override { static_cast<TrapContext*>(context)->will_wait(); }
@@ -227,6 +248,11 @@ class TrapPlatform final : public Platform, private FdHandler {
   void expect_chores();
   void do_chores();
   bool poll_space(TrapSpace& space);
+  bool poll_context(TrapContext& context);
+  // Has this context's state looked at in each round, if there is room for one more.
+  void want_polled(TrapContext& context);
+  void stop_polling(TrapContext& context);
+  void forget(TrapContext& context);
   void on_ready(uint32_t events) override;  // the wake eventfd
   void reap();
   void count_running(int change);
@@ -254,6 +280,8 @@ class TrapPlatform final : public Platform, private FdHandler {
   Timer chores_;
   bool in_chores_ = false;
   std::vector<TrapSpace*> active_;  // those with a running context
+  static constexpr size_t kMaxPolled = 16;
+  std::vector<TrapContext*> polled_;  // their guests ring no bell
   std::map<int, TrapSpace*> by_pid_;
   uint64_t vdso_ = 0;
   int running_ = 0;

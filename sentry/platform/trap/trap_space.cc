@@ -1,6 +1,7 @@
 // TrapSpace: one stub process. Changes of its memory, forks and threads, by the agent or by orders to the
 // calling guest thread.
 #include <asm/unistd.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -145,10 +146,8 @@ void TrapSpace::process_died() {
     if (context->running_) lost.push_back(context);
   }
   for (TrapContext* c : lost) {
-    c->running_ = false;
+    c->stop_running();
     c->gone_ = true;
-    platform_.count_running(-1);
-    if (--running_ == 0) platform_.remove(*this);
     if (c->report_waiter_ != nullptr) {
       platform_.loop_.ready(c->report_waiter_);
     } else {
@@ -430,6 +429,7 @@ Result<uint32_t> TrapSpace::take_slot() {
 // The page that thread_main finds: it waits there for the first reply.
 void TrapSpace::ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags) {
   ControlPage& p = page(slot);
+  p.line = CallLine{};
   p.alive = 1;
   p.host_tid = 0;
   p.frame = frame;
@@ -437,7 +437,7 @@ void TrapSpace::ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags) 
   p.orders_done = 0;
   p.hand_to = 0;
   p.sleep_word = sleep_word(slot);
-  __atomic_store_n(&p.state, kRequest, __ATOMIC_RELEASE);
+  __atomic_store_n(&p.line.state, kRequest, __ATOMIC_RELEASE);
 }
 
 Command TrapSpace::first_thread_command(uint32_t slot, uint64_t frame, uint32_t start_flags) {
@@ -571,6 +571,12 @@ void TrapSpace::kill() {
   answer_->wake();
   if (running_ > 0) end_process();  // code of a program that is over must not go on
   platform_.bury(std::static_pointer_cast<TrapSpace>(shared_from_this()));
+}
+
+void TrapSpace::futex_wake(uint64_t addr) {
+  if (addr >= kGuestEnd) return;
+  const Command wake = command(__NR_futex, addr, FUTEX_WAKE, 1);
+  [[maybe_unused]] const auto done = run_agent(std::span(&wake, 1));
 }
 
 void TrapSpace::end_process() {
