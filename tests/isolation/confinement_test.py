@@ -159,7 +159,7 @@ def gate_addresses():
     text = read(os.path.join(security_tables.ROOT, "sentry/platform/trap/stub_abi.h"))
     base = int(re.search(r"#define STUB_TEXT (0x\w+)", text).group(1), 16)
     offset = int(re.search(r"#define GATE_IP\(n\) \(STUB_TEXT \+ 64 \* \(n\) \+ (\d+)\)", text).group(1))
-    return base, {name: base + 64 * int(n) + offset for name, n in re.findall(r"#define GATE_([A-Z]+) (\d+)", text)}
+    return base, {name: base + 64 * int(n) + offset for name, n in re.findall(r"#define GATE_([A-Z_]+) (\d+)", text)}
 
 
 def gate_vectors(stub):
