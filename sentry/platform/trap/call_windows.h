@@ -80,6 +80,7 @@ struct WindowTable {
     for (int nr : {__NR_write, __NR_pwrite64, __NR_sendto}) in_counted(nr, 1, 2, 1);
     calls[__NR_write].spare = calls[__NR_pwrite64].spare = true;
     for (int nr : {__NR_readv, __NR_writev}) in_counted(nr, 1, 2, 16);
+    in_counted(__NR_clone3, 0, 1, 1);
     out_fixed(__NR_pipe, 0, 8);
     out_fixed(__NR_pipe2, 0, 8);
     out_fixed(__NR_socketpair, 3, 8);

@@ -1,6 +1,25 @@
 // The stub's system call instructions, at fixed addresses that the seccomp filters know, and the agent.
 #include "sentry/platform/trap/stub_abi.h"
 
+#define G(n) CTL_GREG(n)(%r11)
+#define R8_ 0
+#define R9_ 1
+#define R10_ 2
+#define R11_ 3
+#define R12_ 4
+#define R13_ 5
+#define R14_ 6
+#define R15_ 7
+#define RDI_ 8
+#define RSI_ 9
+#define RBP_ 10
+#define RBX_ 11
+#define RDX_ 12
+#define RAX_ 13
+#define RCX_ 14
+#define RSP_ 15
+#define RIP_ 16
+
 .section .gates, "ax"
 .balign 4096
 gates:
@@ -172,6 +191,27 @@ thread_entry:
   call thread_main
   hlt
 
+// The same for a thread that a call from the dispatcher has made: it has no frame, and returns from that call as its
+// parent does, with what is in its control page. rsp: the top of its slot's dispatcher stack.
+  .globl thread_entry_fast
+thread_entry_fast:
+  movabs $STUB_STACKS, %rax
+  lea -8(%rsp), %rbx
+  sub %rax, %rbx
+  shr $15, %rbx
+  shl $12, %rbx
+  movabs $(STUB_CTL + 0x1000), %rax
+  add %rax, %rbx
+  mov %rbx, %rdi
+  call thread_main_fast
+  mov %rbx, %r11
+  mov G(RBP_), %rbp
+  mov G(R12_), %r12
+  mov G(R13_), %r13
+  mov G(R14_), %r14
+  mov G(R15_), %r15
+  jmp fast_done
+
 // void enter_guest(ucontext*): never returns.
   .globl enter_guest
 enter_guest:
@@ -182,25 +222,6 @@ enter_guest:
 // Where the trampolines of patched call sites lead (patcher.cc writes them). On entry: r11 = this thread's
 // control page, rcx = what the system call instruction would have left there, the address behind it; rax = the
 // number; everything else is the guest's, and so is the stack, with its red zone. No signal, no host call.
-#define G(n) CTL_GREG(n)(%r11)
-#define R8_ 0
-#define R9_ 1
-#define R10_ 2
-#define R11_ 3
-#define R12_ 4
-#define R13_ 5
-#define R14_ 6
-#define R15_ 7
-#define RDI_ 8
-#define RSI_ 9
-#define RBP_ 10
-#define RBX_ 11
-#define RDX_ 12
-#define RAX_ 13
-#define RCX_ 14
-#define RSP_ 15
-#define RIP_ 16
-
   .balign 64
   .globl dispatch_plain
 dispatch_plain:

@@ -35,9 +35,11 @@ long gate_init(long nr, ...);
 long gate_guest_futex(ControlPage* c, const uint64_t* args);
 void gate_sigreturn();
 void thread_entry();
+void thread_entry_fast();
 [[noreturn]] void enter_guest(ucontext_t*);
 void stub_init(const uint64_t* stack);
 [[noreturn]] void thread_main(uint64_t sp);
+uint32_t thread_main_fast(ControlPage* c);
 uint32_t fast_call(ControlPage* c);
 uint32_t fast_interrupted(ControlPage* c);
 long try_copy(void* to, const void* from, size_t n);
@@ -139,8 +141,26 @@ void call_sentry(ControlPage* c, uint64_t slot) {
   await_reply(c);
 }
 
-// A thread of the guest: the caller's frame is copied to the new slot's alternate stack, where
-// thread_main finds it.
+long clone_at_host(uint64_t sp, ControlPage* control) {
+  return gate_order(__NR_clone,
+                    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+                        CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID,
+                    sp, &control->host_tid, &control->alive, 0, 0);
+}
+
+// A thread of the guest, made by a call that came through the dispatcher: the host's clone copies what the guest has in
+// its vector registers, the Sentry's first answer has the others, and flags and call site are the caller's.
+long clone_thread_fast(const ThreadOrder& order, const ControlPage* c) {
+  const uint64_t slot = order.args[0] % STUB_SLOTS;
+  auto* control = reinterpret_cast<ControlPage*>(STUB_CTL + (slot + 1) * 0x1000);
+  control->mode = c->mode;
+  control->flags = c->flags;
+  const uint64_t top = STUB_STACKS + (slot + 1) * STUB_SLOT_STACK;
+  *reinterpret_cast<uint64_t*>(top - 8) = reinterpret_cast<uint64_t>(&thread_entry_fast);
+  return clone_at_host(top - 8, control);
+}
+
+// The same with a frame: the caller's is copied to the new slot's alternate stack, where thread_main finds it.
 long clone_thread(const ThreadOrder& order, ucontext_t* uc) {
   const uint64_t slot = order.args[0] % STUB_SLOTS;
   const uint64_t here = reinterpret_cast<uint64_t>(uc);
@@ -158,10 +178,7 @@ long clone_thread(const ThreadOrder& order, ucontext_t* uc) {
   control->frame = here + delta;
   uint64_t sp = ((here + delta - 1024) & ~uint64_t{15}) - 8;
   *reinterpret_cast<uint64_t*>(sp) = reinterpret_cast<uint64_t>(&thread_entry);
-  return gate_order(__NR_clone,
-                    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
-                        CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID,
-                    sp, &control->host_tid, &control->alive, 0, 0);
+  return clone_at_host(sp, control);
 }
 
 // futex(2) at the host, where the guest's memory is. -EINTR: a kick came.
@@ -184,7 +201,7 @@ bool carry_out(ControlPage* c, ucontext_t* uc) {
       continue;
     }
     const long r = o.kind == kOrderThread
-                       ? (uc != nullptr ? clone_thread(o, uc) : -EINVAL)
+                       ? (uc != nullptr ? clone_thread(o, uc) : clone_thread_fast(o, c))
                        : gate_order(static_cast<long>(o.nr), o.args[0], o.args[1], o.args[2],
                                     o.args[3], o.args[4], o.args[5]);
     if (r < 0 && r > -4096) {
@@ -226,10 +243,14 @@ void apply(ControlPage* c, ucontext_t* uc) {
 }
 
 // One request, the orders that come back first included; the reply is in the page then. `uc`: null in the
-// dispatcher. True: the Sentry wants a frame.
-bool converse(ControlPage* c, ucontext_t* uc, uint64_t slot) {
-  for (;;) {
-    call_sentry(c, slot);
+// dispatcher. `asked`: the request was made already. True: the Sentry wants a frame.
+bool converse(ControlPage* c, ucontext_t* uc, uint64_t slot, bool asked = false) {
+  for (;; asked = false) {
+    if (asked) {
+      await_reply(c);
+    } else {
+      call_sentry(c, slot);
+    }
     const uint32_t flags = c->line.reply.flags;
     if ((flags & kOrders) && !carry_out(c, uc)) {
       c->line.kind = kReqOrderFailed;
@@ -329,16 +350,17 @@ Origin leave_dispatcher(int sig, ControlPage* c, ucontext_t* uc, uint64_t slot) 
   return Origin::kGuest;
 }
 
-bool needs_frame(uint64_t nr) {
+// A copy of the caller's extended state in another process, or a change of it, goes by a signal frame.
+bool needs_frame(uint64_t nr, uint64_t arg) {
   switch (nr) {
     case __NR_rt_sigreturn:
-    case __NR_clone:
-    case __NR_clone3:
-    case __NR_fork:
-    case __NR_vfork:
-      return true;
-    default:
-      return false;
+    case __NR_fork: return true;
+    case __NR_clone: return (arg & CLONE_VM) == 0;
+    case __NR_clone3: {
+      uint64_t flags;
+      return try_copy(&flags, reinterpret_cast<void*>(arg), sizeof flags) != 0 || (flags & CLONE_VM) == 0;
+    }
+    default: return false;
   }
 }
 
@@ -349,7 +371,9 @@ bool leave_to_dispatcher(ControlPage* c, ucontext_t* uc) {
   auto& g = uc->uc_mcontext.gregs;
   const auto flags = static_cast<uint64_t>(g[REG_EFL]);
   if ((flags & (kTrap | kDirection | kAlignment)) != 0 || !has_fsgsbase()) return false;
-  if (needs_frame(static_cast<uint64_t>(g[REG_RAX]))) return false;
+  const auto nr = static_cast<uint64_t>(g[REG_RAX]);
+  // clone3's argument is looked at in the dispatcher, where a fault can be.
+  if (nr != __NR_clone3 && needs_frame(nr, static_cast<uint64_t>(g[REG_RDI]))) return false;
   c->flags = static_cast<uint32_t>((flags & 0xd7) << 8 | (flags >> 11 & 1));  // as lahf and seto give them
   g[REG_RCX] = g[REG_RIP];
   g[REG_R11] = reinterpret_cast<greg_t>(c);
@@ -454,11 +478,8 @@ void fill_windows(ControlPage* c, uint64_t nr) {
   }
 }
 
-uint32_t finish(ControlPage* c, uint64_t slot) {
-  if (converse(c, nullptr, slot)) {
-    c->reason = kTrapFrame;
-    return 1;
-  }
+// The way out is prepared; 1 if it goes by a frame: then `by_frame` are the flags of the answer for which it does.
+uint32_t conclude(ControlPage* c, uint32_t by_frame) {
   const Reply& reply = c->line.reply;
   const uint32_t flags = reply.flags;
   if (flags & kExit) leave(c, Store::kHere);
@@ -472,7 +493,7 @@ uint32_t finish(ControlPage* c, uint64_t slot) {
     }
     if (w.offset == kInLine) break;
   }
-  if (flags & (kRegs | kResetFpu)) {
+  if (flags & by_frame) {
     c->reason = kTrapApply;
     return 1;
   }
@@ -480,6 +501,14 @@ uint32_t finish(ControlPage* c, uint64_t slot) {
   if (flags & kSetGs) set_guest_gs(c, c->gs_base);
   __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
   return 0;
+}
+
+uint32_t finish(ControlPage* c, uint64_t slot) {
+  if (converse(c, nullptr, slot)) {
+    c->reason = kTrapFrame;
+    return 1;
+  }
+  return conclude(c, kRegs | kResetFpu);
 }
 
 uint64_t slot_of_page(const ControlPage* c) {
@@ -602,7 +631,7 @@ Futex futex_here(ControlPage* c) {
 // 0: the call is over, its result in the page. 1: a frame is needed (ControlPage::reason).
 [[gnu::noinline]] uint32_t ask(ControlPage* c, uint64_t nr, RequestKind kind) {
   describe(c);
-  if (needs_frame(nr)) {
+  if (needs_frame(nr, c->gregs[kRdi])) {
     c->reason = kTrapSlow;
     return 1;
   }
@@ -645,6 +674,13 @@ extern "C" uint32_t fast_interrupted(ControlPage* c) {
   return finish(c, slot_of_page(c));
 }
 
+stack_t alternate_stack(uint64_t slot) {
+  stack_t s = {};
+  s.ss_sp = reinterpret_cast<void*>(STUB_STACKS + slot * STUB_SLOT_STACK);
+  s.ss_size = STUB_SLOT_STACK - STUB_FAST_STACK;
+  return s;
+}
+
 extern "C" void thread_main(uint64_t sp) {
   const uint64_t slot = slot_of(sp);
   ControlPage* c = control_of(sp);
@@ -653,8 +689,7 @@ extern "C" void thread_main(uint64_t sp) {
   if (flags & kNewFrame) {
     memset(uc, 0, sizeof *uc);
     uc->uc_flags = 6;  // UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
-    uc->uc_stack.ss_sp = reinterpret_cast<void*>(STUB_STACKS + slot * STUB_SLOT_STACK);
-    uc->uc_stack.ss_size = STUB_SLOT_STACK - STUB_FAST_STACK;
+    uc->uc_stack = alternate_stack(slot);
   }
   c->self = reinterpret_cast<uint64_t>(c);
   c->kicked = 0;
@@ -672,6 +707,21 @@ extern "C" void thread_main(uint64_t sp) {
   apply(c, uc);
   __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
   enter_guest(uc);
+}
+
+// All registers are in the page, where the way out looks for them: a frame is needed only for a changed extended state.
+extern "C" uint32_t thread_main_fast(ControlPage* c) {
+  const uint64_t slot = slot_of_page(c);
+  const stack_t stack = alternate_stack(slot);
+  gate_order(__NR_sigaltstack, &stack, nullptr);
+  c->self = reinterpret_cast<uint64_t>(c);
+  c->kicked = 0;
+  set_guest_gs(c, 0);
+  if (converse(c, nullptr, slot, true)) {
+    c->reason = kTrapFrame;
+    return 1;
+  }
+  return conclude(c, kResetFpu);
 }
 
 extern "C" void stub_init(const uint64_t* stack) {

@@ -227,18 +227,20 @@ void TrapContext::write_regs() {
 void TrapContext::start_running() {
   running_ = true;
   if (!polled_) space_->platform_.want_polled(*this);
-  space_->platform_.count_running(1);
+  resting_ = fresh_;
+  if (!fresh_) space_->platform_.count_running(1);
   if (space_->running_++ == 0) space_->platform_.add(*space_);
 }
 
 void TrapContext::stop_running() {
-  running_ = false;
+  running_ = fresh_ = false;
   if (!std::exchange(resting_, false)) space_->platform_.count_running(-1);
   if (--space_->running_ == 0) space_->platform_.remove(*space_);
 }
 
 void TrapContext::note_rest(uint32_t state) {
-  const bool rests = state == kResting;
+  if (state != kReply) fresh_ = false;
+  const bool rests = state == kResting || fresh_;
   if (rests == resting_) return;
   resting_ = rests;
   space_->platform_.count_running(rests ? -1 : 1);

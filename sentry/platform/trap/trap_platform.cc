@@ -267,8 +267,9 @@ void TrapPlatform::count_running(int change) {
 void TrapPlatform::set_guest_spin() {
   const uint32_t spin = running_contexts() < cpus_ && cpus_ > 1 && !wakes_.share_core() ? guest_spin_ : 0;
   if (shared().guest_spin != spin) shared().guest_spin = spin;
-  // Those who wait for each other need no worker.
-  const uint32_t futex_spin = running_contexts() <= cpus_ && cpus_ > 1 ? guest_spin_ : 1;
+  // Whoever is waited for must be running on another core; they need no worker.
+  const int running = running_contexts();
+  const uint32_t futex_spin = running >= 2 && running <= cpus_ ? guest_spin_ : 1;
   if (shared().futex_spin != futex_spin) shared().futex_spin = futex_spin;
 }
 

@@ -113,6 +113,7 @@ class TrapContext final : public Context {
   bool regs_changed_ = false;
   bool polled_ = false;  // one of TrapPlatform::polled_
   bool resting_ = false;
+  bool fresh_ = false;  // its thread has not been seen to run yet: it may be queued behind the one that made it
   bool broken_off_ = false;
   bool in_futex_ = false;  // the report that is waited for is a futex's
   int64_t futex_result_ = 0;

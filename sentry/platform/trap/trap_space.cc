@@ -552,8 +552,10 @@ Result<std::unique_ptr<Context>> TrapSpace::clone_thread(Context& parent, const 
   const uint32_t slot = TRY(take_slot());
   auto context = std::make_unique<TrapContext>(
       std::static_pointer_cast<TrapSpace>(shared_from_this()), slot);
-  const uint64_t frame = from.frame_ + (uint64_t{slot} - from.slot_) * STUB_SLOT_STACK;
+  // A caller without a frame makes a thread without one.
+  const uint64_t frame = from.frame_ == 0 ? 0 : from.frame_ + (uint64_t{slot} - from.slot_) * STUB_SLOT_STACK;
   ready_page(slot, frame, 0);
+  context->fresh_ = true;
   // The host's clone copies the bases; thread_main sets the one that we use ourselves.
   const bool ours = (platform_.shared().xstate_size & 0x80000000u) != 0;
   context->prepare(regs, frame, from.known_fs_, ours ? 0 : from.known_gs_);
