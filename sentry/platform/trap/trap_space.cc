@@ -526,6 +526,7 @@ Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
   space->next_slot_ = slot + 1;
   for (uint32_t s = 0; s < slot; ++s) space->free_slots_.push_back(s);
   context->prepare(regs, from.frame_, 0, 0);  // the agent made the thread: its bases are 0
+  context->fresh_ = true;
   return Child{space, std::move(context)};
 }
 
