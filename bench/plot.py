@@ -33,6 +33,17 @@ def rect(x, y, width, height, color):
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{color}"/>'
 
 
+def number(ratio):
+    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def label(one, end, mark, y, words):
+    """A bar's number at its end, or behind the mark if that would cover it."""
+    side = 1 if end > one else -1
+    covered = 0 <= (mark - end) * side < 7 * len(words)
+    return text((mark if covered else end) + 4 * side, y, words, "start" if side > 0 else "end", 9, "#444")
+
+
 def legend():
     x = LEFT
     for name, color in COLORS.items():
@@ -64,8 +75,7 @@ def picture(title, rows):
             end = scale(ratios[environment])
             top = y + 3 + k * BAR
             out.append(rect(min(one, end), top, max(abs(end - one), 1), BAR - 1, color))
-            out.append(text(end + 4 if end > one else end - 4, top + 8, f"{ratios[environment]:.3g}",
-                            "start" if end > one else "end", 9, "#444"))
+            out.append(label(one, end, scale(mark) if mark else one, top + 8, number(ratios[environment])))
         if mark:
             out.append(rect(scale(mark) - 1.2, y + 1, 2.4, 2 * BAR + 3, MARK_COLOR))
     return "\n".join([*out, "</svg>", ""])
