@@ -1,5 +1,6 @@
 // run9-bench [--ms N] [--dir DIRECTORY] ROW...    times rows (no ROW: lists them)
 // run9-bench time COUNT COMMAND ARG...            times a whole program
+// run9-bench hold KIND COUNT DIRECTORY            makes so many processes, threads, ..., and keeps them
 //
 // Prints a line for each: name and the best batch's nanoseconds for one operation. bench/run starts it natively
 // and in sandboxes and makes the ratios: so it measures by one clock, inside, what a program there sees.
@@ -131,5 +132,6 @@ int main_of_rows(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc > 3 && std::strcmp(argv[1], "time") == 0) return run9::bench::time_command(std::atoi(argv[2]), argv + 3);
+  if (argc == 5 && std::strcmp(argv[1], "hold") == 0) return run9::bench::hold(argv[2], std::atoi(argv[3]), argv[4]);
   return run9::bench::main_of_rows(argc, argv);
 }

@@ -25,6 +25,9 @@ void add_memory(Rows& rows);
 void add_processes(Rows& rows);
 void add_threads(Rows& rows);
 
+// The program of bench/memory.
+int hold(const std::string& kind, int count, const std::string& directory);
+
 // Ends the program, naming `what` and errno, unless `ok`: a row that fails must not be taken for a fast one.
 void check(bool ok, const char* what);
 
