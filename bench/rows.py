@@ -17,6 +17,10 @@ class Row:
     turns: int = 1  # of the operation in one run of the command
     prints_time: bool = False  # the command measures itself, and prints `time NS`
 
+    def limit(self, busy):
+        """What the row must not exceed."""
+        return self.gvisor if busy else self.mark
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
