@@ -76,7 +76,7 @@ def write_results(directory, times, busy):
     with open(os.path.join(directory, name + ".md"), "w") as f:
         f.write(f"# Measured, {state}\n\nMade by `./dev bench{' --busy' if busy else ''}` on {machine()}: the best of several "
                 "rounds in one run, in turns. × is the time divided by the native one; –: did not run, or not to its end. "
-                f"The last column was measured elsewhere, on a machine of the same kind"
+                "The last column was measured elsewhere, on a machine of the same kind"
                 f"{'; here no row may be worse than it' if busy else ''}.\n\n![The same as a picture]({name}.svg)"
                 f"\n\n{table(times, busy)}\n")
     with open(os.path.join(directory, name + ".svg"), "w") as f:
