@@ -64,9 +64,9 @@ class Runtime(Environment):
         """Proportional KiB of the runtime's processes, and of the guest's, while the guest sleeps."""
         with subprocess.Popen(self.run_words(config_of(root, ["/bin/true", SLEEPER])), stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
-            wait_for(lambda: len(descendants(command.pid)) > 1, "a container that runs")
+            wait_for(lambda: len(Host.descendants(command.pid)) > 1, "a container that runs")
             time.sleep(1)  # to be idle
-            family = descendants(command.pid)
+            family = Host.descendants(command.pid)
             own = [pid for pid in family if self.is_own(pid)]
             result = pss(own), pss(set(family) - set(own))
             subprocess.run([*self.words, "kill", self.container, "KILL"], capture_output=True, timeout=TIMEOUT)
@@ -80,15 +80,6 @@ class Runtime(Environment):
 class Runsc(Runtime):
     def is_own(self, pid):
         return any(word in Host.command(pid) for word in ("runsc-gofer", "runsc-sandbox"))
-
-
-def descendants(pid):
-    family, todo = [], [pid]
-    while todo:
-        children = Host.children(todo.pop())
-        family += children
-        todo += children
-    return family
 
 
 def pss(pids):

@@ -25,11 +25,6 @@ SLEEPERS = {
 TICKS_IN_A_MINUTE = 1
 
 
-def descendants(pid):
-    children = Host.children(pid)
-    return children + [p for child in children for p in descendants(child)]
-
-
 def switches(pids):
     """{(process, thread): how often it was scheduled}"""
     counts = {}
@@ -66,11 +61,11 @@ def main():
                                      flags=("--platform", platform))
                 wait_for(lambda: (run9.state(container) or {}).get("status") == "running", f"{container} runs")
                 families[container] = command
-        families = {name: [command.pid, *descendants(command.pid)] for name, command in families.items()}
+        families = {name: [command.pid, *Host.descendants(command.pid)] for name, command in families.items()}
         everyone = [pid for family in families.values() for pid in family]
         wait_for(lambda: settled(everyone), "a second without a context switch", seconds=60)
         # What was forked meanwhile belongs to them as well.
-        families = {name: [family[0], *descendants(family[0])] for name, family in families.items()}
+        families = {name: [family[0], *Host.descendants(family[0])] for name, family in families.items()}
         before = {name: (switches(family), ticks(family)) for name, family in families.items()}
         time.sleep(seconds)
         for name, family in families.items():
