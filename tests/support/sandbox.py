@@ -60,6 +60,11 @@ class Host:
         return sorted(p for p in Host.processes() if Host.status(p).get("PPid") == str(pid) and Host.alive(p))
 
     @staticmethod
+    def descendants(pid):
+        children = Host.children(pid)
+        return children + [p for child in children for p in Host.descendants(child)]
+
+    @staticmethod
     def threads(pid):
         try:
             return sorted(int(t) for t in os.listdir(f"/proc/{pid}/task"))
