@@ -83,6 +83,7 @@ class Context {
   // The extended state (XSAVE format as in a signal frame, FP_XSTATE magic included). Blocks.
   virtual Result<std::vector<std::byte>> xstate() = 0;
   virtual Result<void> set_xstate(ByteSpan state) = 0;
+  virtual Result<size_t> xstate_size() = 0;  // of both
   virtual void reset_xstate() = 0;  // exec: initial FPU state
 
   // Lets the guest run until the next event.

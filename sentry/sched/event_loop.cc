@@ -179,7 +179,7 @@ void EventLoop::run() {
       fire_timers(now);
       busy = true;
     }
-    const bool poll_now = now >= next_fd_poll;
+    const bool poll_now = now >= next_fd_poll || descriptors_expected_ > 0;
     if (poll_now) {
       if (poll_fds(0)) busy = true;
       next_fd_poll = now + 5'000;

@@ -74,6 +74,8 @@ class EventLoop {
   Result<void> watch(BorrowedFd fd, uint32_t epoll_events, FdHandler& handler);
   Result<void> rewatch(BorrowedFd fd, uint32_t epoll_events, FdHandler& handler);
   void unwatch(BorrowedFd fd);
+  // A watched descriptor is about to become readable (1), or no longer (-1): it is looked at in every round.
+  void expect_descriptor(int change) { descriptors_expected_ += change; }
 
   // A core is left for waiting: no more threads run guest code than there are cores beside ours.
   bool may_spin() const;
@@ -105,6 +107,7 @@ class EventLoop {
   std::set<Timer*, Order> timers_;
   uint64_t last_activity_ = 0;
   int online_cpus_ = 1;
+  int descriptors_expected_ = 0;
 };
 
 }  // namespace run9::sentry

@@ -1,7 +1,9 @@
 // Delivery: what a task does about its pending signals before it returns to guest code, and the signal
 // frame (arch/x86/kernel/signal_64.c's layout, which unwinders and debuggers know).
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "base/log.h"
@@ -117,9 +119,11 @@ bool Task::setup_frame(const SigInfo& info, const SigAction& action) {
   f.uc.mask = saved_mask ? *saved_mask : mask_;
   f.uc.mc.oldmask = f.uc.mask.bits;
   f.info = info;
-  if (fpstate != 0 && !memory_->copy_out(fpstate, state.value().data(), state.value().size()).has_value())
-    return false;
-  if (!memory_->copy_out(sp, &f, sizeof f).has_value()) return false;
+  // In one piece: a copy costs more by its start than by its length.
+  std::vector<std::byte> frame(fpstate != 0 ? fpstate - sp + state.value().size() : sizeof f);
+  std::memcpy(frame.data(), &f, sizeof f);
+  if (fpstate != 0) std::ranges::copy(state.value(), frame.data() + (fpstate - sp));
+  if (!memory_->copy_out(sp, frame.data(), frame.size()).has_value()) return false;
 
   r.rdi = static_cast<uint64_t>(info.signo);
   r.rsi = sp + offsetof(RtSigFrame, info);
@@ -140,14 +144,22 @@ bool Task::setup_frame(const SigInfo& info, const SigAction& action) {
 
 Result<void> Task::sigreturn() {
   Regs& r = regs();
-  const auto uc = memory_->read(UserPtr<UContext>{r.rsp});
-  if (!uc.has_value()) return uc.error();
-  const UContext& u = uc.value();
-  if (u.mc.fpstate != 0) {
+  // The extended state mostly lies right behind the rest, as setup_frame has put it: one copy brings both.
+  const size_t size = TRY(context_->xstate_size());
+  std::vector<std::byte> frame(sizeof(RtSigFrame) + 64 + size);
+  frame.resize(TRY(memory_->copy_in_some(frame, r.rsp)));
+  UContext u;
+  if (frame.size() < sizeof u) return Errno{EFAULT};
+  std::memcpy(&u, frame.data(), sizeof u);
+  if (const uint64_t at = u.mc.fpstate - r.rsp; u.mc.fpstate != 0) {
     // As large as the context's own state, whatever the guest says; the host checks what is in it.
-    auto current = TRY(context_->xstate());
-    TRY(memory_->copy_in(current.data(), u.mc.fpstate, current.size()));
-    TRY(context_->set_xstate(current));
+    if (at < frame.size() && frame.size() - at >= size) {
+      TRY(context_->set_xstate(std::span(frame).subspan(at, size)));
+    } else {
+      std::vector<std::byte> state(size);
+      TRY(memory_->copy_in(state.data(), u.mc.fpstate, size));
+      TRY(context_->set_xstate(state));
+    }
   } else {
     context_->reset_xstate();
   }

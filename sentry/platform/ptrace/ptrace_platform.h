@@ -27,6 +27,7 @@ class PtraceContext final : public Context {
   bool compat_syscall() const override { return compat_; }
   Result<std::vector<std::byte>> xstate() override;
   Result<void> set_xstate(ByteSpan state) override;
+  Result<size_t> xstate_size() override { return TRY(xstate()).size(); }
   void reset_xstate() override { reset_xstate_ = true; }
   void resume() override;
   void kick() override;

@@ -113,12 +113,12 @@ agent_start:
   xor %r13d, %r13d
   xor %esp, %esp
 agent_loop:
+  mov CMD_SLEEP(%r12), %rdi
+  mov (%rdi), %edx  // before the look at the list: whoever adds one changes this word afterwards
   mov CMD_SEQ(%r12), %eax
   cmp %r13d, %eax
   jne 1f
-  lea CMD_SEQ(%r12), %rdi
   xor %esi, %esi
-  mov %r13d, %edx
   xor %r10d, %r10d
   xor %r8d, %r8d
   xor %r9d, %r9d
@@ -172,10 +172,20 @@ agent_loop:
   jmp agent_syscall
 7:
   test %rax, %rax
-  jg agent_loop
+  jle 9f
+  // Who waits for this is best woken here: it then runs where we stop.
+  mov CMD_WAKE(%r12), %rdi
+  test %rdi, %rdi
+  jz agent_loop
+  mov $1, %esi
+  mov $0x7fffffff, %edx
+  mov $202, %eax
+  lea agent_loop(%rip), %rbx
+  jmp agent_syscall
+9:
   mov $231, %eax
   xor %edi, %edi
-  lea 7b(%rip), %rbx
+  lea 9b(%rip), %rbx
   jmp agent_syscall
 6:
   // In the forked child: the parent's command page is not mapped here, ours is the other one.

@@ -100,22 +100,26 @@ uint32_t this_cpu() {
   return limit & 0xfff;
 }
 
-void await_reply(ControlPage* c) {
+// True: the answer is there. False: it takes longer, says the Sentry, or it has taken too long.
+bool spin_for_reply(ControlPage* c) {
   for (uint32_t i = shared()->guest_spin; i != 0; --i) {
     const uint32_t state = __atomic_load_n(&c->line.state, __ATOMIC_ACQUIRE);
-    if (state == kReply) return;
-    if (state == kRequestAsleep) break;  // the Sentry says that it will take a while
+    if (state == kReply) return true;
+    if (state == kRequestAsleep) return false;
     __builtin_ia32_pause();
   }
+  return false;
+}
+
+void await_reply(ControlPage* c) {
   const auto word = [](uint32_t n) {
     return reinterpret_cast<uint32_t*>(STUB_SLEEP_WORDS) + n % STUB_SLEEP_WORD_COUNT;
   };
-  for (;;) {
+  while (!spin_for_reply(c)) {
     const uint32_t seen = __atomic_load_n(word(c->sleep_word), __ATOMIC_ACQUIRE);
-    uint32_t expected = kRequest;
-    __atomic_compare_exchange_n(&c->line.state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL,
-                                __ATOMIC_ACQUIRE);
-    if (expected == kReply) return;
+    uint32_t state = kRequest;
+    __atomic_compare_exchange_n(&c->line.state, &state, kRequestAsleep, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    if (state == kReply) return;
     // Whom the Sentry has answered meanwhile is best woken here: it then runs where we stop.
     if (const uint32_t next = c->hand_to; next != 0) {
       c->hand_to = 0;
@@ -123,6 +127,9 @@ void await_reply(ControlPage* c) {
     }
     gate_futex(__NR_futex, word(c->sleep_word), FUTEX_WAIT, seen, nullptr, nullptr, 0);
     c->line.woken_on = static_cast<uint8_t>(this_cpu() % 255 + 1);
+    // Woken before the answer, by an agent that has done its part: it will not be long.
+    state = kRequestAsleep;
+    __atomic_compare_exchange_n(&c->line.state, &state, kRequest, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
   }
 }
 
@@ -176,6 +183,7 @@ long clone_thread(const ThreadOrder& order, ucontext_t* uc) {
   copy->uc_stack.ss_sp = reinterpret_cast<void*>(new_base);
   auto* control = reinterpret_cast<ControlPage*>(STUB_CTL + (slot + 1) * 0x1000);
   control->frame = here + delta;
+  control->fpstate = reinterpret_cast<uint64_t>(copy->uc_mcontext.fpregs);
   uint64_t sp = ((here + delta - 1024) & ~uint64_t{15}) - 8;
   *reinterpret_cast<uint64_t*>(sp) = reinterpret_cast<uint64_t>(&thread_entry);
   return clone_at_host(sp, control);
@@ -323,6 +331,7 @@ Origin leave_dispatcher(int sig, ControlPage* c, ucontext_t* uc, uint64_t slot) 
     load_frame(c, uc);
     if (c->reason == kTrapSlow) return Origin::kReported;
     c->frame = reinterpret_cast<uint64_t>(uc);
+    c->fpstate = reinterpret_cast<uint64_t>(uc->uc_mcontext.fpregs);
     if (c->reason == kTrapFrame) {
       c->line.kind = kReqOrdersDone;
       converse(c, uc, slot);
@@ -394,6 +403,7 @@ void on_signal(int sig, siginfo_t* info, void* context) {
     return;
   }
   c->frame = here;
+  c->fpstate = reinterpret_cast<uint64_t>(uc->uc_mcontext.fpregs);
   for (int i = 0; i < kGregs; ++i) c->gregs[i] = static_cast<uint64_t>(uc->uc_mcontext.gregs[i]);
   if (has_fsgsbase()) {
     asm volatile("rdfsbase %0" : "=r"(c->fs_base));

@@ -71,6 +71,8 @@
 // Offsets in the command page, for gates.S.
 #define CMD_SEQ 0
 #define CMD_COUNT 4
+#define CMD_SLEEP 8   // address of the word that the agent sleeps on
+#define CMD_WAKE 16   // address of a word to wake when the list is done; 0: none
 #define CMD_ENTRIES 64
 #define CMD_MAX 60
 #define AGENT_RESULTS 0x800
@@ -89,12 +91,13 @@ enum CommandKind : uint64_t { kPlain = 0, kFork = 1, kThread = 2 };
 struct CommandPage {
   uint32_t seq;
   uint32_t count;
-  uint8_t pad[CMD_ENTRIES - 8];
+  uint64_t sleep_address, wake_address;
+  uint8_t pad[CMD_ENTRIES - 24];
   Command commands[CMD_MAX];
 };
 
 // Written by the Sentry, read by every stub. The sleep words lie behind it: each counts the replies to threads
-// that sleep on it, in whatever stub, so that a thread of one may wake a thread of another.
+// that sleep on it, in whatever stub, so that a thread of one may wake a thread of another, or its agent.
 struct SharedPage {
   uint32_t worker_sleeps;  // a request must be announced on the eventfd
   uint32_t guest_spin;     // how many pauses a guest thread waits before it sleeps
@@ -153,7 +156,7 @@ struct Window {
   uint32_t offset;  // in its buffer
 };
 inline constexpr int kWindows = 2;
-inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 248;
+inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 184;
 
 enum TrapReason : uint32_t { kTrapSlow = 1, kTrapApply = 2, kTrapFrame = 3 };
 
@@ -195,6 +198,7 @@ struct ControlPage {
   uint64_t fault_addr;
   int32_t signo, code;
   int64_t order_error;
+  uint64_t fpstate;      // in a frame: where its extended state lies
   uint64_t orders_done;  // counts replies whose orders were carried out
   uint32_t host_tid;
   uint32_t alive;  // cleared by the host when the thread is gone
@@ -205,6 +209,7 @@ struct ControlPage {
   uint32_t hand_to;     // number + 1 of the one to wake before it goes to sleep; 0: none
   uint32_t order_count;
   uint32_t luck;  // how well it went lately to look at futex words before sleeping (stub.cc)
+  uint8_t padding[56];
   ThreadOrder orders[kMaxOrders];
   uint8_t in_buffer[kInBuffer];
   uint8_t out_buffer[kOutBuffer];

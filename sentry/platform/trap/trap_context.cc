@@ -255,18 +255,23 @@ void TrapContext::hand_back() {
   if (old == kRequestAsleep) space_->platform_.wakes().soon(space_->sleep_word(slot_), &page().line.state);
 }
 
+bool TrapContext::waits_awake() const { return __atomic_load_n(&page().line.state, __ATOMIC_RELAXED) == kRequest; }
+
 void TrapContext::will_wait() {
-  if (__atomic_load_n(&page().line.state, __ATOMIC_RELAXED) != kRequest) return;
   Wakes& wakes = space_->platform_.wakes();
-  const uint32_t next = wakes.next();
-  page().hand_to = next;
-  uint32_t expected = kRequest;
-  if (__atomic_compare_exchange_n(&page().line.state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL,
-                                  __ATOMIC_ACQUIRE)) {
-    if (next != 0) wakes.handed();
-  } else {
+  const std::optional<uint32_t> agent = std::exchange(agent_to_wake_, std::nullopt);
+  if (waits_awake()) {
+    const uint32_t next = agent ? wakes.announce(*agent) : wakes.next();
+    page().hand_to = next;
+    uint32_t expected = kRequest;
+    if (__atomic_compare_exchange_n(&page().line.state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
+      if (next != 0 && !agent) wakes.handed();
+      return;
+    }
     page().hand_to = 0;  // it sleeps already
   }
+  if (agent) wakes.now(*agent);
 }
 
 void TrapContext::resume() {
@@ -487,32 +492,30 @@ void TrapContext::kick() {
   syscall(SYS_tgkill, space_->pid_, tid, SIGURG);
 }
 
+// As the guest thread says; it must lie in its own alternate stack.
 Result<uint64_t> TrapContext::fpstate_address() const {
   const uint64_t base = STUB_STACKS + uint64_t{slot_} * STUB_SLOT_STACK;
-  if (frame_ < base || frame_ > base + STUB_SLOT_STACK - sizeof(ucontext_t)) return Errno{EFAULT};
-  uint64_t fp = 0;
-  const uint64_t at = frame_ + offsetof(ucontext_t, uc_mcontext) + offsetof(mcontext_t, fpregs);
-  const size_t n = TRY(space_->read(at, std::as_writable_bytes(std::span(&fp, 1))));
   const uint64_t size = space_->platform_.shared().xstate_size & 0x7fffffff;
-  if (n != sizeof fp || size > STUB_SLOT_STACK) return Errno{EFAULT};
-  if (fp < base || fp > base + STUB_SLOT_STACK - size) return Errno{EFAULT};
+  const uint64_t fp = take(page().fpstate);
+  if (size > STUB_SLOT_STACK || fp < base || fp > base + STUB_SLOT_STACK - size) return Errno{EFAULT};
   return fp;
 }
 
+Result<size_t> TrapContext::xstate_size() { return space_->platform_.shared().xstate_size & 0x7fffffff; }
+
 Result<std::vector<std::byte>> TrapContext::xstate() {
   TRY(need_frame());
-  std::vector<std::byte> state(space_->platform_.shared().xstate_size & 0x7fffffff);
+  std::vector<std::byte> state(TRY(xstate_size()));
   const size_t n = TRY(space_->read(TRY(fpstate_address()), state));
   if (n != state.size()) return Errno{EFAULT};
   return state;
 }
 
 Result<void> TrapContext::set_xstate(ByteSpan state) {
-  const size_t size = space_->platform_.shared().xstate_size & 0x7fffffff;
-  if (state.size() != size) return Errno{EINVAL};
+  if (state.size() != TRY(xstate_size())) return Errno{EINVAL};
   TRY(need_frame());
   const size_t n = TRY(space_->write(TRY(fpstate_address()), state));
-  if (n != size) return Errno{EFAULT};
+  if (n != state.size()) return Errno{EFAULT};
   return ok();
 }
 

@@ -149,6 +149,9 @@ Result<void> TrapPlatform::start_template() {
   auto [ours, theirs, commands, control] = TRY(SpaceParts::create());
   const int inherited[] = {theirs.get(), wake_.get(), shared_.fd().get(), commands.fd().get(),
                            control.fd().get(), patcher_->shared_fd().get()};
+  // Before its agent looks at the commands: what it sleeps on is said there.
+  template_ = std::make_shared<TrapSpace>(*this, std::move(ours), std::move(commands), std::move(control),
+                                          STUB_CMD_A);
   const pid_t pid = fork();
   if (pid < 0) return last_errno();
   if (pid == 0) {
@@ -169,10 +172,8 @@ Result<void> TrapPlatform::start_template() {
     _exit(111);
   }
   theirs.reset();
-  commands.close_fd();
-  control.close_fd();
-  template_ = std::make_shared<TrapSpace>(*this, std::move(ours), std::move(commands), std::move(control),
-                                          STUB_CMD_A);
+  template_->commands_.close_fd();
+  template_->control_.close_fd();
   template_->pid_ = pid;
   by_pid_[pid] = template_.get();
   patcher_->close_fd();
@@ -271,10 +272,6 @@ void TrapPlatform::set_guest_spin() {
   const int running = running_contexts();
   const uint32_t futex_spin = running >= 2 && running <= cpus_ ? guest_spin_ : 1;
   if (shared().futex_spin != futex_spin) shared().futex_spin = futex_spin;
-}
-
-void TrapPlatform::wake_agent(uint32_t* seq) {
-  if (syscall(SYS_futex, seq, FUTEX_WAKE, 1, nullptr, nullptr, 0) > 0) woken_ = true;
 }
 
 bool TrapPlatform::poll() {

@@ -49,6 +49,7 @@ class TrapContext final : public Context {
   bool compat_syscall() const override { return compat_; }
   Result<std::vector<std::byte>> xstate() override;
   Result<void> set_xstate(ByteSpan state) override;
+  Result<size_t> xstate_size() override;
   void reset_xstate() override { reply_flags_ |= kResetFpu; }
   void resume() override;
   void kick() override;
@@ -88,6 +89,8 @@ class TrapContext final : public Context {
   void hand_back();
   // The guest thread need not spin for this call's answer.
   void will_wait();
+  bool waits_awake() const;
+  std::optional<uint32_t> agent_to_wake_;  // its sleep word: when this thread goes to sleep, it wakes the agent first
   // Small reads and writes of the call at hand, in the control page (call_windows.h). False: not there.
   void take_windows(const uint64_t* args);
   void drop_windows();
@@ -184,6 +187,8 @@ class TrapSpace final : public AddressSpace {
   Result<std::vector<int64_t>> run_agent(std::span<const Command> list,
                                          std::span<const int> descriptors = {});
   void post(std::span<const Command> list);
+  // Has the agent look at its list: by the caller's own thread, if that is about to wait.
+  void wake_agent();
   Result<void> send_descriptors(std::span<const int> descriptors);
   // The next message of the agent; its author's pid as the host attests it. Blocks, at most 10 s.
   Result<std::vector<int64_t>> await_agent(int* author);
@@ -212,6 +217,7 @@ class TrapSpace final : public AddressSpace {
   std::unordered_map<uint32_t, TrapContext*> contexts_;
   uint32_t next_slot_ = 0;
   uint32_t sleep_word(uint32_t slot) const { return (sleep_base_ + slot) % STUB_SLEEP_WORD_COUNT; }
+  uint32_t agent_word() const { return sleep_word(STUB_SLEEP_WORD_COUNT / 2); }
   const uint32_t sleep_base_;  // processes are apart, as far as it goes
   std::optional<uint32_t> fresh_slot_;  // the thread that first_thread() hands out
   std::vector<uint32_t> free_slots_;  // given up; usable once the host says that the thread is gone
@@ -258,7 +264,6 @@ class TrapPlatform final : public Platform, private FdHandler {
   void reap();
   void count_running(int change);
   void set_guest_spin();  // after each change of what it depends on
-  void wake_agent(uint32_t* seq);
   Wakes& wakes() { return wakes_; }
   void add(TrapSpace& space);
   void remove(TrapSpace& space);

@@ -25,6 +25,7 @@ namespace run9::sentry::trap {
 namespace {
 
 constexpr uint64_t kAgentTimeoutNs = 10'000'000'000;
+constexpr uint64_t kRescueNs = 1'000'000;
 constexpr int kThreadFlags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
                              CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
@@ -58,7 +59,10 @@ uint64_t fresh_frame(uint32_t slot) {
 // Collects what an agent writes to its socket.
 class TrapSpace::Answer : public FdHandler {
  public:
-  explicit Answer(TrapSpace& space) : space_(space), timer_(space.platform_.loop_, [this] { wake(); }) {}
+  explicit Answer(TrapSpace& space)
+      : space_(space),
+        timer_(space.platform_.loop_, [this] { wake(); }),
+        rescue_(space.platform_.loop_, [&space] { space.platform_.wakes().now(space.agent_word()); }) {}
 
   struct Message {
     int author = 0;
@@ -68,13 +72,18 @@ class TrapSpace::Answer : public FdHandler {
 
   // False: nothing came in time, or the stub died.
   bool wait() {
-    timer_.arm(EventLoop::now_ns() + kAgentTimeoutNs);
+    const uint64_t now = EventLoop::now_ns();
+    timer_.arm(now + kAgentTimeoutNs);
+    rescue_.arm(now + kRescueNs);
+    space_.platform_.loop_.expect_descriptor(1);
     while (messages.empty() && timer_.armed() && !space_.dead_ && !closed_) {
       waiter_ = space_.platform_.loop_.current();
       space_.platform_.loop_.park();
       waiter_ = nullptr;
     }
+    space_.platform_.loop_.expect_descriptor(-1);
     timer_.disarm();
+    rescue_.disarm();
     return !messages.empty();
   }
   void wake() {
@@ -112,6 +121,7 @@ class TrapSpace::Answer : public FdHandler {
  private:
   TrapSpace& space_;
   Timer timer_;
+  Timer rescue_;  // a guest thread that was to wake the agent may be stopped, or lie
   Fiber* waiter_ = nullptr;
   bool closed_ = false;
 };
@@ -129,6 +139,8 @@ TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, SharedMemory comma
   const int on = 1;
   setsockopt(socket_.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
   CHECK(platform_.loop_.watch(socket_.borrow(), EPOLLIN, *answer_).has_value());
+  auto* page = static_cast<CommandPage*>(commands_.data());
+  page->sleep_address = STUB_SLEEP_WORDS + 4 * uint64_t{agent_word()};
 }
 
 TrapSpace::~TrapSpace() {
@@ -161,7 +173,16 @@ void TrapSpace::post(std::span<const Command> list) {
   auto* page = static_cast<CommandPage*>(commands_.data());
   for (size_t i = 0; i < list.size(); ++i) page->commands[i] = list[i];
   page->count = static_cast<uint32_t>(list.size());
+  // Whoever calls from this process waits for the list: the agent wakes it and stops, on the same core.
+  const TrapContext* c = caller();
+  page->wake_address = c != nullptr ? STUB_SLEEP_WORDS + 4 * uint64_t{sleep_word(c->slot_)} : 0;
   __atomic_fetch_add(&page->seq, 1, __ATOMIC_SEQ_CST);
+}
+
+void TrapSpace::wake_agent() {
+  TrapContext* c = caller();
+  if (c == nullptr || !c->waits_awake()) return platform_.wakes().now(agent_word());
+  c->agent_to_wake_ = agent_word();
 }
 
 Result<void> TrapSpace::send_descriptors(std::span<const int> descriptors) {
@@ -206,7 +227,7 @@ Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
   } unlock{agent_mutex_};
   if (!descriptors.empty()) TRY(send_descriptors(descriptors));
   post(list);
-  platform_.wake_agent(&static_cast<CommandPage*>(commands_.data())->seq);
+  wake_agent();
   return await_agent(nullptr);
 }
 
@@ -490,7 +511,7 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prep
   auto sent = dead_ ? Result<void>(Errno{EIO}) : send_descriptors(descriptors);
   if (sent.has_value()) {
     post(list);
-    platform_.wake_agent(&static_cast<CommandPage*>(commands_.data())->seq);
+    wake_agent();
     [[maybe_unused]] const auto hints = await_agent(nullptr);
   }
   agent_mutex_.unlock();
@@ -525,6 +546,7 @@ Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
   space->patched_ = patched_;
   space->next_slot_ = slot + 1;
   for (uint32_t s = 0; s < slot; ++s) space->free_slots_.push_back(s);
+  context->page().fpstate = __atomic_load_n(&from.page().fpstate, __ATOMIC_RELAXED);  // the frame's copy has it too
   context->prepare(regs, from.frame_, 0, 0);  // the agent made the thread: its bases are 0
   context->fresh_ = true;
   return Child{space, std::move(context)};

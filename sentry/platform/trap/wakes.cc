@@ -32,14 +32,19 @@ uint32_t* Wakes::word(uint32_t n) const {
 
 // All that sleep there: threads may share a word, and each looks for its own reply.
 void Wakes::now(uint32_t n) {
-  __atomic_fetch_add(word(n), 1, __ATOMIC_RELEASE);
+  announce(n);
   if (syscall(SYS_futex, word(n), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0) > 0) platform_.woken_ = true;
+}
+
+uint32_t Wakes::announce(uint32_t n) {
+  __atomic_fetch_add(word(n), 1, __ATOMIC_RELEASE);
+  return n + 1;
 }
 
 void Wakes::soon(uint32_t n, const uint32_t* state) {
   // The new one runs already by the platform's count.
   if (platform_.running_contexts() <= 1) return now(n);
-  __atomic_fetch_add(word(n), 1, __ATOMIC_RELEASE);
+  announce(n);
   if (waiting_.empty()) due_ns_ = EventLoop::now_ns() + kPatienceNs;
   waiting_.push_back({n, state});
   platform_.set_guest_spin();

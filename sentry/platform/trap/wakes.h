@@ -22,6 +22,8 @@ class Wakes {
   void soon(uint32_t word, const uint32_t* state);
   void forget(const uint32_t* state);
 
+  // A guest thread will wake them: gives what it is told, 1 + the word.
+  uint32_t announce(uint32_t word);
   // For a thread that goes to sleep: 1 + the word that it may wake, or 0. handed() once it has been told.
   uint32_t next() const { return waiting_.empty() ? 0 : waiting_.back().word + 1; }
   void handed();
