@@ -7,7 +7,7 @@ namespace run9::gofer {
 
 enum class Log9p { kNo, kYes };  // each message, in one line of the log
 
-Result<void> serve_connection(BorrowedFd socket, HostServer& server,
-                              const p9::ServeOptions& options, Log9p log_9p);
+Result<void> serve_connection(BorrowedFd socket, HostServer& server, p9::ServeOptions options,
+                              Log9p log_9p);
 
 }  // namespace run9::gofer
