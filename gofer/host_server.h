@@ -1,10 +1,12 @@
 // The gofer's p9::FileServer: the exports as one connection sees them. One for each connection,
 // on that connection's thread; only what is in Export is shared.
 #pragma once
+#include <map>
 #include <memory>
 #include <vector>
 
 #include "gofer/export.h"
+#include "gofer/identity.h"
 #include "gofer/watches.h"
 #include "p9/server/backend.h"
 
@@ -31,11 +33,21 @@ class HostServer final : public p9::FileServer {
   }
   // The connection is none that descriptors can be sent over.
   void never_donate() { donates_ = false; }
+  // Before the first attach.
+  void act_for(Actors actors) { actors_ = actors; }
+  // What follows on this thread is done in the name of `user`: a node's, null in sandbox mode.
+  void become(const User* user) {
+    if (user != nullptr) actors_.identity->become(*user);
+  }
+  bool multi_user() const { return actors_.users != nullptr; }
   Result<UniqueFd> events() override { return watches_.events(); }
   Watches& watches() { return watches_; }
   uint64_t connection() const { return connection_; }
 
  private:
+  // Null in sandbox mode.
+  Result<const User*> user_of(const p9::AttachRequest& request) const;
+
   const Exports& exports_;
   const size_t chosen_;
   const OtherExports others_;
@@ -43,8 +55,9 @@ class HostServer final : public p9::FileServer {
   bool read_only_;
   bool donates_ = true;
   Watches watches_;
-  // One tree for each export, so that renames by one attach reach the nodes of another.
-  std::vector<std::weak_ptr<HostNode>> roots_;
+  Actors actors_;
+  // One tree for each export and user, so that renames by one attach reach the nodes of another of the same user.
+  std::map<std::pair<size_t, const User*>, std::weak_ptr<HostNode>> roots_;
 };
 
 }  // namespace run9::gofer

@@ -19,12 +19,15 @@ Result<void> serve(const Options& options, const SocketSource& source) {
   // A socket's file is for whom the caller's umask lets.
   std::vector<Job> jobs = TRY(make_jobs(options, source));
   umask(0);
+  std::optional<Users> users;
+  if (options.jail.ids == Ids::kChanging) users = TRY(Users::load());
   Exports exports = TRY(options.no_jail ? open_exports(options.jail) : enter_jail(options.jail));
-  const auto service = TRY(Service::create(options, std::move(exports), std::move(jobs)));
+  const auto service = TRY(Service::create(options, std::move(exports), std::move(jobs),
+                                           users ? &*users : nullptr));
   std::vector<int> keep = service->descriptors();
   keep.push_back(options.log_fd);
   if (options.ready_fd >= 0) keep.push_back(options.ready_fd);
-  if (!options.no_jail) TRY(drop_privileges(keep, service->exports()));
+  if (!options.no_jail) TRY(drop_privileges(keep, service->exports(), options.jail.ids));
   return service->run();
 }
 

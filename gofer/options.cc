@@ -58,6 +58,10 @@ class Parser {
     if (a == "--debug") return out_.debug = true;
     if (a == "--log-9p") return out_.log_9p = true;
     if (a == "--no-jail") return out_.no_jail = true;
+    if (a == "--multi-user") {
+      out_.jail.ids = Ids::kChanging;
+      return true;
+    }
     return false;
   }
 

@@ -1,8 +1,9 @@
-// What people write: the command line and the configuration file.
+// What people write: the command line, the configuration file, and the host's lists of users.
 #include <gtest/gtest.h>
 #include <linux/vm_sockets.h>
 
 #include "gofer/supervisor.h"
+#include "gofer/users.h"
 
 namespace run9::gofer {
 namespace {
@@ -47,13 +48,29 @@ TEST(OptionsTest, AConfigurationSaysAllOrNothing) {
 TEST(ConfigTest, LinesAreOptions) {
   std::string error;
   const auto args = parse_config(
-      "# files\n\n  export /srv/with space:t \r\ndebug\n\tlisten\ttcp:[::1]:564", error);
-  EXPECT_EQ(args.value(), (std::vector<std::string>{"--export", "/srv/with space:t", "--debug",
+      "# files\n\n  export /srv/with space:t \r\nmulti-user\n\tlisten\ttcp:[::1]:564", error);
+  EXPECT_EQ(args.value(), (std::vector<std::string>{"--export", "/srv/with space:t", "--multi-user",
                                                     "--listen", "tcp:[::1]:564"}));
   EXPECT_TRUE(parse_config("", error).value().empty());
   EXPECT_FALSE(parse_config("export /a\n--listen fd:3\n", error));
   EXPECT_NE(error.find("line 2"), error.npos) << error;
   EXPECT_FALSE(parse_config("config /other", error));
+}
+
+TEST(UsersTest, ReadsTheHostsFiles) {
+  const Users users = Users::parse(
+      "root:x:0:0:root:/root:/bin/sh\nbroken\nalice:x:1000:100::/:\nbob:x:1001:100::/"
+      ":\nalias:x:1000:7::/:\nbad:x:4294967295:1::/:\n",
+      "users:x:100:bob\nwheel:x:10:alice,bob,ghost\nempty:x:11:\nbroken:x::alice\n");
+  EXPECT_EQ(users.find("alice")->uid, 1000u);
+  EXPECT_EQ(users.find("alice")->gid, 100u);
+  EXPECT_EQ(users.find("alice")->groups, (std::vector<gid_t>{100, 10}));
+  EXPECT_EQ(users.find(1001u)->groups, (std::vector<gid_t>{100, 10}));
+  EXPECT_EQ(users.find("alias"), users.find("alice"));
+  EXPECT_EQ(users.find(0u)->gid, 0u);
+  EXPECT_EQ(users.find("ghost"), nullptr);
+  EXPECT_EQ(users.find("bad"), nullptr);
+  EXPECT_EQ(users.find(4242u), nullptr);
 }
 
 }  // namespace

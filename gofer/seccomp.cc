@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -31,7 +32,7 @@ struct ArgCheck {
   uint32_t mask = 0;
   uint32_t value = 0;
 };
-enum class In : uint8_t { kAll, kListening };  // the modes that have the rule
+enum class In : uint8_t { kAll, kListening, kMultiUser };  // the modes that have the rule
 struct Rule {
   uint32_t number;
   std::string_view text;
@@ -40,7 +41,7 @@ struct Rule {
   In in = In::kAll;
 };
 constexpr bool applies(const Rule& r, SeccompMode mode) {
-  return r.in == In::kAll || mode.listens;
+  return r.in == In::kAll || (r.in == In::kListening ? mode.listens : mode.multi_user);
 }
 
 // A descriptor, not AT_FDCWD: no name is resolved from a directory that we do not hold.
@@ -108,6 +109,13 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_exit_group, "exit_group"},
     {SYS_accept4, "accept4", {}, {}, In::kListening},
     {SYS_shutdown, "shutdown", {}, {}, In::kListening},
+    // The ids of the thread that serves, and who is at the other end.
+    {SYS_setfsuid, "setfsuid", {}, {}, In::kMultiUser},
+    {SYS_setfsgid, "setfsgid", {}, {}, In::kMultiUser},
+    {SYS_setgroups, "setgroups", {}, {}, In::kMultiUser},
+    {SYS_capget, "capget", {}, {}, In::kMultiUser},
+    {SYS_capset, "capset", {}, {}, In::kMultiUser},
+    {SYS_getsockopt, "getsockopt(SOL_SOCKET, SO_PEERCRED)", equals(1, SOL_SOCKET), equals(2, SO_PEERCRED), In::kMultiUser},
 });
 
 constexpr size_t kPerRule = 10;
@@ -160,11 +168,17 @@ constexpr Program compile(SeccompMode mode, uint32_t violation) {
   return p;
 }
 
-// By listens, OnViolation.
-constexpr Program kPrograms[2][2] = {
-    {compile({false}, SECCOMP_RET_KILL_PROCESS), compile({false}, SECCOMP_RET_TRAP)},
-    {compile({true}, SECCOMP_RET_KILL_PROCESS), compile({true}, SECCOMP_RET_TRAP)},
-};
+// By listens, multi_user, OnViolation.
+constexpr auto kPrograms = [] {
+  std::array<std::array<std::array<Program, 2>, 2>, 2> all{};
+  for (const bool listens : {false, true}) {
+    for (const bool multi_user : {false, true}) {
+      all[listens][multi_user] = {compile({listens, multi_user}, SECCOMP_RET_KILL_PROCESS),
+                                  compile({listens, multi_user}, SECCOMP_RET_TRAP)};
+    }
+  }
+  return all;
+}();
 
 void on_sigsys(int, siginfo_t* info, void* context) {
   log_error("system call {} is not on the gofer's list", info->si_syscall);
@@ -180,7 +194,7 @@ Result<void> install_seccomp(SeccompMode mode, OnViolation on_violation) {
     sa.sa_flags = SA_SIGINFO | SA_NODEFER;
     TRY(check_call(sigaction(SIGSYS, &sa, nullptr)));
   }
-  const Program& p = kPrograms[mode.listens][static_cast<size_t>(on_violation)];
+  const Program& p = kPrograms[mode.listens][mode.multi_user][static_cast<size_t>(on_violation)];
   sock_fprog prog{p.size, const_cast<sock_filter*>(p.code.data())};
   const long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
   if (r < 0) return last_errno();

@@ -11,6 +11,7 @@ namespace run9::gofer {
 // What a gofer does beside serving the connections that it was born with.
 struct SeccompMode {
   bool listens = false;
+  bool multi_user = false;
 };
 enum class OnViolation {
   kKill,

@@ -45,16 +45,19 @@ void check_directory(const Job& job) {
 
 }  // namespace
 
-Service::Service(const Options& options, Exports exports, std::vector<Job> jobs)
+Service::Service(const Options& options, Exports exports, std::vector<Job> jobs,
+                 const Users* users)
     : options_(options),
       exports_(std::move(exports)),
       jobs_(std::move(jobs)),
+      users_(users),
       listens_(std::any_of(jobs_.begin(), jobs_.end(), [](const Job& j) { return j.listening; })) {}
 
 Result<std::unique_ptr<Service>> Service::create(const Options& options, Exports exports,
-                                                 std::vector<Job> jobs) {
+                                                 std::vector<Job> jobs,
+                 const Users* users) {
   std::unique_ptr<Service> s(
-      new Service(options, std::move(exports), std::move(jobs)));
+      new Service(options, std::move(exports), std::move(jobs), users));
   if (!s->listens_) return s;
   s->connections_ = std::make_unique<Connections>(TRY(take_fd(eventfd(0, EFD_CLOEXEC))));
   s->drain_signals_ = TRY(signals_fd({SIGTERM, SIGINT}));
@@ -76,9 +79,19 @@ std::vector<int> Service::descriptors() const {
   return out;
 }
 
-void Service::serve(const Job& job, BorrowedFd socket) {
+void Service::serve(const Job& job, BorrowedFd socket, Identity& identity) {
   HostServer server(exports_, job.chosen, job.others, ++served_, job.events.borrow());
   if (!job.local) server.never_donate();
+  if (users_ != nullptr) {
+    Actors actors{.users = users_, .identity = &identity};
+    if (job.local) {
+      const auto peer = peer_uid(socket);
+      if (!peer)
+        return log_warn("connection refused: SO_PEERCRED: {}", describe(peer.assume_error()));
+      actors.peer = peer.assume_value();
+    }
+    server.act_for(actors);
+  }
   p9::ServeOptions how{.session = {}, .busy_poll = options_.busy_poll};
   // Who gave us a connection answers for its other end, which may be frozen; who accepts has few
   // places.
@@ -88,7 +101,7 @@ void Service::serve(const Job& job, BorrowedFd socket) {
   if (!done) log_warn("connection ended: {}", describe(done.assume_error()));
 }
 
-void Service::accept_all(const Job& job) {
+void Service::accept_all(const Job& job, Identity& identity) {
   for (;;) {
     pollfd p[] = {{job.socket.get(), POLLIN, 0}, {connections_->stopping().get(), POLLIN, 0}};
     if (poll(p, std::size(p), -1) < 0 && errno != EINTR)
@@ -103,18 +116,19 @@ void Service::accept_all(const Job& job) {
       continue;
     }
     if (!connections_->enter(socket.borrow())) return;
-    serve(job, socket.borrow());
+    serve(job, socket.borrow(), identity);
     connections_->leave(socket.borrow());
   }
 }
 
 void Service::serve_job(size_t index) {
   const Job& job = jobs_[index];
-  if (!listens_) return serve(job, job.socket.borrow());
+  Identity identity;
+  if (!listens_) return serve(job, job.socket.borrow(), identity);
   if (job.listening) {
-    accept_all(job);
+    accept_all(job, identity);
   } else if (connections_->enter(job.socket.borrow())) {
-    serve(job, job.socket.borrow());
+    serve(job, job.socket.borrow(), identity);
     connections_->leave(job.socket.borrow());
   }
   job_ended();
@@ -128,7 +142,7 @@ void Service::job_ended() {
 
 Result<void> Service::confine_and_start() {
   if (!options_.no_jail) {
-    const auto installed = install_seccomp({.listens = listens_},
+    const auto installed = install_seccomp({.listens = listens_, .multi_user = users_ != nullptr},
                                            options_.debug ? OnViolation::kLog : OnViolation::kKill);
     if (!installed) {
       log_error("seccomp: {}", describe(installed.assume_error()));

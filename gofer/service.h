@@ -9,9 +9,9 @@ namespace run9::gofer {
 
 class Service {
  public:
-  // `options` outlives it.
+  // `options` and `users` outlive it. Without users all is done with the gofer's own ids.
   static Result<std::unique_ptr<Service>> create(const Options& options, Exports exports,
-                                                 std::vector<Job> jobs);
+                                                 std::vector<Job> jobs, const Users* users);
   // The descriptors that it keeps, beside the exports'.
   std::vector<int> descriptors() const;
   const Exports& exports() const { return exports_; }
@@ -22,10 +22,11 @@ class Service {
   Result<void> run();
 
  private:
-  Service(const Options& options, Exports exports, std::vector<Job> jobs);
+  Service(const Options& options, Exports exports, std::vector<Job> jobs,
+          const Users* users);
   void serve_job(size_t index);
-  void accept_all(const Job& job);
-  void serve(const Job& job, BorrowedFd socket);
+  void accept_all(const Job& job, Identity& identity);
+  void serve(const Job& job, BorrowedFd socket, Identity& identity);
   void job_ended();
   Result<void> confine_and_start();
   void wait_for_the_end();
@@ -33,6 +34,7 @@ class Service {
   const Options& options_;
   const Exports exports_;
   const std::vector<Job> jobs_;
+  const Users* const users_;
   const bool listens_;
   std::unique_ptr<Connections> connections_;
   std::atomic<uint64_t> served_ = 0;

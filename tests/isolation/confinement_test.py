@@ -146,7 +146,8 @@ def check_gofer_filter(program, more=frozenset()):
     """more: calls of a gofer that is no sandbox's."""
     empty_path = 0x1000
     at_empty = [[3, 0, 0, empty_path, 0], [3, 0, 0, 0, empty_path]]
-    vectors = [[3] * 6, [3, 1030, 0, 0, 0, 0], [0, 4096, 3, 0x22, 0, 0], *at_empty]  # 1030: F_DUPFD_CLOEXEC
+    peer = [3, 1, 17, 0, 0, 0]  # SOL_SOCKET, SO_PEERCRED
+    vectors = [[3] * 6, [3, 1030, 0, 0, 0, 0], [0, 4096, 3, 0x22, 0, 0], peer, *at_empty]  # 1030: F_DUPFD_CLOEXEC
     with_dirfd = ("openat2", "statx", "readlinkat", "mkdirat", "mknodat", "linkat", "unlinkat", "renameat2",
                   "fchownat", "utimensat", "fchmodat2")
     refused = [(call, (AT_FDCWD, 0, 0, empty_path, empty_path)) for call in with_dirfd]
