@@ -18,12 +18,13 @@ Result<void> serve(const Options& options, const SocketSource& source) {
   signal(SIGXFSZ, SIG_IGN);
   // A socket's file is for whom the caller's umask lets.
   std::vector<Job> jobs = TRY(make_jobs(options, source));
+  UniqueFd control = TRY(SocketSource::open_control(options.control));
   umask(0);
   std::optional<Users> users;
   if (options.jail.ids == Ids::kChanging) users = TRY(Users::load());
   Exports exports = TRY(options.no_jail ? open_exports(options.jail) : enter_jail(options.jail));
   const auto service = TRY(Service::create(options, std::move(exports), std::move(jobs),
-                                           users ? &*users : nullptr));
+                                           std::move(control), users ? &*users : nullptr));
   std::vector<int> keep = service->descriptors();
   keep.push_back(options.log_fd);
   if (options.ready_fd >= 0) keep.push_back(options.ready_fd);

@@ -68,7 +68,8 @@ class Parser {
   bool option(const std::string& name) {
     static constexpr std::string_view kNames[] = {
         "--export",   "--listen",    "--hide",          "--empty",        "--log-fd",
-        "--ready-fd", "--busy-poll", "--frame-timeout", "--drain-timeout", "--config"};
+        "--ready-fd", "--busy-poll", "--frame-timeout", "--drain-timeout", "--config",
+        "--control"};
     if (std::find(std::begin(kNames), std::end(kNames), name) == std::end(kNames)) return false;
     if (++at_ == args_.size()) {
       error_ = name + " needs a value";
@@ -89,6 +90,11 @@ class Parser {
     if (name == "--hide" || name == "--empty") {
       (name == "--hide" ? out_.jail.hide : out_.jail.empty).push_back(value);
       return value.starts_with('/');
+    }
+    if (name == "--control") {
+      using Kind = p9::Address::Kind;
+      ListenSpec& c = out_.control;
+      return parse_listen(value, c) && c.export_name.empty() && (c.at ? c.at->kind == Kind::kUnix : c.fd >= 0);
     }
     if (name == "--config") {
       out_.config = value;

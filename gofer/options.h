@@ -20,7 +20,9 @@ struct ListenSpec {
 struct Options {
   JailOptions jail;
   std::vector<ListenSpec> listen;
+  ListenSpec control;  // at or fd, or neither: for run9-metrics (control.h)
   std::string config;  // the other options' file: be a supervisor (supervisor.h)
+  bool has_control() const { return control.fd >= 0 || control.at; }
   int log_fd = 2;
   int ready_fd = -1;
   bool no_jail = false;

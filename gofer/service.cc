@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "gofer/control.h"
 #include "gofer/seccomp.h"
 #include "gofer/serve.h"
 
@@ -45,19 +46,22 @@ void check_directory(const Job& job) {
 
 }  // namespace
 
-Service::Service(const Options& options, Exports exports, std::vector<Job> jobs,
+Service::Service(const Options& options, Exports exports, std::vector<Job> jobs, UniqueFd control,
                  const Users* users)
     : options_(options),
       exports_(std::move(exports)),
       jobs_(std::move(jobs)),
+      control_(std::move(control)),
       users_(users),
-      listens_(std::any_of(jobs_.begin(), jobs_.end(), [](const Job& j) { return j.listening; })) {}
+      listens_(control_.valid() ||
+               std::any_of(jobs_.begin(), jobs_.end(), [](const Job& j) { return j.listening; })),
+      counters_(control_.valid() ? jobs_.size() : 0) {}
 
 Result<std::unique_ptr<Service>> Service::create(const Options& options, Exports exports,
-                                                 std::vector<Job> jobs,
-                 const Users* users) {
+                                                 std::vector<Job> jobs, UniqueFd control,
+                                                 const Users* users) {
   std::unique_ptr<Service> s(
-      new Service(options, std::move(exports), std::move(jobs), users));
+      new Service(options, std::move(exports), std::move(jobs), std::move(control), users));
   if (!s->listens_) return s;
   s->connections_ = std::make_unique<Connections>(TRY(take_fd(eventfd(0, EFD_CLOEXEC))));
   s->drain_signals_ = TRY(signals_fd({SIGTERM, SIGINT}));
@@ -72,6 +76,7 @@ std::vector<int> Service::descriptors() const {
     out.push_back(job.socket.get());
     if (job.events.valid()) out.push_back(job.events.get());
   }
+  if (control_.valid()) out.push_back(control_.get());
   if (listens_) {
     out.insert(out.end(), {connections_->stopping().get(), drain_signals_.get(),
                            reload_signal_.get(), ended_.get()});
@@ -79,11 +84,11 @@ std::vector<int> Service::descriptors() const {
   return out;
 }
 
-void Service::serve(const Job& job, BorrowedFd socket, Identity& identity) {
+void Service::serve(const Job& job, BorrowedFd socket, Place& place) {
   HostServer server(exports_, job.chosen, job.others, ++served_, job.events.borrow());
   if (!job.local) server.never_donate();
   if (users_ != nullptr) {
-    Actors actors{.users = users_, .identity = &identity};
+    Actors actors{.users = users_, .identity = &place.identity};
     if (job.local) {
       const auto peer = peer_uid(socket);
       if (!peer)
@@ -97,11 +102,11 @@ void Service::serve(const Job& job, BorrowedFd socket, Identity& identity) {
   // places.
   if (job.listening) how.frame_timeout = options_.frame_timeout;
   const auto done = serve_connection(socket, server, how,
-                                     options_.log_9p ? Log9p::kYes : Log9p::kNo);
+                                     options_.log_9p ? Log9p::kYes : Log9p::kNo, place.counters);
   if (!done) log_warn("connection ended: {}", describe(done.assume_error()));
 }
 
-void Service::accept_all(const Job& job, Identity& identity) {
+void Service::accept_all(const Job& job, Place& place) {
   for (;;) {
     pollfd p[] = {{job.socket.get(), POLLIN, 0}, {connections_->stopping().get(), POLLIN, 0}};
     if (poll(p, std::size(p), -1) < 0 && errno != EINTR)
@@ -116,22 +121,32 @@ void Service::accept_all(const Job& job, Identity& identity) {
       continue;
     }
     if (!connections_->enter(socket.borrow())) return;
-    serve(job, socket.borrow(), identity);
+    serve(job, socket.borrow(), place);
     connections_->leave(socket.borrow());
   }
 }
 
 void Service::serve_job(size_t index) {
   const Job& job = jobs_[index];
-  Identity identity;
-  if (!listens_) return serve(job, job.socket.borrow(), identity);
+  Place place{.counters = counters_.empty() ? nullptr : &counters_[index]};
+  if (!listens_) return serve(job, job.socket.borrow(), place);
   if (job.listening) {
-    accept_all(job, identity);
+    accept_all(job, place);
   } else if (connections_->enter(job.socket.borrow())) {
-    serve(job, job.socket.borrow(), identity);
+    serve(job, job.socket.borrow(), place);
     connections_->leave(job.socket.borrow());
   }
   job_ended();
+}
+
+void Service::answer_control_requests() {
+  for (;;) {
+    pollfd p[] = {{control_.get(), POLLIN, 0}, {connections_->stopping().get(), POLLIN, 0}};
+    if (poll(p, std::size(p), -1) < 0) continue;
+    // After a reload the next worker answers on the same socket.
+    if (is_readable(p[1])) return;
+    answer_control(control_.borrow(), counters_);
+  }
 }
 
 void Service::job_ended() {
@@ -184,7 +199,7 @@ void Service::wait_for_the_end() {
 Result<void> Service::run() {
   const size_t first = listens_ ? 0 : 1;
   running_ = jobs_.size();
-  std::latch arrived(static_cast<ptrdiff_t>(jobs_.size() - first));
+  std::latch arrived(static_cast<ptrdiff_t>(jobs_.size() - first + (control_.valid() ? 1 : 0)));
   std::vector<std::jthread> threads;
   for (size_t i = first; i < jobs_.size(); ++i) {
     threads.emplace_back([this, i, &arrived] {
@@ -192,6 +207,13 @@ Result<void> Service::run() {
       arrived.count_down();
       gate_.wait(false);
       serve_job(i);
+    });
+  }
+  if (control_.valid()) {
+    threads.emplace_back([this, &arrived] {
+      arrived.count_down();
+      gate_.wait(false);
+      answer_control_requests();
     });
   }
   arrived.wait();
@@ -202,6 +224,7 @@ Result<void> Service::run() {
     return ok();
   }
   wait_for_the_end();
+  connections_->stop_accepting();  // for the thread at the control socket
   return ok();
 }
 

@@ -3,15 +3,18 @@
 #include <atomic>
 
 #include "gofer/connections.h"
+#include "gofer/counters.h"
 #include "gofer/sockets.h"
 
 namespace run9::gofer {
 
 class Service {
  public:
-  // `options` and `users` outlive it. Without users all is done with the gofer's own ids.
+  // `options` and `users` outlive it. Without users all is done with the gofer's own ids. `control`
+  // may be invalid.
   static Result<std::unique_ptr<Service>> create(const Options& options, Exports exports,
-                                                 std::vector<Job> jobs, const Users* users);
+                                                 std::vector<Job> jobs, UniqueFd control,
+                                                 const Users* users);
   // The descriptors that it keeps, beside the exports'.
   std::vector<int> descriptors() const;
   const Exports& exports() const { return exports_; }
@@ -22,11 +25,18 @@ class Service {
   Result<void> run();
 
  private:
-  Service(const Options& options, Exports exports, std::vector<Job> jobs,
+  // What a job's thread has for itself.
+  struct Place {
+    Identity identity;
+    Counters* counters = nullptr;
+  };
+
+  Service(const Options& options, Exports exports, std::vector<Job> jobs, UniqueFd control,
           const Users* users);
   void serve_job(size_t index);
-  void accept_all(const Job& job, Identity& identity);
-  void serve(const Job& job, BorrowedFd socket, Identity& identity);
+  void accept_all(const Job& job, Place& place);
+  void serve(const Job& job, BorrowedFd socket, Place& place);
+  void answer_control_requests();
   void job_ended();
   Result<void> confine_and_start();
   void wait_for_the_end();
@@ -34,8 +44,10 @@ class Service {
   const Options& options_;
   const Exports exports_;
   const std::vector<Job> jobs_;
+  const UniqueFd control_;
   const Users* const users_;
   const bool listens_;
+  std::vector<Counters> counters_;  // by job; empty without control_
   std::unique_ptr<Connections> connections_;
   std::atomic<uint64_t> served_ = 0;
   std::atomic<bool> gate_ = false;

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "base/log.h"
+#include "gofer/control.h"
 
 namespace run9::gofer {
 namespace {
@@ -146,6 +147,11 @@ Result<std::vector<UniqueFd>> SocketSource::open(const ListenSpec& spec) const {
     }
   }
   return out;
+}
+
+Result<UniqueFd> SocketSource::open_control(const ListenSpec& spec) {
+  if (spec.at) return listen_for_control(spec.at->path);
+  return UniqueFd(spec.fd);
 }
 
 Result<std::vector<Job>> make_jobs(const Options& options, const SocketSource& source) {

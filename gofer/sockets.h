@@ -16,6 +16,8 @@ class SocketSource {
   // Says in the log what is wrong, and what to do about it. Sockets of systemd's are duplicates,
   // which share their queue.
   Result<std::vector<UniqueFd>> open(const ListenSpec& spec) const;
+  // The same for --control; invalid if there is none.
+  static Result<UniqueFd> open_control(const ListenSpec& spec);
 
  private:
   struct Named {

@@ -91,6 +91,10 @@ Result<Supervisor::Sockets> Supervisor::open_sockets(const Options& options) con
   for (const ListenSpec& l : options.listen) {
     if (!sockets_.contains(l.text) && !fresh.contains(l.text)) fresh[l.text] = TRY(source_.open(l));
   }
+  const ListenSpec& c = options.control;
+  if (options.has_control() && !sockets_.contains(c.text)) {
+    fresh[c.text].push_back(TRY(SocketSource::open_control(c)));
+  }
   return fresh;
 }
 
@@ -99,7 +103,7 @@ std::vector<std::string> Supervisor::worker_args(const std::vector<std::string>&
                                                  const Sockets& fresh) const {
   std::vector<std::string> args{program_};
   for (size_t i = 0; i < config.size(); ++i) {
-    if (config[i] == "--listen")
+    if (config[i] == "--listen" || config[i] == "--control")
       ++i;
     else
       args.push_back(config[i]);
@@ -110,6 +114,10 @@ std::vector<std::string> Supervisor::worker_args(const std::vector<std::string>&
                   {"--listen", fmt::format("fd:{}{}{}", socket.get(),
                                            l.export_name.empty() ? "" : "=", l.export_name)});
     }
+  }
+  if (options.has_control()) {
+    args.insert(args.end(),
+                {"--control", fmt::format("fd:{}", sockets_of(options.control, fresh)[0].get())});
   }
   args.insert(args.end(), {"--log-fd", std::to_string(own_.log_fd)});
   if (own_.debug) args.push_back("--debug");
@@ -168,6 +176,7 @@ Result<void> Supervisor::load() {
   drain_timeout_ = options.drain_timeout;
   sockets_.merge(fresh);
   std::erase_if(sockets_, [&](const auto& s) {
+    if (options.has_control() && options.control.text == s.first) return false;
     for (const ListenSpec& l : options.listen) {
       if (l.text == s.first) return false;
     }

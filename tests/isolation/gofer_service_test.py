@@ -43,6 +43,7 @@ def main():
     listening, multi_user = modes()
     with tempfile.TemporaryDirectory(prefix="run9-service-", dir="/var/tmp") as work:
         check(sys.argv[1], work, [], listening)
+        check(sys.argv[1], work, ["--control", f"unix:{work}/c"], listening)
         check(sys.argv[1], work, ["--multi-user"], listening | multi_user)
     fail_if(confinement.problems)
 
