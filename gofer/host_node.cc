@@ -11,7 +11,9 @@ namespace run9::gofer {
 
 HostNode::HostNode(HostServer& server, Export& exp, const User* user, UniqueFd fd, const Stat& st)
     : server_(server), export_(exp), user_(user), fd_(std::move(fd)), id_(st.id),
-      mode_(st.attr.mode & S_IFMT) {}
+      mode_(st.attr.mode & S_IFMT) {
+  server_.budget().take();
+}
 
 void HostNode::leave_parent() {
   const auto it = parent_->children_->find(name_);
@@ -21,6 +23,7 @@ void HostNode::leave_parent() {
 // A loop, not recursion up the parents: a client can make trees deeper than our stack.
 HostNode::~HostNode() {
   server_.watches().remove(watch_);
+  server_.budget().give_back();
   if (parent_ == nullptr) return;
   leave_parent();
   Ref up = std::move(parent_);
@@ -82,6 +85,7 @@ Result<p9::Walked> HostNode::walk(std::string_view name, uint64_t attrmask) {
     const Stat st = TRY(stat_child(fd_.borrow(), cname.c_str(), attrmask));
     if (st.id == known->id_) return p9::Walked{std::move(known), finish(st)};
   }
+  TRY(server_.budget().check());
   UniqueFd fd = TRY(open_child(fd_.borrow(), cname.c_str(), O_PATH, 0, export_.cross()));
   const Stat st = TRY(stat_fd(fd.borrow(), attrmask));
   if (export_.hidden.has(st.id)) return Errno{ENOENT};
@@ -120,6 +124,7 @@ Result<void> HostNode::check_openable() const {
 
 Result<UniqueFd> HostNode::reopen(uint64_t flags) {
   TRY(check_openable());
+  TRY(server_.budget().check());
   // O_NONBLOCK: if a FIFO has taken the name since, opening it does not wait.
   flags |= O_NONBLOCK | O_NOCTTY | O_LARGEFILE;
   if (is_dir()) {
@@ -167,6 +172,7 @@ Result<std::unique_ptr<p9::OpenFile>> HostNode::open(p9::OpenFlags flags) {
 
 Result<p9::Created> HostNode::create_new(const CName& name, std::string_view text, uint64_t flags,
                                          uint32_t mode, p9::Owner owner, uint64_t attrmask) {
+  TRY(server_.budget().check());
   UniqueFd fd = TRY(open_child(
       fd_.borrow(), name.c_str(),
       (flags & ~uint64_t{O_TRUNC}) | O_CREAT | O_EXCL | O_NOCTTY | O_LARGEFILE | O_NONBLOCK,
@@ -289,7 +295,13 @@ Result<p9::Rstatfs> HostNode::stat_fs() {
                      .namelen = static_cast<uint32_t>(s.f_namelen)};
 }
 
+void HostNode::file_opened() {
+  ++open_files_;
+  server_.budget().take();
+}
+
 void HostNode::file_closed() {
+  server_.budget().give_back();
   if (--open_files_ == 0 && locked_) {
     export_.locks.drop(id_, server_.connection());
     locked_ = false;

@@ -65,7 +65,7 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   p9::AttrX finish(const Stat& st) const;
 
   // Open files of this node and whether one of them ever locked: locks go with the last one.
-  void file_opened() { ++open_files_; }
+  void file_opened();
   void file_closed();
   void set_locked() { locked_ = true; }
 
@@ -75,6 +75,8 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   Result<void> check_same_tree(const HostNode& other) const;
   // A directory that may change, and a name in it that is not hidden.
   Result<void> check_change(std::string_view name) const;
+  // The same for a name that gets a node.
+  Result<void> check_new(std::string_view name) const;
   Ref self() { return shared_from_this(); }
   Ref known_child(std::string_view name) const;
   p9::Walked adopt(std::string_view name, UniqueFd fd, const Stat& st);

@@ -16,6 +16,11 @@ Result<void> HostNode::check_change(std::string_view name) const {
   return ok();
 }
 
+Result<void> HostNode::check_new(std::string_view name) const {
+  TRY(check_change(name));
+  return server_.budget().check();
+}
+
 Result<void> HostNode::check_same_tree(const HostNode& other) const {
   if (&other.export_ != &export_) return Errno{EXDEV};
   return other.user_ == user_ ? Result<void>(ok()) : Errno{EPERM};
@@ -59,7 +64,7 @@ Result<p9::Walked> HostNode::finish_new(std::string_view name, uint32_t kind, ui
 Result<p9::Walked> HostNode::mkdir(std::string_view name, uint32_t mode, p9::Owner owner,
                                    uint64_t attrmask) {
   act();
-  TRY(check_change(name));
+  TRY(check_new(name));
   TRY(check_call(mkdirat(fd_.get(), CName(name).c_str(), mode & 07777)));
   return finish_new(name, S_IFDIR, mode, owner, attrmask);
 }
@@ -67,7 +72,7 @@ Result<p9::Walked> HostNode::mkdir(std::string_view name, uint32_t mode, p9::Own
 Result<p9::Walked> HostNode::symlink(std::string_view name, std::string_view target,
                                      p9::Owner owner) {
   act();
-  TRY(check_change(name));
+  TRY(check_new(name));
   TRY(check_call(symlinkat(std::string(target).c_str(), fd_.get(), CName(name).c_str())));
   return finish_new(name, S_IFLNK, 0, owner, p9::kAttrBasic);
 }
@@ -75,7 +80,7 @@ Result<p9::Walked> HostNode::symlink(std::string_view name, std::string_view tar
 Result<p9::Walked> HostNode::mknod(std::string_view name, uint32_t mode, uint32_t major,
                                    uint32_t minor, p9::Owner owner) {
   act();
-  TRY(check_change(name));
+  TRY(check_new(name));
   const uint32_t kind = (mode & S_IFMT) != 0 ? mode & S_IFMT : S_IFREG;
   // FIFOs and sockets are inert here, the client's kernel gives them life. Devices never are.
   const bool whiteout =

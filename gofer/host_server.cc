@@ -7,9 +7,9 @@
 namespace run9::gofer {
 
 HostServer::HostServer(const Exports& exports, size_t chosen, OtherExports others,
-                       uint64_t connection, BorrowedFd events)
+                       uint64_t connection, BorrowedFd events, DescriptorPool* pool)
     : exports_(exports), chosen_(chosen), others_(others), connection_(connection),
-      watches_(events) {
+      watches_(events), budget_(pool) {
   // The Session refuses everything at once where nothing can be written; with both kinds behind one
   // connection the nodes do.
   read_only_ = others == OtherExports::kRefused

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "gofer/descriptor_budget.h"
 #include "gofer/export.h"
 #include "gofer/identity.h"
 #include "gofer/watches.h"
@@ -22,9 +23,9 @@ class HostServer final : public p9::FileServer {
  public:
   // Serves exports[chosen] under the empty aname, "/" and its own name, and the others under theirs
   // if `others` says so. The exports outlive the server, the server its nodes.
-  // `events`: for leases, see watches.h.
+  // `events`: for leases, see watches.h. `pool`: null, or what its descriptors are taken from.
   HostServer(const Exports& exports, size_t chosen, OtherExports others, uint64_t connection,
-             BorrowedFd events = {});
+             BorrowedFd events = {}, DescriptorPool* pool = nullptr);
 
   Result<p9::NodeRef> attach(const p9::AttachRequest& request) override;
   bool read_only() const override { return read_only_; }
@@ -42,6 +43,7 @@ class HostServer final : public p9::FileServer {
   bool multi_user() const { return actors_.users != nullptr; }
   Result<UniqueFd> events() override { return watches_.events(); }
   Watches& watches() { return watches_; }
+  DescriptorBudget& budget() { return budget_; }
   uint64_t connection() const { return connection_; }
 
  private:
@@ -55,6 +57,7 @@ class HostServer final : public p9::FileServer {
   bool read_only_;
   bool donates_ = true;
   Watches watches_;
+  DescriptorBudget budget_;
   Actors actors_;
   // One tree for each export and user, so that renames by one attach reach the nodes of another of the same user.
   std::map<std::pair<size_t, const User*>, std::weak_ptr<HostNode>> roots_;

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,6 +32,14 @@ Result<UniqueFd> signals_fd(std::initializer_list<int> signals) {
   const sigset_t set = set_of(signals);
   TRY(check_call(sigprocmask(SIG_BLOCK, &set, nullptr)));
   return take_fd(signalfd(-1, &set, SFD_CLOEXEC));
+}
+
+// What is left for fids and open files, once the limit has been raised as far as it goes.
+Result<uint64_t> descriptors_for_clients(size_t jobs) {
+  rlimit files;
+  TRY(check_call(getrlimit(RLIMIT_NOFILE, &files)));
+  const uint64_t own = 64 + 2 * jobs;
+  return files.rlim_max > 2 * own ? files.rlim_max - own : own;
 }
 
 bool is_readable(const pollfd& p) { return (p.revents & POLLIN) != 0; }
@@ -63,6 +72,8 @@ Result<std::unique_ptr<Service>> Service::create(const Options& options, Exports
   std::unique_ptr<Service> s(
       new Service(options, std::move(exports), std::move(jobs), std::move(control), users));
   if (!s->listens_) return s;
+  s->pool_ = std::make_unique<DescriptorPool>(TRY(descriptors_for_clients(s->jobs_.size())),
+                                              s->jobs_.size());
   s->connections_ = std::make_unique<Connections>(TRY(take_fd(eventfd(0, EFD_CLOEXEC))));
   s->drain_signals_ = TRY(signals_fd({SIGTERM, SIGINT}));
   s->reload_signal_ = TRY(signals_fd({SIGHUP}));
@@ -85,14 +96,15 @@ std::vector<int> Service::descriptors() const {
 }
 
 void Service::serve(const Job& job, BorrowedFd socket, Place& place) {
-  HostServer server(exports_, job.chosen, job.others, ++served_, job.events.borrow());
+  HostServer server(exports_, job.chosen, job.others, ++served_, job.events.borrow(),
+                    job.listening ? pool_.get() : nullptr);
   if (!job.local) server.never_donate();
   if (users_ != nullptr) {
     Actors actors{.users = users_, .identity = &place.identity};
     if (job.local) {
       const auto peer = peer_uid(socket);
       if (!peer)
-        return log_warn("connection refused: SO_PEERCRED: {}", describe(peer.assume_error()));
+        return log_.warn("connection refused: SO_PEERCRED: {}", describe(peer.assume_error()));
       actors.peer = peer.assume_value();
     }
     server.act_for(actors);
@@ -103,7 +115,7 @@ void Service::serve(const Job& job, BorrowedFd socket, Place& place) {
   if (job.listening) how.frame_timeout = options_.frame_timeout;
   const auto done = serve_connection(socket, server, how,
                                      options_.log_9p ? Log9p::kYes : Log9p::kNo, place.counters);
-  if (!done) log_warn("connection ended: {}", describe(done.assume_error()));
+  if (!done) log_.warn("connection ended: {}", describe(done.assume_error()));
 }
 
 void Service::accept_all(const Job& job, Place& place) {

@@ -4,6 +4,7 @@
 
 #include "gofer/connections.h"
 #include "gofer/counters.h"
+#include "gofer/log_limit.h"
 #include "gofer/sockets.h"
 
 namespace run9::gofer {
@@ -49,6 +50,8 @@ class Service {
   const bool listens_;
   std::vector<Counters> counters_;  // by job; empty without control_
   std::unique_ptr<Connections> connections_;
+  std::unique_ptr<DescriptorPool> pool_;  // of the connections that are accepted
+  LogLimit log_;
   std::atomic<uint64_t> served_ = 0;
   std::atomic<bool> gate_ = false;
   // Who listens: signalfds that are polled and never read, and an eventfd for the last thread that
