@@ -16,33 +16,11 @@ import tempfile
 import time
 import unittest
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/support"))
+from gofer import Gofer, empty, free_port
+
 BIN = sys.argv.pop(1)
 P9 = os.path.join(BIN, "p9")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Gofer:
-    def __init__(self, listen, *exports):
-        ready, theirs = os.pipe()
-        args = [os.path.join(BIN, "run9-gofer"), "--ready-fd", str(theirs)]
-        for e in exports:
-            args += ["--export", e]
-        for a in listen:
-            args += ["--listen", a]
-        self.process = subprocess.Popen(args, pass_fds=[theirs])
-        os.close(theirs)
-        with os.fdopen(ready, "rb") as f:
-            if f.read(1) != b"\0":
-                raise RuntimeError("run9-gofer does not start")
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
 
 
 class Cli(unittest.TestCase):
@@ -54,7 +32,8 @@ class Cli(unittest.TestCase):
         cls.tree = os.path.join(cls.work, "tree")
         os.makedirs(cls.tree)
         os.makedirs(os.path.join(cls.work, "ro"))
-        cls.gofer = Gofer([cls.unix, cls.tcp], cls.tree + ":t", os.path.join(cls.work, "ro") + ":fixed:ro")
+        cls.gofer = Gofer(BIN, "--listen", cls.unix, "--listen", cls.tcp, "--export", cls.tree + ":t",
+                          "--export", os.path.join(cls.work, "ro") + ":fixed:ro")
 
     @classmethod
     def tearDownClass(cls):
@@ -62,9 +41,7 @@ class Cli(unittest.TestCase):
         shutil.rmtree(cls.work)
 
     def setUp(self):
-        for name in os.listdir(self.tree):
-            path = os.path.join(self.tree, name)
-            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.remove(path)
+        empty(self.tree)
 
     def run_p9(self, *args, stdin=b"", status=0):
         done = subprocess.run([P9, *args], input=stdin, capture_output=True, timeout=60)
@@ -328,13 +305,14 @@ class Cli(unittest.TestCase):
 
     def test_a_server_that_dies(self):
         at = "unix:" + os.path.join(self.work, "short-lived")
-        gofer = Gofer([at], self.tree + ":t")
+        gofer = Gofer(BIN, "--listen", at, "--export", self.tree + ":t")
         self.put("f")
         # It is killed while p9 waits for the standard input.
         p9 = subprocess.Popen([P9, "write", at, "f"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         while os.path.getsize(self.host("f")) != 0:
             time.sleep(0.01)
-        gofer.stop()
+        gofer.process.kill()
+        gofer.wait()
         err = p9.communicate(b"x" * 100)[1].decode()
         self.assertEqual(p9.returncode, 1)
         self.assertIn("connection was lost", err)

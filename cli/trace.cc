@@ -152,7 +152,7 @@ class Proxy {
 
 Result<void> cmd_trace(Reporter& report, const TraceOptions& o) {
   const auto server = parse_address(o.server);
-  const auto at = parse_address(o.listen);
+  const auto at = parse_listen_address(o.listen);
   for (const auto& [text, parsed] : {std::pair{&o.server, &server}, {&o.listen, &at}}) {
     if (!*parsed) {
       return report.fail("understand the address", *text, Errno{EINVAL}, "write unix:PATH, unix:@NAME or tcp:HOST:PORT");

@@ -28,18 +28,21 @@ HostFile::HostFile(HostNode::Ref node, UniqueFd fd) : node_(std::move(node)), fd
 HostFile::~HostFile() { node_->file_closed(); }
 
 Result<size_t> HostFile::read(uint64_t offset, std::span<std::byte> out) {
+  node_->act();
   const ssize_t n = pread(fd_.get(), out.data(), out.size(), static_cast<off_t>(offset));
   if (n < 0) return last_errno();
   return static_cast<size_t>(n);
 }
 
 Result<size_t> HostFile::write(uint64_t offset, ByteSpan data) {
+  node_->act();
   const ssize_t n = pwrite(fd_.get(), data.data(), data.size(), static_cast<off_t>(offset));
   if (n < 0) return last_errno();
   return static_cast<size_t>(n);
 }
 
 Result<void> HostFile::fsync(bool datasync) {
+  node_->act();
   return check_call(datasync ? fdatasync(fd_.get()) : ::fsync(fd_.get()));
 }
 
@@ -59,11 +62,13 @@ Result<p9::LockRequest> HostFile::get_lock(const p9::LockRequest& request) {
 }
 
 Result<void> HostFile::allocate(uint32_t mode, uint64_t offset, uint64_t length) {
+  node_->act();
   return check_call(fallocate(fd_.get(), static_cast<int>(mode), static_cast<off_t>(offset),
                               static_cast<off_t>(length)));
 }
 
 Result<uint64_t> HostFile::seek(uint64_t offset, uint8_t whence) {
+  node_->act();
   const off_t at = lseek(fd_.get(), static_cast<off_t>(offset),
                          whence == p9::kSeekData ? SEEK_DATA : SEEK_HOLE);
   if (at < 0) return last_errno();
@@ -71,6 +76,7 @@ Result<uint64_t> HostFile::seek(uint64_t offset, uint8_t whence) {
 }
 
 Result<void> HostDir::fsync(bool datasync) {
+  node_->act();
   return check_call(datasync ? fdatasync(fd_.get()) : ::fsync(fd_.get()));
 }
 
@@ -117,6 +123,7 @@ Result<bool> HostDir::emit(const char* name, uint64_t ino, uint64_t next, uint8_
 }
 
 Result<bool> HostDir::read_dir(uint64_t offset, uint64_t attrmask, p9::DirSink& sink) {
+  node_->act();
   // Offset 0 always starts afresh: new entries are to be seen by a rewind.
   if (offset != resume_ || offset == 0) {
     if (lseek(fd_.get(), static_cast<off_t>(offset), SEEK_SET) < 0) return last_errno();

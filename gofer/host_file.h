@@ -31,7 +31,8 @@ class HostFile final : public p9::OpenFile {
 
 class HostDir final : public p9::OpenFile {
  public:
-  HostDir(HostNode::Ref node, UniqueFd fd) : node_(std::move(node)), fd_(std::move(fd)) {}
+  HostDir(HostNode::Ref node, UniqueFd fd) : node_(std::move(node)), fd_(std::move(fd)) { node_->file_opened(); }
+  ~HostDir() override { node_->file_closed(); }
   Result<bool> read_dir(uint64_t offset, uint64_t attrmask, p9::DirSink& sink) override;
   Result<void> fsync(bool datasync) override;
 

@@ -9,9 +9,11 @@
 
 namespace run9::gofer {
 
-HostNode::HostNode(HostServer& server, Export& exp, UniqueFd fd, const Stat& st)
-    : server_(server), export_(exp), fd_(std::move(fd)), id_(st.id),
-      mode_(st.attr.mode & S_IFMT) {}
+HostNode::HostNode(HostServer& server, Export& exp, const User* user, UniqueFd fd, const Stat& st)
+    : server_(server), export_(exp), user_(user), fd_(std::move(fd)), id_(st.id),
+      mode_(st.attr.mode & S_IFMT) {
+  server_.budget().take();
+}
 
 void HostNode::leave_parent() {
   const auto it = parent_->children_->find(name_);
@@ -21,6 +23,7 @@ void HostNode::leave_parent() {
 // A loop, not recursion up the parents: a client can make trees deeper than our stack.
 HostNode::~HostNode() {
   server_.watches().remove(watch_);
+  server_.budget().give_back();
   if (parent_ == nullptr) return;
   leave_parent();
   Ref up = std::move(parent_);
@@ -30,10 +33,10 @@ HostNode::~HostNode() {
   }
 }
 
-Result<HostNode::Ref> HostNode::make_root(HostServer& server, Export& exp) {
+Result<HostNode::Ref> HostNode::make_root(HostServer& server, Export& exp, const User* user) {
   UniqueFd fd = TRY(exp.root.dup());
   const Stat st = TRY(stat_fd(fd.borrow(), 0));
-  return std::make_shared<HostNode>(server, exp, std::move(fd), st);
+  return std::make_shared<HostNode>(server, exp, user, std::move(fd), st);
 }
 
 p9::Qid HostNode::qid() const { return export_.qids.qid(id_, mode_); }
@@ -52,7 +55,7 @@ HostNode::Ref HostNode::known_child(std::string_view name) const {
 
 p9::Walked HostNode::adopt(std::string_view name, UniqueFd fd, const Stat& st) {
   detach_child(name);
-  auto child = std::make_shared<HostNode>(server_, export_, std::move(fd), st);
+  auto child = std::make_shared<HostNode>(server_, export_, user_, std::move(fd), st);
   child->parent_ = self();
   child->name_ = name;
   child->sealed_ = export_.sealed.has(st.id) || (st.id.dev != id_.dev && is_pseudo(child->fd()));
@@ -69,6 +72,7 @@ void HostNode::detach_child(std::string_view name) {
 }
 
 Result<p9::Walked> HostNode::walk(std::string_view name, uint64_t attrmask) {
+  act();
   TRY(check_dir());
   if (name == "..") {
     HostNode& up = parent();
@@ -81,6 +85,7 @@ Result<p9::Walked> HostNode::walk(std::string_view name, uint64_t attrmask) {
     const Stat st = TRY(stat_child(fd_.borrow(), cname.c_str(), attrmask));
     if (st.id == known->id_) return p9::Walked{std::move(known), finish(st)};
   }
+  TRY(server_.budget().check());
   UniqueFd fd = TRY(open_child(fd_.borrow(), cname.c_str(), O_PATH, 0, export_.cross()));
   const Stat st = TRY(stat_fd(fd.borrow(), attrmask));
   if (export_.hidden.has(st.id)) return Errno{ENOENT};
@@ -89,6 +94,7 @@ Result<p9::Walked> HostNode::walk(std::string_view name, uint64_t attrmask) {
 
 // Where something is hidden its changes are too.
 uint32_t HostNode::watch() {
+  act();
   if (!is_dir() || sealed_ || export_.hidden.any_in(id_) || export_.hidden.has(id_)) return 0;
   const uint32_t old = std::exchange(watch_, server_.watches().add(fd_.borrow(), id_.dev));
   // The same number again, unless the old one has reported.
@@ -101,6 +107,7 @@ uint32_t HostNode::watch() {
 }
 
 Result<p9::AttrX> HostNode::get_attr(uint64_t attrmask, p9::OpenFile*) {
+  act();
   return finish(TRY(stat_fd(fd_.borrow(), attrmask)));
 }
 
@@ -117,6 +124,7 @@ Result<void> HostNode::check_openable() const {
 
 Result<UniqueFd> HostNode::reopen(uint64_t flags) {
   TRY(check_openable());
+  TRY(server_.budget().check());
   // O_NONBLOCK: if a FIFO has taken the name since, opening it does not wait.
   flags |= O_NONBLOCK | O_NOCTTY | O_LARGEFILE;
   if (is_dir()) {
@@ -151,6 +159,7 @@ std::unique_ptr<p9::OpenFile> HostNode::make_file(UniqueFd fd) {
 }
 
 Result<std::unique_ptr<p9::OpenFile>> HostNode::open(p9::OpenFlags flags) {
+  act();
   const uint64_t how = TRY(host_flags(flags));
   TRY(check_openable());
   if (!is_dir() && has(flags, p9::kODirectory)) return Errno{ENOTDIR};
@@ -163,6 +172,7 @@ Result<std::unique_ptr<p9::OpenFile>> HostNode::open(p9::OpenFlags flags) {
 
 Result<p9::Created> HostNode::create_new(const CName& name, std::string_view text, uint64_t flags,
                                          uint32_t mode, p9::Owner owner, uint64_t attrmask) {
+  TRY(server_.budget().check());
   UniqueFd fd = TRY(open_child(
       fd_.borrow(), name.c_str(),
       (flags & ~uint64_t{O_TRUNC}) | O_CREAT | O_EXCL | O_NOCTTY | O_LARGEFILE | O_NONBLOCK,
@@ -186,6 +196,7 @@ Result<p9::Created> HostNode::create_new(const CName& name, std::string_view tex
 
 Result<p9::Created> HostNode::create(std::string_view name, p9::OpenFlags flags, uint32_t mode,
                                      p9::Owner owner, uint64_t attrmask) {
+  act();
   TRY(check_change(name));
   const uint64_t how = TRY(host_flags(flags));
   const CName cname(name);
@@ -238,6 +249,7 @@ static Result<timespec> time_of(const p9::SetAttr& set, uint32_t bit, uint32_t g
 
 // The owner first: changing it takes away set-id bits, which an explicit mode then gives back.
 Result<void> HostNode::set_attr(const p9::SetAttr& set, p9::OpenFile* open) {
+  act();
   if (export_.spec.read_only) return Errno{EROFS};
   const uint32_t v = set.valid;
   const timespec times[2] = {TRY(time_of(set, p9::kSetAtime, p9::kSetAtimeGiven, set.atime)),
@@ -257,6 +269,7 @@ Result<void> HostNode::set_attr(const p9::SetAttr& set, p9::OpenFile* open) {
 }
 
 Result<std::string> HostNode::read_link() {
+  act();
   if (!S_ISLNK(mode_)) return Errno{EINVAL};
   char text[4096];
   const ssize_t n = readlinkat(fd_.get(), "", text, sizeof text);
@@ -265,6 +278,7 @@ Result<std::string> HostNode::read_link() {
 }
 
 Result<p9::Rstatfs> HostNode::stat_fs() {
+  act();
   struct statfs s;
   TRY(check_call(fstatfs(fd_.get(), &s)));
   uint64_t fsid;
@@ -281,7 +295,13 @@ Result<p9::Rstatfs> HostNode::stat_fs() {
                      .namelen = static_cast<uint32_t>(s.f_namelen)};
 }
 
+void HostNode::file_opened() {
+  ++open_files_;
+  server_.budget().take();
+}
+
 void HostNode::file_closed() {
+  server_.budget().give_back();
   if (--open_files_ == 0 && locked_) {
     export_.locks.drop(id_, server_.connection());
     locked_ = false;

@@ -19,8 +19,9 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
  public:
   using Ref = std::shared_ptr<HostNode>;
 
-  static Result<Ref> make_root(HostServer& server, Export& exp);
-  HostNode(HostServer& server, Export& exp, UniqueFd fd, const Stat& st);
+  // `user`: in whose name all is done with it and what is below; null in sandbox mode.
+  static Result<Ref> make_root(HostServer& server, Export& exp, const User* user);
+  HostNode(HostServer& server, Export& exp, const User* user, UniqueFd fd, const Stat& st);
   ~HostNode() override;
 
   p9::Qid qid() const override;
@@ -52,6 +53,8 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
 
   Export& exp() const { return export_; }
   HostServer& server() const { return server_; }
+  // First thing in every operation of a node or open file that asks the host for anything.
+  void act() const { server_.become(user_); }
   FileId id() const { return id_; }
   BorrowedFd fd() const { return fd_.borrow(); }
   bool is_dir() const { return S_ISDIR(mode_); }
@@ -62,14 +65,18 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   p9::AttrX finish(const Stat& st) const;
 
   // Open files of this node and whether one of them ever locked: locks go with the last one.
-  void file_opened() { ++open_files_; }
+  void file_opened();
   void file_closed();
   void set_locked() { locked_ = true; }
 
  private:
   Result<void> check_dir() const { return is_dir() ? Result<void>(ok()) : Errno{ENOTDIR}; }
+  // EPERM, EXDEV: a node of another user's or another export's tree.
+  Result<void> check_same_tree(const HostNode& other) const;
   // A directory that may change, and a name in it that is not hidden.
   Result<void> check_change(std::string_view name) const;
+  // The same for a name that gets a node.
+  Result<void> check_new(std::string_view name) const;
   Ref self() { return shared_from_this(); }
   Ref known_child(std::string_view name) const;
   p9::Walked adopt(std::string_view name, UniqueFd fd, const Stat& st);
@@ -97,6 +104,7 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
 
   HostServer& server_;
   Export& export_;
+  const User* const user_;
   UniqueFd fd_;
   const FileId id_;
   const uint32_t mode_;  // the S_IFMT bits

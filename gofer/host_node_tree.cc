@@ -16,6 +16,16 @@ Result<void> HostNode::check_change(std::string_view name) const {
   return ok();
 }
 
+Result<void> HostNode::check_new(std::string_view name) const {
+  TRY(check_change(name));
+  return server_.budget().check();
+}
+
+Result<void> HostNode::check_same_tree(const HostNode& other) const {
+  if (&other.export_ != &export_) return Errno{EXDEV};
+  return other.user_ == user_ ? Result<void>(ok()) : Errno{EPERM};
+}
+
 // Gives a new file to whom the client said: true if something changed. In a set-group-id directory
 // the host has chosen the group already.
 Result<bool> HostNode::fix_owner(BorrowedFd fd, const Stat& st, uint32_t mode, p9::Owner owner) {
@@ -53,21 +63,24 @@ Result<p9::Walked> HostNode::finish_new(std::string_view name, uint32_t kind, ui
 
 Result<p9::Walked> HostNode::mkdir(std::string_view name, uint32_t mode, p9::Owner owner,
                                    uint64_t attrmask) {
-  TRY(check_change(name));
+  act();
+  TRY(check_new(name));
   TRY(check_call(mkdirat(fd_.get(), CName(name).c_str(), mode & 07777)));
   return finish_new(name, S_IFDIR, mode, owner, attrmask);
 }
 
 Result<p9::Walked> HostNode::symlink(std::string_view name, std::string_view target,
                                      p9::Owner owner) {
-  TRY(check_change(name));
+  act();
+  TRY(check_new(name));
   TRY(check_call(symlinkat(std::string(target).c_str(), fd_.get(), CName(name).c_str())));
   return finish_new(name, S_IFLNK, 0, owner, p9::kAttrBasic);
 }
 
 Result<p9::Walked> HostNode::mknod(std::string_view name, uint32_t mode, uint32_t major,
                                    uint32_t minor, p9::Owner owner) {
-  TRY(check_change(name));
+  act();
+  TRY(check_new(name));
   const uint32_t kind = (mode & S_IFMT) != 0 ? mode & S_IFMT : S_IFREG;
   // FIFOs and sockets are inert here, the client's kernel gives them life. Devices never are.
   const bool whiteout =
@@ -78,9 +91,10 @@ Result<p9::Walked> HostNode::mknod(std::string_view name, uint32_t mode, uint32_
 }
 
 Result<void> HostNode::link(p9::Node& target, std::string_view name) {
+  act();
   TRY(check_change(name));
   const auto& from = static_cast<HostNode&>(target);
-  if (&from.export_ != &export_) return Errno{EXDEV};
+  TRY(check_same_tree(from));
   const CName cname(name);
   if (linkat(from.fd_.get(), "", fd_.get(), cname.c_str(), AT_EMPTY_PATH) == 0) return ok();
   // ENOENT: a capability of the initial user namespace is missing. Then by name.
@@ -91,6 +105,7 @@ Result<void> HostNode::link(p9::Node& target, std::string_view name) {
 }
 
 Result<void> HostNode::unlink(std::string_view name, uint32_t flags) {
+  act();
   TRY(check_dir());
   if (export_.spec.read_only) return Errno{EROFS};
   if (sealed_ || export_.hidden.has(id_, name)) return Errno{ENOENT};
@@ -116,10 +131,11 @@ void HostNode::move_to(HostNode& parent, std::string_view name) {
 
 Result<void> HostNode::rename(std::string_view name, p9::Node& to, std::string_view new_name,
                               uint32_t flags) {
+  act();
   auto& dir = static_cast<HostNode&>(to);
   TRY(check_change(name));
   TRY(dir.check_change(new_name));
-  if (&dir.export_ != &export_) return Errno{EXDEV};
+  TRY(check_same_tree(dir));
   if ((flags & p9::kRenameWhiteout) != 0 && !export_.spec.whiteouts) return Errno{EPERM};
   // The wire's flags are renameat2's. Not through libc, which calls renameat for no flags.
   TRY(check_call(static_cast<int>(syscall(SYS_renameat2, fd_.get(), CName(name).c_str(),
@@ -135,6 +151,7 @@ Result<void> HostNode::rename(std::string_view name, p9::Node& to, std::string_v
 }
 
 Result<void> HostNode::rename_self(p9::Node& to, std::string_view new_name) {
+  act();
   if (parent_ == nullptr) return Errno{EINVAL};
   TRY(check_name_current());
   const Ref dir = parent_;  // rename changes them
@@ -143,6 +160,7 @@ Result<void> HostNode::rename_self(p9::Node& to, std::string_view new_name) {
 }
 
 Result<void> HostNode::remove_self() {
+  act();
   if (parent_ == nullptr) return Errno{EINVAL};
   TRY(check_name_current());
   return parent_->unlink(name_, is_dir() ? p9::kAtRemovedir : 0);

@@ -7,15 +7,27 @@
 namespace run9::gofer {
 
 HostServer::HostServer(const Exports& exports, size_t chosen, OtherExports others,
-                       uint64_t connection, BorrowedFd events)
+                       uint64_t connection, BorrowedFd events, DescriptorPool* pool)
     : exports_(exports), chosen_(chosen), others_(others), connection_(connection),
-      watches_(events), roots_(exports.size()) {
+      watches_(events), budget_(pool) {
   // The Session refuses everything at once where nothing can be written; with both kinds behind one
   // connection the nodes do.
   read_only_ = others == OtherExports::kRefused
                    ? exports[chosen]->spec.read_only
                    : std::all_of(exports.begin(), exports.end(),
                                  [](const auto& e) { return e->spec.read_only; });
+}
+
+Result<const User*> HostServer::user_of(const p9::AttachRequest& request) const {
+  const User* user = nullptr;
+  if (actors_.users == nullptr) return user;
+  if (request.n_uname != p9::kNoUname) user = actors_.users->find(request.n_uname);
+  else if (!request.uname.empty()) user = actors_.users->find(request.uname);
+  else if (actors_.peer) user = actors_.users->find(*actors_.peer);
+  if (user == nullptr) return Errno{EPERM};
+  if (!actors_.peer) return user->uid == 0 ? &actors_.users->nobody() : user;
+  if (*actors_.peer != 0 && *actors_.peer != user->uid) return Errno{EPERM};
+  return user;
 }
 
 Result<p9::NodeRef> HostServer::attach(const p9::AttachRequest& request) {
@@ -28,9 +40,11 @@ Result<p9::NodeRef> HostServer::attach(const p9::AttachRequest& request) {
     i = static_cast<size_t>(it - exports_.begin());
     if (i != chosen_ && others_ == OtherExports::kRefused) return Errno{EPERM};
   }
-  if (auto root = roots_[i].lock()) return p9::NodeRef(std::move(root));
-  auto root = TRY(HostNode::make_root(*this, *exports_[i]));
-  roots_[i] = root;
+  const User* user = TRY(user_of(request));
+  auto& known = roots_[{i, user}];
+  if (auto root = known.lock()) return p9::NodeRef(std::move(root));
+  auto root = TRY(HostNode::make_root(*this, *exports_[i], user));
+  known = root;
   return p9::NodeRef(std::move(root));
 }
 

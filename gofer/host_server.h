@@ -1,10 +1,13 @@
 // The gofer's p9::FileServer: the exports as one connection sees them. One for each connection,
 // on that connection's thread; only what is in Export is shared.
 #pragma once
+#include <map>
 #include <memory>
 #include <vector>
 
+#include "gofer/descriptor_budget.h"
 #include "gofer/export.h"
+#include "gofer/identity.h"
 #include "gofer/watches.h"
 #include "p9/server/backend.h"
 
@@ -20,9 +23,9 @@ class HostServer final : public p9::FileServer {
  public:
   // Serves exports[chosen] under the empty aname, "/" and its own name, and the others under theirs
   // if `others` says so. The exports outlive the server, the server its nodes.
-  // `events`: for leases, see watches.h.
+  // `events`: for leases, see watches.h. `pool`: null, or what its descriptors are taken from.
   HostServer(const Exports& exports, size_t chosen, OtherExports others, uint64_t connection,
-             BorrowedFd events = {});
+             BorrowedFd events = {}, DescriptorPool* pool = nullptr);
 
   Result<p9::NodeRef> attach(const p9::AttachRequest& request) override;
   bool read_only() const override { return read_only_; }
@@ -31,11 +34,22 @@ class HostServer final : public p9::FileServer {
   }
   // The connection is none that descriptors can be sent over.
   void never_donate() { donates_ = false; }
+  // Before the first attach.
+  void act_for(Actors actors) { actors_ = actors; }
+  // What follows on this thread is done in the name of `user`: a node's, null in sandbox mode.
+  void become(const User* user) {
+    if (user != nullptr) actors_.identity->become(*user);
+  }
+  bool multi_user() const { return actors_.users != nullptr; }
   Result<UniqueFd> events() override { return watches_.events(); }
   Watches& watches() { return watches_; }
+  DescriptorBudget& budget() { return budget_; }
   uint64_t connection() const { return connection_; }
 
  private:
+  // Null in sandbox mode.
+  Result<const User*> user_of(const p9::AttachRequest& request) const;
+
   const Exports& exports_;
   const size_t chosen_;
   const OtherExports others_;
@@ -43,8 +57,10 @@ class HostServer final : public p9::FileServer {
   bool read_only_;
   bool donates_ = true;
   Watches watches_;
-  // One tree for each export, so that renames by one attach reach the nodes of another.
-  std::vector<std::weak_ptr<HostNode>> roots_;
+  DescriptorBudget budget_;
+  Actors actors_;
+  // One tree for each export and user, so that renames by one attach reach the nodes of another of the same user.
+  std::map<std::pair<size_t, const User*>, std::weak_ptr<HostNode>> roots_;
 };
 
 }  // namespace run9::gofer

@@ -1,6 +1,7 @@
-// HostNode: extended attributes. user.* is the host's own. security.* and trusted.* are the guest
+// HostNode: extended attributes. user.* is the host's own. In sandbox mode security.* and trusted.* are the guest
 // kernel's and must mean nothing to the host: they are kept as user.run9.security.* and so on, a
-// prefix that clients do not see under its real name. All else, ACLs among them, is refused.
+// prefix that clients do not see under its real name. With users of the host the host's ACLs are theirs. All else is
+// refused.
 #include <fcntl.h>
 #include <sys/xattr.h>
 
@@ -16,9 +17,17 @@ bool is_kept(std::string_view name) {
   return name.starts_with("security.") || name.starts_with("trusted.");
 }
 
-Result<std::string> host_name(std::string_view name) {
+enum class Kind { kSandbox, kMultiUser };
+Kind kind_of(const HostServer& server) { return server.multi_user() ? Kind::kMultiUser : Kind::kSandbox; }
+
+bool is_acl(std::string_view name) {
+  return name == "system.posix_acl_access" || name == "system.posix_acl_default";
+}
+
+Result<std::string> host_name(std::string_view name, Kind kind) {
   std::string out;
-  if (is_kept(name)) out = std::string(kOurs) + std::string(name);
+  if (kind == Kind::kMultiUser && is_acl(name)) out = name;
+  else if (kind == Kind::kSandbox && is_kept(name)) out = std::string(kOurs) + std::string(name);
   else if (name.starts_with(kOurs) || !name.starts_with("user.")) return Errno{EOPNOTSUPP};
   else out = name;
   if (out.size() > kMaxXattrName) return Errno{ERANGE};
@@ -37,7 +46,8 @@ Result<UniqueFd> HostNode::reopen_for_metadata() {
 }
 
 Result<std::vector<std::byte>> HostNode::get_xattr(std::string_view name) {
-  const std::string host = TRY(host_name(name));
+  act();
+  const std::string host = TRY(host_name(name, kind_of(server_)));
   if (!S_ISREG(mode_) && !S_ISDIR(mode_)) return Errno{ENODATA};
   const UniqueFd fd = TRY(reopen_for_metadata());
   std::vector<std::byte> value(256);
@@ -53,6 +63,7 @@ Result<std::vector<std::byte>> HostNode::get_xattr(std::string_view name) {
 }
 
 Result<std::vector<std::byte>> HostNode::list_xattr() {
+  act();
   std::vector<std::byte> out;
   if (!S_ISREG(mode_) && !S_ISDIR(mode_)) return out;
   const UniqueFd fd = TRY(reopen_for_metadata());
@@ -64,15 +75,17 @@ Result<std::vector<std::byte>> HostNode::list_xattr() {
     names.resize(p9::kMaxXattr);
   }
   std::string_view rest(names.data(), static_cast<size_t>(n));
+  const Kind kind = kind_of(server_);
   while (!rest.empty()) {
     const size_t end = rest.find('\0');
     if (end == rest.npos) break;
     std::string_view name = rest.substr(0, end + 1);  // with its NUL
     rest.remove_prefix(end + 1);
-    if (!name.starts_with("user.")) continue;
     if (name.starts_with(kOurs)) {
       name.remove_prefix(kOurs.size());
-      if (!is_kept(name)) continue;
+      if (kind == Kind::kMultiUser || !is_kept(name)) continue;
+    } else if (!name.starts_with("user.") && (kind == Kind::kSandbox || !is_acl(name.substr(0, end)))) {
+      continue;
     }
     const ByteSpan bytes = as_bytes(name);
     out.insert(out.end(), bytes.begin(), bytes.end());
@@ -81,7 +94,8 @@ Result<std::vector<std::byte>> HostNode::list_xattr() {
 }
 
 Result<void> HostNode::set_xattr(std::string_view name, ByteSpan value, uint32_t flags) {
-  const std::string host = TRY(host_name(name));
+  act();
+  const std::string host = TRY(host_name(name, kind_of(server_)));
   if (export_.spec.read_only) return Errno{EROFS};
   if (value.size() > p9::kMaxXattr) return Errno{E2BIG};
   const UniqueFd fd = TRY(reopen_for_metadata());
@@ -90,7 +104,8 @@ Result<void> HostNode::set_xattr(std::string_view name, ByteSpan value, uint32_t
 }
 
 Result<void> HostNode::remove_xattr(std::string_view name) {
-  const std::string host = TRY(host_name(name));
+  act();
+  const std::string host = TRY(host_name(name, kind_of(server_)));
   if (export_.spec.read_only) return Errno{EROFS};
   const UniqueFd fd = TRY(reopen_for_metadata());
   return check_call(fremovexattr(fd.get(), host.c_str()));

@@ -10,7 +10,6 @@
 #include <algorithm>
 
 #include "base/log.h"
-#include "gofer/privileges.h"
 
 namespace run9::gofer {
 namespace {
@@ -196,6 +195,13 @@ Result<void> seal_root() {
 }  // namespace
 
 Result<Exports> enter_jail(const JailOptions& options) {
+  if (options.ids == Ids::kChanging) {
+    for (const int cap : {kCapSetgid, kCapSetuid, kCapSysAdmin}) {
+      if (has_capability(cap)) continue;
+      log_error("--multi-user: who acts for many users must be started by root (capability {} is missing)", cap);
+      return Errno{EPERM};
+    }
+  }
   TRY(make_namespaces());
   std::vector<UniqueFd> trees;
   for (const ExportSpec& spec : options.exports) {
@@ -228,12 +234,12 @@ Result<Exports> open_exports(const JailOptions& options) {
   return exports;
 }
 
-Result<void> drop_privileges(const std::vector<int>& keep, const Exports& exports) {
+Result<void> drop_privileges(const std::vector<int>& keep, const Exports& exports, Ids ids) {
   std::vector<int> open = keep;
   for (const auto& e : exports) open.push_back(e->root.get());
   TRY(step("close_range", "", close_others(std::move(open))));
   TRY(step("limits", "", set_limits()));
-  return step("capabilities", "", drop_capabilities());
+  return step("capabilities", "", drop_capabilities(ids));
 }
 
 }  // namespace run9::gofer

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "gofer/host_server.h"
+#include "gofer/privileges.h"
 
 namespace run9::gofer {
 
@@ -13,6 +14,7 @@ struct JailOptions {
   // Host paths below an export's directory: names that do not exist, directories that are empty.
   std::vector<std::string> hide;
   std::vector<std::string> empty;
+  Ids ids = Ids::kFixed;
 };
 
 // Leaves the process in a mount namespace whose root is an empty read-only tmpfs with nothing but
@@ -24,6 +26,6 @@ Result<Exports> open_exports(const JailOptions& options);
 
 // Capabilities, no_new_privs, limits; closes every descriptor but 0 to 2, those of `keep` and the
 // exports' roots. The same for threads made later, not for threads there are.
-Result<void> drop_privileges(const std::vector<int>& keep, const Exports& exports);
+Result<void> drop_privileges(const std::vector<int>& keep, const Exports& exports, Ids ids);
 
 }  // namespace run9::gofer

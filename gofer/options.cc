@@ -13,20 +13,28 @@ bool parse_number(std::string_view text, int& out) {
   return error == std::errc{} && end == text.data() + text.size() && out >= 0;
 }
 
-// fd:N, fd:N=NAME, unix:PATH or tcp:HOST:PORT.
+// `WHERE=NAME`: what comes before the equals sign; nothing if NAME is missing.
+std::optional<std::string_view> split_export(std::string_view text, ListenSpec& out) {
+  const size_t equals = text.find('=');
+  if (equals == text.npos) return text;
+  out.export_name = text.substr(equals + 1);
+  if (out.export_name.empty()) return std::nullopt;
+  return text.substr(0, equals);
+}
+
+// fd:N[=EXPORT], systemd[:NAME][=EXPORT], unix:PATH, tcp:HOST:PORT, vsock:[CID:]PORT.
 bool parse_listen(std::string_view text, ListenSpec& out) {
-  if (text.starts_with("unix:") || text.starts_with("tcp:")) {
-    out.at = p9::parse_address(text);
+  out.text = text;
+  if (text.starts_with("unix:") || text.starts_with("tcp:") || text.starts_with("vsock:")) {
+    out.at = p9::parse_listen_address(text);
     return out.at.has_value();
   }
-  if (!text.starts_with("fd:")) return false;
-  text.remove_prefix(3);
-  const size_t equals = text.find('=');
-  if (equals != text.npos) {
-    out.export_name = text.substr(equals + 1);
-    if (out.export_name.empty()) return false;
-  }
-  return parse_number(text.substr(0, equals), out.fd);
+  const auto where = split_export(text, out);
+  if (!where) return false;
+  if (where->starts_with("fd:")) return parse_number(where->substr(3), out.fd);
+  if (*where == "systemd") out.systemd = "";
+  else if (where->starts_with("systemd:")) out.systemd = where->substr(8);
+  return out.systemd.has_value();
 }
 
 class Parser {
@@ -40,9 +48,7 @@ class Parser {
         return std::nullopt;
       }
     }
-    if (out_.jail.exports.empty()) error_ = "--export DIR[:NAME][:ro][:xdev][:lease][:whiteout][:tree=FD] is missing";
-    else if (out_.listen.empty()) error_ = "--listen fd:N, unix:PATH or tcp:HOST:PORT is missing";
-    else check_names();
+    check();
     if (!error_.empty()) return std::nullopt;
     return std::move(out_);
   }
@@ -52,12 +58,18 @@ class Parser {
     if (a == "--debug") return out_.debug = true;
     if (a == "--log-9p") return out_.log_9p = true;
     if (a == "--no-jail") return out_.no_jail = true;
+    if (a == "--multi-user") {
+      out_.jail.ids = Ids::kChanging;
+      return true;
+    }
     return false;
   }
 
   bool option(const std::string& name) {
-    static constexpr std::string_view kNames[] = {"--export", "--listen",   "--hide",     "--empty",
-                                                  "--log-fd", "--ready-fd", "--busy-poll"};
+    static constexpr std::string_view kNames[] = {
+        "--export",   "--listen",    "--hide",          "--empty",        "--log-fd",
+        "--ready-fd", "--busy-poll", "--frame-timeout", "--drain-timeout", "--config",
+        "--control"};
     if (std::find(std::begin(kNames), std::end(kNames), name) == std::end(kNames)) return false;
     if (++at_ == args_.size()) {
       error_ = name + " needs a value";
@@ -79,12 +91,38 @@ class Parser {
       (name == "--hide" ? out_.jail.hide : out_.jail.empty).push_back(value);
       return value.starts_with('/');
     }
+    if (name == "--control") {
+      using Kind = p9::Address::Kind;
+      ListenSpec& c = out_.control;
+      return parse_listen(value, c) && c.export_name.empty() && (c.at ? c.at->kind == Kind::kUnix : c.fd >= 0);
+    }
+    if (name == "--config") {
+      out_.config = value;
+      return true;
+    }
     int n = 0;
     if (!parse_number(value, n)) return false;
     if (name == "--log-fd") out_.log_fd = n;
     if (name == "--ready-fd") out_.ready_fd = n;
     if (name == "--busy-poll") out_.busy_poll = std::chrono::microseconds(n);
-    return true;
+    if (name == "--frame-timeout") out_.frame_timeout = std::chrono::seconds(n);
+    if (name == "--drain-timeout") out_.drain_timeout = std::chrono::seconds(n);
+    // Poll's milliseconds are an int.
+    return std::max(out_.frame_timeout, out_.drain_timeout) <= std::chrono::days(1);
+  }
+
+  void check() {
+    if (!out_.config.empty()) {
+      if (!out_.jail.exports.empty() || !out_.listen.empty()) {
+        error_ = "--config FILE says what to export and where to listen: write --export and --listen into it";
+      }
+    } else if (out_.jail.exports.empty()) {
+      error_ = "--export DIR[:NAME][:ro][:xdev][:lease][:whiteout][:tree=FD] is missing";
+    } else if (out_.listen.empty()) {
+      error_ = "--listen fd:N, unix:PATH, tcp:HOST:PORT, vsock:PORT or systemd is missing";
+    } else {
+      check_names();
+    }
   }
 
   void check_names() {

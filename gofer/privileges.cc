@@ -13,7 +13,7 @@
 namespace run9::gofer {
 namespace {
 
-static_assert(kCapSysAdmin == CAP_SYS_ADMIN);
+static_assert(kCapSysAdmin == CAP_SYS_ADMIN && kCapSetgid == CAP_SETGID && kCapSetuid == CAP_SETUID);
 
 struct CapSets {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
@@ -26,8 +26,9 @@ Result<CapSets> current_caps() {
   return c;
 }
 
-constexpr uint32_t kKept = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH |
-                           1u << CAP_FOWNER | 1u << CAP_FSETID;
+constexpr uint32_t kOverFiles = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH |
+                                1u << CAP_FOWNER | 1u << CAP_FSETID;
+constexpr uint32_t kOverIds = 1u << CAP_SETGID | 1u << CAP_SETUID;
 
 }  // namespace
 
@@ -36,7 +37,13 @@ bool has_capability(int cap) {
   return c && (c.assume_value().data[cap / 32].effective >> (cap % 32) & 1) != 0;
 }
 
-Result<void> drop_capabilities() {
+Result<void> set_effective_capabilities(FileRights rights) {
+  CapSets c = TRY(current_caps());
+  c.data[0].effective = c.data[0].permitted & (rights == FileRights::kRoot ? kOverFiles | kOverIds : kOverIds);
+  return check_call(static_cast<int>(syscall(SYS_capset, &c.header, c.data)));
+}
+
+Result<void> drop_capabilities(Ids ids) {
   TRY(check_call(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)));
   TRY(check_call(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)));
   if (has_capability(CAP_SETPCAP)) {
@@ -44,7 +51,7 @@ Result<void> drop_capabilities() {
     for (int cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0;) ++cap;
   }
   CapSets c = TRY(current_caps());
-  const uint32_t kept = c.data[0].permitted & kKept;
+  const uint32_t kept = c.data[0].permitted & (ids == Ids::kChanging ? kOverFiles | kOverIds : kOverFiles);
   c.data[0] = {kept, kept, 0};
   c.data[1] = {};
   return check_call(static_cast<int>(syscall(SYS_capset, &c.header, c.data)));

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -31,12 +32,17 @@ struct ArgCheck {
   uint32_t mask = 0;
   uint32_t value = 0;
 };
+enum class In : uint8_t { kAll, kListening, kMultiUser };  // the modes that have the rule
 struct Rule {
   uint32_t number;
   std::string_view text;
   ArgCheck first{};
   ArgCheck second{};
+  In in = In::kAll;
 };
+constexpr bool applies(const Rule& r, SeccompMode mode) {
+  return r.in == In::kAll || (r.in == In::kListening ? mode.listens : mode.multi_user);
+}
 
 // A descriptor, not AT_FDCWD: no name is resolved from a directory that we do not hold.
 constexpr ArgCheck dirfd(int arg) { return {arg, 0x80000000, 0}; }
@@ -47,7 +53,6 @@ constexpr ArgCheck with(int arg, uint32_t bits) { return {arg, bits, bits}; }
 constexpr auto kRules = std::to_array<Rule>({
     // The connection.
     {SYS_recvfrom, "recvfrom"},
-    {SYS_recvmsg, "recvmsg"},  // --log-9p
     {SYS_sendmsg, "sendmsg"},
     {SYS_poll, "poll"},
     // Files.
@@ -102,10 +107,16 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_rt_sigreturn, "rt_sigreturn"},
     {SYS_exit, "exit"},
     {SYS_exit_group, "exit_group"},
-    // Listener mode alone; the last row.
-    {SYS_accept4, "accept4"},
+    {SYS_accept4, "accept4", {}, {}, In::kListening},
+    {SYS_shutdown, "shutdown", {}, {}, In::kListening},
+    // The ids of the thread that serves, and who is at the other end.
+    {SYS_setfsuid, "setfsuid", {}, {}, In::kMultiUser},
+    {SYS_setfsgid, "setfsgid", {}, {}, In::kMultiUser},
+    {SYS_setgroups, "setgroups", {}, {}, In::kMultiUser},
+    {SYS_capget, "capget", {}, {}, In::kMultiUser},
+    {SYS_capset, "capset", {}, {}, In::kMultiUser},
+    {SYS_getsockopt, "getsockopt(SOL_SOCKET, SO_PEERCRED)", equals(1, SOL_SOCKET), equals(2, SO_PEERCRED), In::kMultiUser},
 });
-constexpr size_t kInheritedRules = kRules.size() - 1;
 
 constexpr size_t kPerRule = 10;
 struct Program {
@@ -125,14 +136,14 @@ constexpr uint32_t arg_at(int arg) {
   return static_cast<uint32_t>(offsetof(seccomp_data, args) + 8 * static_cast<size_t>(arg));
 }
 
-constexpr Program compile(size_t rules, uint32_t violation) {
+constexpr Program compile(SeccompMode mode, uint32_t violation) {
   Program p;
   p.add(kLoad, offsetof(seccomp_data, arch));
   p.add(kIfEqual, AUDIT_ARCH_X86_64, 1, 0);
   p.add(kReturn, SECCOMP_RET_KILL_PROCESS);
   p.add(kLoad, offsetof(seccomp_data, nr));
-  for (size_t i = 0; i < rules; ++i) {
-    const Rule& r = kRules[i];
+  for (const Rule& r : kRules) {
+    if (!applies(r, mode)) continue;
     const ArgCheck checks[] = {r.first, r.second};
     uint8_t n = 0;
     for (const ArgCheck& c : checks) n += c.arg >= 0;
@@ -157,11 +168,17 @@ constexpr Program compile(size_t rules, uint32_t violation) {
   return p;
 }
 
-constexpr Program kPrograms[2][2] = {
-    {compile(kInheritedRules, SECCOMP_RET_KILL_PROCESS),
-     compile(kInheritedRules, SECCOMP_RET_TRAP)},
-    {compile(kRules.size(), SECCOMP_RET_KILL_PROCESS), compile(kRules.size(), SECCOMP_RET_TRAP)},
-};
+// By listens, multi_user, OnViolation.
+constexpr auto kPrograms = [] {
+  std::array<std::array<std::array<Program, 2>, 2>, 2> all{};
+  for (const bool listens : {false, true}) {
+    for (const bool multi_user : {false, true}) {
+      all[listens][multi_user] = {compile({listens, multi_user}, SECCOMP_RET_KILL_PROCESS),
+                                  compile({listens, multi_user}, SECCOMP_RET_TRAP)};
+    }
+  }
+  return all;
+}();
 
 void on_sigsys(int, siginfo_t* info, void* context) {
   log_error("system call {} is not on the gofer's list", info->si_syscall);
@@ -177,7 +194,7 @@ Result<void> install_seccomp(SeccompMode mode, OnViolation on_violation) {
     sa.sa_flags = SA_SIGINFO | SA_NODEFER;
     TRY(check_call(sigaction(SIGSYS, &sa, nullptr)));
   }
-  const Program& p = kPrograms[static_cast<int>(mode)][static_cast<int>(on_violation)];
+  const Program& p = kPrograms[mode.listens][mode.multi_user][static_cast<size_t>(on_violation)];
   sock_fprog prog{p.size, const_cast<sock_filter*>(p.code.data())};
   const long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
   if (r < 0) return last_errno();
@@ -186,9 +203,10 @@ Result<void> install_seccomp(SeccompMode mode, OnViolation on_violation) {
 }
 
 std::vector<std::string_view> seccomp_table(SeccompMode mode) {
-  const size_t n = mode == SeccompMode::kListener ? kRules.size() : kInheritedRules;
   std::vector<std::string_view> out;
-  for (size_t i = 0; i < n; ++i) out.push_back(kRules[i].text);
+  for (const Rule& r : kRules) {
+    if (applies(r, mode)) out.push_back(r.text);
+  }
   return out;
 }
 

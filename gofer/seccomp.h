@@ -8,9 +8,10 @@
 
 namespace run9::gofer {
 
-enum class SeccompMode {
-  kInherited,  // serves connections it was born with
-  kListener,   // accepts connections too
+// What a gofer does beside serving the connections that it was born with.
+struct SeccompMode {
+  bool listens = false;
+  bool multi_user = false;
 };
 enum class OnViolation {
   kKill,

@@ -2,44 +2,68 @@
 
 #include "base/log.h"
 #include "p9/codec.h"
-#include "p9/transport/socket_io.h"
 
 namespace run9::gofer {
 namespace {
 
-// "9p 3 < Tlopen ...", "9p 3 > Rlopen ...". At the error level: who asks for this log gets it.
-void log_message(uint64_t connection, char direction, ByteSpan frame) {
-  log_error("9p {} {} {}", connection, direction, p9::describe(frame));
-}
+using Clock = std::chrono::steady_clock;
 
-// p9::serve_fd, one message at a time.
-Result<void> serve_logged(BorrowedFd socket, HostServer& server, const p9::ServeOptions& options) {
-  p9::Session session(server, options.session);
-  p9::FrameSplitter splitter(session.max_frame());
-  p9::ReplyBatch batch;
-  for (;;) {
-    const ByteSpan frame = TRY(splitter.next());
-    if (frame.empty()) {
-      const p9::Received got = TRY(p9::receive_with_fd(socket, splitter.space(), 0));
-      if (got.bytes == 0) return ok();
-      splitter.commit(got.bytes);
-      continue;
-    }
-    log_message(server.connection(), '<', frame);
-    const p9::Verdict verdict = session.handle_frame(frame, batch);
-    if (batch.bytes.size() != 0) log_message(server.connection(), '>', batch.bytes.bytes());
-    TRY(p9::send_replies(socket, batch));
-    if (verdict == p9::Verdict::kClose) return Errno{EPROTO};
-    splitter.set_max_frame(session.max_frame());
+class Observer final : public p9::ServeObserver {
+ public:
+  Observer(uint64_t connection, Log9p log, Counters* counters)
+      : connection_(connection), log_(log), counters_(counters) {}
+
+  void requested(ByteSpan frame) override {
+    if (log_ == Log9p::kYes) log_message('<', frame);
+    if (counters_ == nullptr) return;
+    const auto header = p9::decode_header(frame);
+    current_ = &counters_->requests[header ? Counters::index_of(header.assume_value().type) : 0];
+    current_->count.add(1);
+    current_->bytes_in.add(frame.size());
+    start_ = Clock::now();
   }
-}
+
+  void replied(ByteSpan frame, bool donates, const p9::Session& session) override {
+    if (log_ == Log9p::kYes) log_message('>', frame);
+    if (counters_ == nullptr) return;
+    const auto header = p9::decode_header(frame);
+    current_->nanoseconds.add(
+        static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now() - start_).count()));
+    current_->bytes_out.add(frame.size());
+    if (header && header.assume_value().type == p9::MsgType::kRlerror) current_->errors.add(1);
+    if (donates) counters_->donated.add(1);
+    counters_->fids.set(session.fid_count());
+  }
+
+ private:
+  // "9p 3 < Tlopen ...", "9p 3 > Rlopen ...". At the error level: who asks for this log gets it.
+  void log_message(char direction, ByteSpan frame) const {
+    log_error("9p {} {} {}", connection_, direction, p9::describe(frame));
+  }
+
+  const uint64_t connection_;
+  const Log9p log_;
+  Counters* const counters_;
+  RequestCounters* current_ = nullptr;
+  Clock::time_point start_;
+};
 
 }  // namespace
 
-Result<void> serve_connection(BorrowedFd socket, HostServer& server,
-                              const p9::ServeOptions& options, Log9p log_9p) {
-  return log_9p == Log9p::kYes ? serve_logged(socket, server, options)
-                               : p9::serve_fd(socket, server, options);
+Result<void> serve_connection(BorrowedFd socket, HostServer& server, p9::ServeOptions options,
+                              Log9p log_9p, Counters* counters) {
+  Observer observer(server.connection(), log_9p, counters);
+  if (log_9p == Log9p::kYes || counters != nullptr) options.observer = &observer;
+  if (counters != nullptr) {
+    counters->connections.add(1);
+    counters->open.set(1);
+  }
+  auto done = p9::serve_fd(socket, server, options);
+  if (counters != nullptr) {
+    counters->open.set(0);
+    counters->fids.set(0);
+  }
+  return done;
 }
 
 }  // namespace run9::gofer

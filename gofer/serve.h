@@ -1,5 +1,6 @@
 // Serves one connection, to its end, on the calling thread.
 #pragma once
+#include "gofer/counters.h"
 #include "gofer/host_server.h"
 #include "p9/transport/serve_fd.h"
 
@@ -7,7 +8,8 @@ namespace run9::gofer {
 
 enum class Log9p { kNo, kYes };  // each message, in one line of the log
 
-Result<void> serve_connection(BorrowedFd socket, HostServer& server,
-                              const p9::ServeOptions& options, Log9p log_9p);
+// `counters` may be null.
+Result<void> serve_connection(BorrowedFd socket, HostServer& server, p9::ServeOptions options,
+                              Log9p log_9p, Counters* counters);
 
 }  // namespace run9::gofer

@@ -97,6 +97,15 @@ std::optional<Address> parse_address(std::string_view text) {
   return a;
 }
 
+std::optional<Address> parse_listen_address(std::string_view text) {
+  constexpr std::string_view kVsock = "vsock:";
+  if (Address a{.kind = Address::Kind::kVsock, .cid = VMADDR_CID_ANY};
+      text.starts_with(kVsock) && parse_number(text.substr(kVsock.size()), a.port)) {
+    return a;
+  }
+  return parse_address(text);
+}
+
 Result<SocketAddress> socket_address(const Address& a) {
   switch (a.kind) {
     case Address::Kind::kUnix: return unix_address(a.path);
@@ -113,13 +122,16 @@ Result<SocketAddress> socket_address(const Address& a) {
   return Errno{EINVAL};
 }
 
-// A request waits for its answer: Nagle's algorithm would hold it back. An accepted socket has what its listener has.
+// A request waits for its answer: Nagle's algorithm would hold it back.
+void prepare_socket(BorrowedFd socket, int family) {
+  if (family != AF_INET && family != AF_INET6) return;
+  set_option(socket, IPPROTO_TCP, TCP_NODELAY);
+  set_option(socket, SOL_SOCKET, SO_KEEPALIVE);
+}
+
 Result<UniqueFd> make_socket(int family) {
   UniqueFd fd = TRY(take_fd(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)));
-  if (family == AF_INET || family == AF_INET6) {
-    set_option(fd.borrow(), IPPROTO_TCP, TCP_NODELAY);
-    set_option(fd.borrow(), SOL_SOCKET, SO_KEEPALIVE);
-  }
+  prepare_socket(fd.borrow(), family);
   return fd;
 }
 

@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 namespace run9::p9 {
 
 namespace {
@@ -48,7 +50,24 @@ Result<Received> receive_with_fd(BorrowedFd socket, std::span<std::byte> to, int
   return Received{static_cast<size_t>(n), TRY(take_fds(msg))};
 }
 
-Result<void> send_with_fd(BorrowedFd socket, ByteSpan bytes, BorrowedFd fd) {
+Result<void> wait_for(BorrowedFd socket, short events, Deadline deadline) {
+  using std::chrono::milliseconds;
+  for (;;) {
+    int left = -1;
+    if (deadline) {
+      const auto rest = std::chrono::ceil<milliseconds>(*deadline - std::chrono::steady_clock::now());
+      left = static_cast<int>(std::clamp<int64_t>(rest.count(), 0, 1'000'000'000));
+    }
+    pollfd p{socket.get(), events, 0};
+    const int n = poll(&p, 1, left);
+    if (n > 0) return ok();
+    if (n == 0) return Errno{ETIMEDOUT};
+    if (errno != EINTR) return last_errno();
+  }
+}
+
+Result<void> send_with_fd(BorrowedFd socket, ByteSpan bytes, BorrowedFd fd, Deadline deadline) {
+  const int flags = MSG_NOSIGNAL | (deadline ? MSG_DONTWAIT : 0);
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   while (!bytes.empty()) {
     iovec iov{const_cast<std::byte*>(bytes.data()), bytes.size()};
@@ -65,11 +84,10 @@ Result<void> send_with_fd(BorrowedFd socket, ByteSpan bytes, BorrowedFd fd) {
       const int raw = fd.get();
       std::memcpy(CMSG_DATA(c), &raw, sizeof raw);
     }
-    const ssize_t n = sendmsg(socket.get(), &msg, MSG_NOSIGNAL);
+    const ssize_t n = sendmsg(socket.get(), &msg, flags);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) {
-      pollfd p{socket.get(), POLLOUT, 0};
-      if (poll(&p, 1, -1) < 0 && errno != EINTR) return last_errno();
+      TRY(wait_for(socket, POLLOUT, deadline));
       continue;
     }
     if (n < 0) return last_errno();

@@ -1,5 +1,7 @@
 // recvmsg and sendmsg on a unix stream socket, with at most one descriptor at a time.
 #pragma once
+#include <chrono>
+#include <optional>
 #include <span>
 
 #include "base/bytes.h"
@@ -13,7 +15,10 @@ struct Received {
 };
 // flags: MSG_DONTWAIT or 0. Descriptors beyond the first are closed and EPROTO is the result.
 Result<Received> receive_with_fd(BorrowedFd socket, std::span<std::byte> to, int flags);
-// All of `bytes`; the descriptor, if valid, rides on the first byte. Blocks.
-Result<void> send_with_fd(BorrowedFd socket, ByteSpan bytes, BorrowedFd fd);
+using Deadline = std::optional<std::chrono::steady_clock::time_point>;  // none: never
+// poll(2) for one descriptor. ETIMEDOUT.
+Result<void> wait_for(BorrowedFd socket, short events, Deadline deadline);
+// All of `bytes`; the descriptor, if valid, rides on the first byte. Blocks, to the deadline: ETIMEDOUT.
+Result<void> send_with_fd(BorrowedFd socket, ByteSpan bytes, BorrowedFd fd, Deadline deadline = {});
 
 }  // namespace run9::p9

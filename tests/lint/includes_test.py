@@ -19,12 +19,16 @@ MAY_INCLUDE = {
     "runtime": {"runtime", "sentry", "base", "spec"},
     "cli": {"cli", "p9", "base"},
     "fuse-bridge": {"fuse-bridge", "p9", "base"},
+    "metrics": {"metrics", "sentry", "base", "spec"},
 }
 # Programs that run in the sandbox, or drive it from outside: nothing of the tree but each other.
 GUESTS = {"tests/syscalls": {"tests"}}
-# The runtime starts a Sentry and talks to it. It knows nothing of what is in it.
-RUNTIME_SEES = {"sentry/boot.h", "sentry/control/message_io.h", "sentry/control/control_server.h",
-                "sentry/sched/event_loop.h"}
+# Who starts a Sentry or talks to it knows nothing of what is in it.
+SEES_OF_SENTRY = {
+    "runtime": {"sentry/boot.h", "sentry/control/message_io.h", "sentry/control/control_server.h",
+                "sentry/sched/event_loop.h"},
+    "metrics": {"sentry/control/message_io.h"},
+}
 # Tests of the gofer's client run against the real gofer.
 EXCEPTIONS = {("vfs/gofer/testing.h", "gofer/host_server.h")}
 # Which libraries each folder's CMakeLists.txt may name after DEPS.
@@ -38,6 +42,7 @@ MAY_LINK = {
     "runtime": {"runtime", "sentry_boot", "sentry_control", "control_messages", "base"},
     "cli": {"cli", "p9", "base"},
     "fuse-bridge": {"fuse_bridge", "p9", "base"},
+    "metrics": {"metrics", "control_messages", "base"},
 }
 LIBRARIES = set().union(*MAY_LINK.values())
 
@@ -61,8 +66,8 @@ def wrong_includes():
                 continue
             elif target not in allowed:
                 yield where + f"{path.parent} may include {', '.join(sorted(allowed))} alone"
-            elif folder == "runtime" and target == "sentry" and included not in RUNTIME_SEES:
-                yield where + "runtime/ sees the Sentry through its boot and control headers alone"
+            elif target == "sentry" and included not in SEES_OF_SENTRY.get(folder, {included}):
+                yield where + f"{folder}/ sees the Sentry through {', '.join(sorted(SEES_OF_SENTRY[folder]))} alone"
 
 
 def wrong_links():

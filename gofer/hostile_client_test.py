@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Clients that mean harm to run9-gofer: what they get, and that others go on being served meanwhile.
+
+usage: hostile_client_test.py BIN_DIR
+"""
+import errno
+import os
+import resource
+import struct
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/support"))
+import ninep
+from hostile_client import HostileTest, Neighbour
+from mounts import mount, own_mounts
+from sandbox import read, wait_for
+
+HostileTest.bin_dir = sys.argv.pop(1)
+
+
+class Frames(HostileTest):
+    def test_half_frames_of_every_length(self):
+        self.serve()
+        request = ninep.frame(ninep.TWALK, 1, struct.pack("<IIH", 0, 1, 1) + ninep.string("neighbour"))
+        with Neighbour(self.at):
+            for n in range(1, len(request), 3):
+                c = self.client()
+                c.raw(request[:n])
+                if n % 2:
+                    c.close()  # killed at this byte
+                else:
+                    self.assertEqual(c.wait_for_hangup(), b"")
+
+    def test_sizes_that_cannot_be(self):
+        self.serve()
+        with Neighbour(self.at):
+            for size in (0, 4, 6, 65537, 1 << 20, 1 << 30, 0xFFFFFFFF):
+                c = self.client()
+                c.raw(struct.pack("<IBH", size, ninep.TREAD, 1) + b"x" * 100)
+                self.assertEqual(c.wait_for_hangup(), b"", size)
+        self.assertLess(self.memory(), 16 << 20)
+
+    def test_replies_and_garbage_instead_of_requests(self):
+        self.serve()
+        with Neighbour(self.at):
+            c = self.client()
+            for kind in (*range(1, 256, 2), 6, 106, 112, 126, 200, 254):
+                c.send(kind, os.urandom(kind % 40), 7)
+                self.assertEqual(c.receive()[:2], (ninep.RLERROR, 7), kind)
+            # Bodies that end too early or lie about their parts' lengths.
+            for body in (b"", b"\0" * 5, struct.pack("<IIH", 0, 1, 16), struct.pack("<IIHH", 0, 1, 1, 65535), struct.pack("<IIH", 0, 1, 17) + ninep.string("a") * 17):
+                self.fails(errno.EINVAL, c.call, ninep.TWALK, body)
+            self.assertEqual(c.walk(0, 1, "neighbour"), 1)
+
+    def test_nothing_before_the_version(self):
+        self.serve()
+        s = ninep.connect(self.at)
+        self.addCleanup(s.close)
+        for _ in range(2):
+            s.sendall(ninep.frame(ninep.TATTACH, 1, struct.pack("<II", 0, ninep.NOFID) + ninep.string("") * 2 + b"\xff" * 4))
+        data = b""
+        while more := s.recv(65536):
+            data += more
+        self.assertEqual(len(data), 11)  # one refusal, then the end
+
+    def test_tags_in_use(self):
+        """Each request is answered before the next is looked at: one reply for each, in order, whatever its tag."""
+        self.serve()
+        c = self.client()
+        for _ in range(500):
+            c.send(ninep.TGETATTR, struct.pack("<IQ", 0, 0x7FF), 5)
+            c.send(ninep.TFLUSH, struct.pack("<H", 5), 5)
+        self.assertEqual([c.receive()[0] for _ in range(1000)], [ninep.TGETATTR + 1, ninep.TFLUSH + 1] * 500)
+
+    def test_who_never_reads(self):
+        self.serve()
+        before = self.memory()
+        with Neighbour(self.at):
+            c = self.client(msize=1 << 20)
+            c.find(0, 1, "neighbour")
+            c.open(1)
+            ask = ninep.frame(ninep.TREADDIR, 1, struct.pack("<IQI", 0, 0, 1 << 20)) + ninep.frame(ninep.TGETATTR, 2, struct.pack("<IQ", 0, 0x7FF))
+            with self.assertRaises(OSError):
+                while True:
+                    c.socket.sendall(ask * 1000)
+                    self.assertLess(self.memory() - before, 8 << 20)
+
+    def test_lines_of_log_are_few(self):
+        self.serve()
+        for _ in range(300):
+            c = self.client()
+            c.raw(b"\n\x1b[31m\0\xff\xff\xff\xff")
+            c.wait_for_hangup()
+            c.close()
+        text = read(self.log.name)
+        self.assertLessEqual(len(text.splitlines()), 25)
+        self.assertNotIn("\x1b", text)
+
+
+class Limits(HostileTest):
+    def test_a_million_fids(self):
+        """There are 65536 for a connection; walks beyond are ENFILE, and the memory is bounded."""
+        self.serve()
+        with Neighbour(self.at):
+            c = self.client(msize=1 << 20)
+            refused = 0
+            for first in range(1, 1_000_000, 2000):
+                frames = b"".join(ninep.frame(ninep.TWALK, 1, struct.pack("<IIH", 0, fid, 0)) for fid in range(first, first + 2000))
+                c.raw(frames)
+                kinds = [c.receive()[0] for _ in range(2000)]
+                refused += kinds.count(ninep.RLERROR)
+                if refused and first > 100_000:
+                    break  # it goes on like this
+            self.assertGreater(refused, 2000)
+            self.assertLess(self.memory(), 64 << 20)
+            c.close()
+
+    def test_descriptors_are_shared_out(self):
+        """Two connections that take what they can get leave a third one its share."""
+        for i in range(600):
+            self.write(f"tree/n{i}", "")
+        self.serve(before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024)))
+        with Neighbour(self.at):
+            greedy = [self.client() for _ in range(2)]
+            for c in greedy:
+                with self.assertRaises(OSError) as caught:
+                    for i in range(600):
+                        c.find(0, 1000 + i, f"n{i}")
+                        c.open(c.find(0, 5000 + i, f"n{i}"))
+                self.assertEqual(caught.exception.errno, errno.ENFILE)
+            third = self.client()
+            for i in range(20):
+                third.open(third.find(0, 10 + i, f"n{i}"))
+        # What they held is there again.
+        for c in (*greedy, third):
+            c.close()
+        last = self.client()
+        wait_for(lambda: self.takes(last, 100), "descriptors that were given back")
+
+    @staticmethod
+    def takes(c, count):
+        try:
+            for i in range(count):
+                c.find(0, 10 + i, f"n{i}")
+            return True
+        except OSError:
+            return False
+        finally:
+            for i in range(count):
+                try:
+                    c.clunk(10 + i)
+                except OSError:
+                    pass
+
+    def test_big_attributes(self):
+        self.serve()
+        with Neighbour(self.at):
+            c = self.client()
+            for size in (1 << 30, 1 << 62, 65537):
+                c.find(0, 1, "neighbour")
+                with self.assertRaises(OSError):
+                    c.call(ninep.TXATTRCREATE, struct.pack("<I", 1) + ninep.string("user.q") + struct.pack("<QI", size, 0))
+                c.clunk(1)
+            self.assertLess(self.memory(), 16 << 20)
+
+    def test_no_space_is_an_errno(self):
+        if os.geteuid() != 0:
+            self.skipTest("mounts a small tmpfs")
+
+        def small():
+            own_mounts()
+            mount("tmpfs", self.tree, "size=64k,nr_inodes=20")
+            self.write("tree/neighbour", "content")
+
+        self.serve(before=small)
+        with Neighbour(self.at):
+            c = self.client()
+            c.walk(0, 1)
+            c.create(1, "big")
+            with self.assertRaises(OSError) as caught:
+                for i in range(100):
+                    c.write(1, b"x" * 60000, i * 60000)
+            self.assertEqual(caught.exception.errno, errno.ENOSPC)
+            with self.assertRaises(OSError) as caught:
+                for i in range(100):
+                    c.mkdir(0, f"d{i}")
+            self.assertEqual(caught.exception.errno, errno.ENOSPC)
+            self.fails(errno.EINVAL, c.setattr, 1, size=1 << 63)
+
+
+if __name__ == "__main__":
+    unittest.main()
