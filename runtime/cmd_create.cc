@@ -9,6 +9,7 @@
 #include "runtime/commands.h"
 #include "runtime/hooks.h"
 #include "runtime/lifecycle.h"
+#include "runtime/profile.h"
 #include "runtime/window_watcher.h"
 
 namespace run9::runtime {
@@ -134,6 +135,9 @@ Expected<int> cmd_start(const GlobalOptions& options, const std::string& id) {
 }
 
 Expected<int> cmd_run(const GlobalOptions& options, const CreateArgs& args) {
+  if (args.detach && !args.profile.empty()) {
+    return fail("--profile: nobody waits for a detached container; drop --detach, or use run9 profile {}", args.id);
+  }
   const std::string bundle = TRY(absolute(args.bundle));
   const Config config = TRY(load_config(bundle));
   const Stay stay = args.detach ? Stay::kNo : Stay::kYes;
@@ -142,7 +146,9 @@ Expected<int> cmd_run(const GlobalOptions& options, const CreateArgs& args) {
   if (stay == Stay::kYes) signals.emplace();
   Stdio stdio;
   Launched launched = TRY(launch_bundle(options, args, config, stay, p, stdio));
-  auto started = release_sandbox(launched.sync.borrow());
+  RunProfile profile(args.profile);
+  auto started = profile.begin(p.dir);
+  if (started) started = release_sandbox(launched.sync.borrow());
   if (started) started = mark_running(p.dir, p.state);
   if (!started) {
     TRY(destroy(p.dir, p.state));
@@ -153,6 +159,7 @@ Expected<int> cmd_run(const GlobalOptions& options, const CreateArgs& args) {
   if (stay == Stay::kNo) return 0;
   const int status = wait_for_sandbox(*signals, p.dir, launched, stdio);
   stdio.raw.leave();
+  profile.show(args.id);
   // `delete --force` may have been quicker.
   if (auto r = destroy(p.dir, p.state); !r) log_warn("{}", r.error().text);
   return exit_code(status);

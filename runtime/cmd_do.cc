@@ -13,6 +13,7 @@
 #include "runtime/commands.h"
 #include "runtime/hidden_paths.h"
 #include "runtime/lifecycle.h"
+#include "runtime/profile.h"
 
 namespace run9::runtime {
 namespace {
@@ -146,6 +147,10 @@ Expected<int> cmd_do(GlobalOptions options, const DoArgs& args) {
                           .foreground = true,
                           .cgroup = false,
                           .ids = HostIds::kSame});
+  RunProfile profile(args.profile);
+  if (launched) {
+    if (auto r = profile.begin(dir); !r) launched = r.error();
+  }
   if (launched) {
     if (auto r = release_sandbox(launched.assume_value().sync.borrow()); !r) launched = r.error();
   }
@@ -156,6 +161,7 @@ Expected<int> cmd_do(GlobalOptions options, const DoArgs& args) {
   }
   const int status = wait_for_sandbox(signals, dir, launched.assume_value(), stdio);
   stdio.raw.leave();
+  profile.show(args.command[0]);
   if (auto r = destroy(dir, state); !r) log_warn("{}", r.error().text);
   return exit_code(status);
 }

@@ -12,6 +12,7 @@ namespace run9::runtime {
 
 struct CreateArgs {
   std::string id, bundle = ".", pid_file, console_socket;
+  std::string profile;  // as RunProfile wants it
   bool detach = false;
   int preserve_fds = 0;
 };
@@ -44,9 +45,13 @@ struct EventsArgs {
   std::string id, interval = "5s";
   bool stats = false;
 };
+struct ProfileArgs {
+  std::string id, svg;
+  double seconds = 5;
+};
 struct DoArgs {
   std::vector<std::string> command, expose;
-  std::string cwd;
+  std::string cwd, profile;
   bool root_is_default = true;
 };
 
@@ -65,6 +70,7 @@ Expected<int> cmd_resume(const GlobalOptions& options, const std::string& id);
 Expected<int> cmd_update(const GlobalOptions& options, const UpdateArgs& args);
 Expected<int> cmd_events(const GlobalOptions& options, const EventsArgs& args);
 Expected<int> cmd_ps(const GlobalOptions& options, const PsArgs& args);
+Expected<int> cmd_profile(const GlobalOptions& options, const ProfileArgs& args);
 Expected<int> cmd_do(GlobalOptions options, const DoArgs& args);
 
 }  // namespace run9::runtime

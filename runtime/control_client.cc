@@ -19,15 +19,6 @@ void set_timeout(const UniqueFd& socket, int timeout_ms) {
   setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t);
 }
 
-Expected<control::Reply> receive_reply(const UniqueFd& socket) {
-  control::Reply reply;
-  auto got = control::receive_message(socket.borrow(), reply, nullptr, Blocking::kYes);
-  if (!got && got.error() == Errno{EAGAIN}) return fail("the sandbox does not answer");
-  if (!got) return fail("the sandbox's answer: {}", describe(got.error()));
-  if (!got.assume_value()) return fail("the sandbox has ended");
-  return reply;
-}
-
 control::Exec to_message(const sentry::ProcessSpec& spec, std::vector<int>& descriptors) {
   control::Exec m;
   for (const auto& a : spec.args) m.add_args(a);
@@ -68,6 +59,15 @@ control::Exec to_message(const sentry::ProcessSpec& spec, std::vector<int>& desc
 }
 
 }  // namespace
+
+Expected<control::Reply> receive_reply(const UniqueFd& connection) {
+  control::Reply reply;
+  auto got = control::receive_message(connection.borrow(), reply, nullptr, Blocking::kYes);
+  if (!got && got.error() == Errno{EAGAIN}) return fail("the sandbox does not answer");
+  if (!got) return fail("the sandbox's answer: {}", describe(got.error()));
+  if (!got.assume_value()) return fail("the sandbox has ended");
+  return reply;
+}
 
 Expected<UniqueFd> send_request(const StateDir& dir, const control::Request& request) {
   UniqueFd socket = TRY(dir.connect("control.sock"));

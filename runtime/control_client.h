@@ -15,6 +15,8 @@ namespace run9::runtime {
 Expected<control::Reply> ask(const StateDir& dir, const control::Request& request, int timeout_ms = 5000);
 // The connection on which the answer will come.
 Expected<UniqueFd> send_request(const StateDir& dir, const control::Request& request);
+// The next one there, within the time that the connection was made with.
+Expected<control::Reply> receive_reply(const UniqueFd& connection);
 Expected<void> signal_guest(const StateDir& dir, int32_t pid, int signo, bool all);
 void resize_guest(const StateDir& dir, int32_t pid, uint16_t rows, uint16_t columns);
 

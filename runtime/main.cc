@@ -13,6 +13,7 @@
 #include "runtime/launch.h"
 #include "runtime/lifecycle.h"
 #include "runtime/names.h"
+#include "runtime/profile.h"
 #include "runtime/version.h"
 
 namespace run9::runtime {
@@ -33,6 +34,7 @@ struct CommandLine {
   PsArgs ps;
   UpdateArgs update;
   EventsArgs events;
+  ProfileArgs profile;
   DoArgs do_args;
   bool ignored = false;
 };
@@ -53,6 +55,11 @@ void add_global(CLI::App& app, CommandLine& c) {
   app.add_flag("--systemd-cgroup", c.systemd_cgroup, "accepted for runc's sake");
 }
 
+void add_profile(CLI::App& app, std::string& where) {
+  app.add_flag(fmt::format("--profile{{{}}}", kProfileTable), where,
+               "print at the end where time went, by system call; =FILE: also a flame graph, as SVG");
+}
+
 void add_create_options(CLI::App& app, CommandLine& c) {
   app.add_option("id", c.create.id, "the container's name")->required();
   app.add_option("-b,--bundle", c.create.bundle, "directory with config.json");
@@ -71,6 +78,7 @@ void add_life_cycle(CLI::App& app, CommandLine& c) {
   auto* run = app.add_subcommand("run", "create, start, wait and delete");
   add_create_options(*run, c);
   run->add_flag("-d,--detach", c.create.detach, "do not wait");
+  add_profile(*run, c.create.profile);
   app.add_subcommand("state", "print a container's state")->add_option("id", c.id)->required();
   auto* kill = app.add_subcommand("kill", "send a signal to a container's program");
   kill->add_option("id", c.kill.id)->required();
@@ -100,6 +108,10 @@ void add_management(CLI::App& app, CommandLine& c) {
   events->add_option("id", c.events.id)->required();
   events->add_flag("--stats", c.events.stats, "once");
   events->add_option("--interval", c.events.interval, "time between two lines, for example 5s");
+  auto* profile = app.add_subcommand("profile", "show where a running container's time goes, by system call");
+  profile->add_option("id", c.profile.id)->required();
+  profile->add_option("--seconds", c.profile.seconds, "for so long; 5 if not given");
+  profile->add_option("--svg", c.profile.svg, "file for a flame graph");
 }
 
 void add_others(CLI::App& app, CommandLine& c) {
@@ -127,6 +139,7 @@ void add_others(CLI::App& app, CommandLine& c) {
   auto* d = app.add_subcommand("do", "run a command of the host in a sandbox: run9 do [--] CMD...");
   d->add_option("--expose", c.do_args.expose, "show this path although it is private")->expected(1)->take_all();
   d->add_option("--cwd", c.do_args.cwd, "working directory");
+  add_profile(*d, c.do_args.profile);
   d->prefix_command();
 }
 
@@ -205,6 +218,7 @@ Expected<int> dispatch(CLI::App& app, CommandLine& c, const SplitArguments& argu
   if (name == "resume") return cmd_resume(c.global, c.id);
   if (name == "update") return cmd_update(c.global, c.update);
   if (name == "events") return cmd_events(c.global, c.events);
+  if (name == "profile") return cmd_profile(c.global, c.profile);
   if (name == "exec") {
     c.exec.command = command_of(*sub, arguments);
     return cmd_exec(c.global, c.exec);

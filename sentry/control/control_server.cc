@@ -88,7 +88,7 @@ class ControlServer::Listener : public FdHandler {
 
 ControlServer::ControlServer(EventLoop& loop, UniqueFd listen_fd, ControlHooks hooks)
     : loop_(loop), listen_(std::move(listen_fd)), hooks_(std::move(hooks)),
-      listener_(std::make_unique<Listener>(*this)) {}
+      listener_(std::make_unique<Listener>(*this)), profile_end_(loop, [this] { finish_profile(); }) {}
 
 ControlServer::~ControlServer() {
   *alive_ = false;
@@ -120,6 +120,7 @@ void ControlServer::close_connection(uint64_t id) {
   const auto at = connections_.find(id);
   if (at == connections_.end()) return;
   std::erase_if(waiting_, [id](const auto& w) { return w.second == id; });
+  if (id == profiling_) (void)end_profile();
   loop_.unwatch(at->second->socket());
   connections_.erase(at);
 }
@@ -171,6 +172,7 @@ void ControlServer::serve(uint64_t id, const control::Request& request,
     case Kind::kUpdate:
       hooks_.update(request.update().memory(), request.update().tasks());
       return reply_result(id, ok(), "update");
+    case Kind::kProfile: return serve_profile(id, request.profile().milliseconds());
     case Kind::KIND_NOT_SET: return reply_result(id, Errno{ENOSYS}, "request");
   }
 }
@@ -206,6 +208,26 @@ void ControlServer::serve_wait(uint64_t id, int32_t pid) {
   waiting_.emplace(pid > 1 ? pid : 0, id);
 }
 
+void ControlServer::serve_profile(uint64_t id, uint32_t milliseconds) {
+  if (profiling_ != 0) return reply_result(id, Errno{EBUSY}, "profile");
+  profiling_ = id;
+  hooks_.start_profile();
+  if (milliseconds != 0) profile_end_.arm(EventLoop::now_ns() + uint64_t{milliseconds} * 1'000'000);
+  reply_result(id, ok(), "profile");
+}
+
+control::Reply ControlServer::end_profile() {
+  control::Reply r;
+  profile_end_.disarm();
+  profiling_ = 0;
+  hooks_.stop_profile(*r.mutable_profile());
+  return r;
+}
+
+void ControlServer::finish_profile() {
+  if (const uint64_t id = profiling_; id != 0) reply(id, end_profile());
+}
+
 void ControlServer::process_exited(int32_t pid, int wait_status) {
   started_.erase(pid);
   std::vector<uint64_t> ids;
@@ -216,7 +238,10 @@ void ControlServer::process_exited(int32_t pid, int wait_status) {
   }
 }
 
-void ControlServer::container_exited(int wait_status) { process_exited(0, wait_status); }
+void ControlServer::container_exited(int wait_status) {
+  finish_profile();
+  process_exited(0, wait_status);
+}
 
 bool ControlServer::reply(uint64_t id, const control::Reply& reply) {
   Connection* c = find(id);

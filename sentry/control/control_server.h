@@ -30,6 +30,8 @@ struct ControlHooks {
   std::function<void(control::Processes&)> processes;
   std::function<void(control::SandboxState&)> state;
   std::function<void(uint64_t memory, uint32_t tasks)> update;  // 0: as before
+  std::function<void()> start_profile;
+  std::function<void(control::ProfileReport&)> stop_profile;
 };
 
 class ControlServer {
@@ -54,6 +56,9 @@ class ControlServer {
   void serve(uint64_t id, const control::Request& request, std::vector<UniqueFd> descriptors);
   void serve_exec(uint64_t id, const control::Exec& exec, std::vector<UniqueFd> descriptors);
   void serve_wait(uint64_t id, int32_t pid);
+  void serve_profile(uint64_t id, uint32_t milliseconds);
+  control::Reply end_profile();
+  void finish_profile();
   void process_exited(int32_t pid, int wait_status);
   // False: the peer is gone or does not read; the connection is closed.
   bool reply(uint64_t id, const control::Reply& reply);
@@ -71,6 +76,8 @@ class ControlServer {
   // Processes started here that have not ended, so that `wait` can tell a wrong pid.
   std::map<int32_t, uint64_t> started_;
   uint64_t next_id_ = 1;
+  uint64_t profiling_ = 0;  // the connection that gets the profile; 0: none is made
+  Timer profile_end_;
   // Callbacks that outlive us look here first.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

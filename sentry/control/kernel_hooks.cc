@@ -43,6 +43,27 @@ void list(Kernel& kernel, control::Processes& out) {
   }
 }
 
+void report(const ProfileResult& profile, control::ProfileReport& out) {
+  const auto ns = [&](const ProfileRow& row, Layer layer) {
+    return static_cast<uint64_t>(profile.ns_per_tick * static_cast<double>(row.times.ticks[static_cast<size_t>(layer)]));
+  };
+  out.set_wall_ns(profile.wall_ns);
+  out.set_sentry_ns(profile.sentry_ns);
+  uint64_t guest_ns = 0;
+  for (const ProfileRow& row : profile.rows) {
+    guest_ns += ns(row, Layer::kGuest);
+    control::ProfileRow& r = *out.add_rows();
+    r.set_name(std::string(row.name));
+    r.set_count(row.times.count);
+    r.set_hand_over_ns(ns(row, Layer::kHandOver));
+    r.set_kernel_ns(ns(row, Layer::kKernel));
+    r.set_gofer_ns(ns(row, Layer::kGofer));
+    r.set_host_ns(ns(row, Layer::kHost));
+    r.set_wait_ns(ns(row, Layer::kWait));
+  }
+  out.set_guest_ns(guest_ns);
+}
+
 }  // namespace
 
 ControlHooks kernel_hooks(Kernel& kernel, BootHooks boot) {
@@ -70,6 +91,8 @@ ControlHooks kernel_hooks(Kernel& kernel, BootHooks boot) {
     if (tasks != 0) limits.tasks = tasks;
     kernel.set_limits(limits);
   };
+  hooks.start_profile = [&kernel] { kernel.profile().start(); };
+  hooks.stop_profile = [&kernel](control::ProfileReport& out) { report(kernel.profile().stop(), out); };
   return hooks;
 }
 

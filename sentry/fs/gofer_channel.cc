@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/layer_clock.h"
 #include "base/log.h"
 
 namespace run9::sentry {
@@ -89,6 +90,7 @@ Result<p9::Reply> GoferChannel::round_trip(std::vector<std::byte> frame, p9::Tag
 
 void GoferChannel::round_trips(std::span<p9::Exchange> all) {
   if (lost_) return;  // each of them says EIO
+  const LayerScope time(Layer::kGofer);
   std::vector<Waiting> waits(all.size());
   std::vector<std::byte> joined;
   for (size_t i = 0; i < all.size(); ++i) {

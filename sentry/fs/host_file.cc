@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/layer_clock.h"
 #include "sentry/task/kernel.h"
 
 namespace run9::sentry {
@@ -101,12 +102,14 @@ void HostFile::follow_host_offset() {
 
 Result<size_t> HostFile::pread(vfs::OpContext&, std::span<std::byte> dst, uint64_t offset) {
   if (is_stream()) return Errno{ESPIPE};
+  const LayerScope time(Layer::kHost);
   return count_or_errno(
       ::pread(stream_->fd(), dst.data(), dst.size(), static_cast<off_t>(offset)));
 }
 
 Result<size_t> HostFile::pwrite(vfs::OpContext&, ByteSpan src, uint64_t offset) {
   if (is_stream()) return Errno{ESPIPE};
+  const LayerScope time(Layer::kHost);
   return count_or_errno(
       ::pwrite(stream_->fd(), src.data(), src.size(), static_cast<off_t>(offset)));
 }
@@ -115,6 +118,7 @@ Result<size_t> HostFile::append(vfs::OpContext&, ByteSpan src, uint64_t& end) {
   if ((stream_->host_flags() & O_APPEND) == 0 && ::lseek(stream_->fd(), 0, SEEK_END) < 0) {
     return last_errno();
   }
+  const LayerScope time(Layer::kHost);
   const size_t n = TRY(count_or_errno(::write(stream_->fd(), src.data(), src.size())));
   follow_host_offset();
   end = position();
@@ -123,6 +127,7 @@ Result<size_t> HostFile::append(vfs::OpContext&, ByteSpan src, uint64_t& end) {
 
 Result<size_t> HostFile::read(vfs::OpContext& ctx, std::span<std::byte> dst) {
   if (stream_->regular()) {
+    const LayerScope time(Layer::kHost);
     const size_t n = TRY(count_or_errno(::read(stream_->fd(), dst.data(), dst.size())));
     follow_host_offset();
     return n;
@@ -140,6 +145,7 @@ Result<size_t> HostFile::write(vfs::OpContext& ctx, ByteSpan src) {
     uint64_t end = 0;
     return append(ctx, src, end);
   }
+  const LayerScope time(Layer::kHost);
   const size_t n = TRY(count_or_errno(::write(stream_->fd(), src.data(), src.size())));
   follow_host_offset();
   return n;

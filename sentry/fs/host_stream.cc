@@ -4,6 +4,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/layer_clock.h"
 #include "base/log.h"
 #include "sentry/fs/host_file.h"
 #include "sentry/task/kernel.h"
@@ -66,6 +67,7 @@ void HostStream::on_ready(uint32_t epoll_events) {
 }
 
 Result<size_t> HostStream::read_once(std::span<std::byte> dst) {
+  const LayerScope time(Layer::kHost);
   if (type_ == S_IFSOCK) return count_or_errno(::recv(fd(), dst.data(), dst.size(), MSG_DONTWAIT));
   if ((poll(POLLIN) & (POLLIN | POLLHUP | POLLERR)) == 0) return Errno{EAGAIN};
   if (nowait_) {
@@ -79,6 +81,7 @@ Result<size_t> HostStream::read_once(std::span<std::byte> dst) {
 }
 
 Result<size_t> HostStream::write_once(ByteSpan src) {
+  const LayerScope time(Layer::kHost);
   if (type_ == S_IFSOCK) {
     return count_or_errno(::send(fd(), src.data(), src.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
   }

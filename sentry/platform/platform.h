@@ -62,6 +62,12 @@ struct ContextIdentity {
   bool operator==(const ContextIdentity&) const = default;
 };
 
+// When a guest thread asked last, when it saw the answer to the call before, when it had carried out that one's orders,
+// and how long it slept at the host in between; by its own word, in ticks of the time stamp counter. asked 0: not known.
+struct ThreadTimes {
+  uint64_t asked = 0, answered = 0, resumed = 0, rested = 0;
+};
+
 struct Fiber;
 
 class Context {
@@ -110,6 +116,8 @@ class Context {
   virtual bool clear_tid_at_exit(uint64_t /*addr*/) { return false; }
   // The fiber on which this context's call is carried out; null: none.
   virtual void set_fiber(Fiber*) {}
+  // At an event: what it noted down since the last time.
+  virtual ThreadTimes take_times() { return {}; }
   // Host thread id in the sandbox's pid namespace (CPU clocks); 0 if not known.
   virtual int host_tid() const = 0;
 };
@@ -195,6 +203,8 @@ class Platform {
   virtual void on_park(void*) {}
   // True if a thread was woken since the last time: it may be queued on the worker's core.
   virtual bool take_woken() { return false; }
+  // Whether guest threads note down their ThreadTimes.
+  virtual void set_profiling(bool) {}
   // How many contexts run guest code now (the loop's spin limit depends on it).
   virtual int running_contexts() const = 0;
 };

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/layer_clock.h"
 #include "sentry/platform/platform.h"
 #include "sentry/sched/fiber.h"
 
@@ -88,6 +89,7 @@ void EventLoop::enter(void (*body)(void*, int), void* object, int value) {
 void EventLoop::park() {
   CHECK(current_ != nullptr);
   if (current_->context != nullptr) platform_->on_park(current_->context);
+  const LayerPause pause;
   current_->leave();
 }
 

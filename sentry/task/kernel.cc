@@ -81,6 +81,7 @@ void Kernel::on_event(Context& context, EventKind kind) {
   auto* task = static_cast<Task*>(context.owner);
   if (task == nullptr) return;
   ++guest_events_;
+  profile_.taken(task->layer_span(), context, kind);
   if (loop_->current() != nullptr) {
     loop_->spawn([self = task->shared_from_this(), kind] { self->handle(kind); });
   } else {

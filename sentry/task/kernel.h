@@ -11,6 +11,7 @@
 #include "sentry/sched/event_loop.h"
 #include "sentry/task/process.h"
 #include "sentry/task/task.h"
+#include "sentry/trace/profile.h"
 
 namespace run9::sentry {
 
@@ -64,6 +65,7 @@ class Kernel : public EventSink {
   void set_mounts(std::unique_ptr<vfs::MountNamespace> m) { mounts_ = std::move(m); }
   FutexTable& futexes() { return *futexes_; }
   SpecialFiles& special() { return *special_; }
+  Profile& profile() { return profile_; }
   Tracer* tracer() { return tracer_.get(); }  // null: no --strace
   // An OpContext for the kernel's own work (root, never interrupted).
   vfs::OpContext& context();
@@ -103,6 +105,9 @@ class Kernel : public EventSink {
   ProcessGroupRef find_group(int32_t pgid);
   const std::map<int32_t, ProcessRef>& processes() const { return processes_; }
   size_t task_count() const { return tasks_.size(); }
+  void each_task(const std::function<void(Task&)>& visit) {
+    for (auto& [tid, task] : tasks_) visit(*task);
+  }
   ProcessRef init() { return find_process(1); }
 
   // Sends to a process, one task, a group. ESRCH, EPERM by kill(2)'s rules are the caller's to check
@@ -145,6 +150,7 @@ class Kernel : public EventSink {
   std::unique_ptr<FutexTable> futexes_;
   std::unique_ptr<SpecialFiles> special_;
   std::unique_ptr<Tracer> tracer_;
+  Profile profile_{*this};
   std::unique_ptr<KernelContext> kernel_context_;
   std::unordered_map<int32_t, std::shared_ptr<Task>> tasks_;
   std::map<int32_t, ProcessRef> processes_;

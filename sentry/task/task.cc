@@ -177,6 +177,7 @@ void Task::publish_identity() {
 void Task::start() {
   started_ = true;
   publish_identity();
+  kernel_.profile().born(layer_span_);
   context_->resume();
 }
 
@@ -312,6 +313,7 @@ void Task::handle(EventKind kind) {
   const auto self = shared_from_this();
   fiber_ = kernel_.loop().current();
   in_call_ = true;
+  kernel_.profile().handled(layer_span_);
   context_->set_fiber(fiber_);
   constexpr uint64_t kTrapFlag = 0x100;
   if (tracee && (regs().eflags & kTrapFlag) != 0) {  // ours, of the last step
@@ -342,6 +344,7 @@ void Task::handle(EventKind kind) {
   if (exit_requested_) {
     context_->set_fiber(nullptr);
     finish_exit();
+    kernel_.profile().handed_back(layer_span_);
     return;
   }
   in_call_ = false;
@@ -352,6 +355,7 @@ void Task::handle(EventKind kind) {
     regs().eflags |= kTrapFlag;
     context_->set_regs_changed();
   }
+  kernel_.profile().handed_back(layer_span_);
   context_->resume();
 }
 

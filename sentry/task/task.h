@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "base/layer_clock.h"
 #include "sentry/mm/memory_manager.h"
 #include "sentry/platform/platform.h"
 #include "sentry/sched/event_loop.h"
@@ -117,6 +118,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   std::shared_ptr<Tracee> tracee;  // null: nobody traces it (task/ptrace.h)
   TaskState state() const;
   bool in_call() const { return in_call_; }
+  LayerSpan& layer_span() { return layer_span_; }
   // Which descriptor a call used last etc. is nobody's business; calls keep state on their stack.
 
   // Used by the kernel alone (task/*.cc, loader/, signal/).
@@ -195,6 +197,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   bool gone_ = false;
   bool regs_replaced_ = false;  // sigreturn and exec: the result must not overwrite rax
   int exit_status_ = 0;
+  LayerSpan layer_span_;  // of its last call, and of what it does now; while a profile is made
 
  public:
   void mark_regs_replaced() { regs_replaced_ = true; }

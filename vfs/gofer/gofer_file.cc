@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/layer_clock.h"
 #include "vfs/gofer/gofer_fs.h"
 
 namespace run9::vfs::gofer {
@@ -43,6 +44,7 @@ Wire& GoferFile::wire() const { return static_cast<GoferFs&>(node_->fs()).wire()
 
 Result<size_t> GoferFile::pread(OpContext&, std::span<std::byte> dst, uint64_t offset) {
   if (host_ == nullptr) return wire().read(open_, offset, dst);
+  const LayerScope time(Layer::kHost);
   const ssize_t n = ::pread(host_->get(), dst.data(), dst.size(), TRY(to_off(offset)));
   if (n < 0) return last_errno();
   if (n > 0 && (flags() & O_NOATIME) == 0) node_->touched();
@@ -58,6 +60,7 @@ Result<size_t> GoferFile::write_host(ByteSpan src, uint64_t offset, int extra) {
   }
   const off_t at = TRY(to_off(offset));
   const iovec v{const_cast<std::byte*>(src.data()), src.size()};
+  const LayerScope time(Layer::kHost);
   const ssize_t n = how == 0 ? ::pwrite(host_->get(), src.data(), src.size(), at)
                              : ::pwritev2(host_->get(), &v, 1, at, how);
   if (n < 0) return last_errno();
@@ -148,6 +151,7 @@ Result<MapSource> GoferFile::map_source(OpContext& ctx, bool shared, bool writab
 // TODO(perf): fsync on a helper thread; the host blocks the worker meanwhile.
 Result<void> GoferFile::fsync(OpContext&, bool data_only) {
   if (host_ == nullptr) return wire().fsync(open_.fid, data_only);
+  const LayerScope time(Layer::kHost);
   if ((data_only ? ::fdatasync(host_->get()) : ::fsync(host_->get())) != 0) return last_errno();
   return ok();
 }

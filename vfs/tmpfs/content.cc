@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/layer_clock.h"
+
 namespace run9::vfs {
 namespace {
 
@@ -23,6 +25,7 @@ Errno storage_error(Errno e) {
 }
 
 Result<void> write_all(int fd, ByteSpan src, uint64_t offset, size_t& done) {
+  const LayerScope time(Layer::kHost);
   while (done < src.size()) {
     const ssize_t n = ::pwrite(fd, src.data() + done, src.size() - done,
                                static_cast<off_t>(offset + done));
@@ -57,6 +60,7 @@ Result<size_t> TmpContent::read(std::span<std::byte> dst, uint64_t offset) const
     std::memcpy(dst.data(), small_.data() + offset, want);
     return want;
   }
+  const LayerScope time(Layer::kHost);
   size_t done = 0;
   while (done < want) {
     const ssize_t n = ::pread(fd_->get(), dst.data() + done, want - done,

@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include "base/layer_clock.h"
 #include "sentry/platform/ptrace/layout.h"
 #include "sentry/platform/ptrace/ptrace_platform.h"
 
@@ -99,6 +100,7 @@ Result<size_t> PtraceSpace::read(uint64_t addr, std::span<std::byte> dst) {
   if (dead_) return Errno{EFAULT};
   iovec local{dst.data(), dst.size()};
   iovec remote{reinterpret_cast<void*>(addr), dst.size()};
+  const LayerScope time(Layer::kHost);
   const ssize_t n = process_vm_readv(pid_, &local, 1, &remote, 1, 0);
   if (n < 0) return Errno{EFAULT};
   return static_cast<size_t>(n);
@@ -108,6 +110,7 @@ Result<size_t> PtraceSpace::write(uint64_t addr, ByteSpan src) {
   if (dead_) return Errno{EFAULT};
   iovec local{const_cast<std::byte*>(src.data()), src.size()};
   iovec remote{reinterpret_cast<void*>(addr), src.size()};
+  const LayerScope time(Layer::kHost);
   const ssize_t n = process_vm_writev(pid_, &local, 1, &remote, 1, 0);
   if (n < 0) return Errno{EFAULT};
   return static_cast<size_t>(n);

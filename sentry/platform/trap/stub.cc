@@ -100,6 +100,10 @@ uint32_t this_cpu() {
   return limit & 0xfff;
 }
 
+void note(uint64_t& ticks) {
+  if (shared()->profiling != 0) ticks = __builtin_ia32_rdtsc();
+}
+
 // True: the answer is there. False: it takes longer, says the Sentry, or it has taken too long.
 bool spin_for_reply(ControlPage* c) {
   for (uint32_t i = shared()->guest_spin; i != 0; --i) {
@@ -136,6 +140,7 @@ void await_reply(ControlPage* c) {
 // Hands the request to the Sentry and waits for the reply. The worker looks at all states and bells once more
 // after it has said that it sleeps, so either it sees our request or we see that it sleeps.
 void call_sentry(ControlPage* c, uint64_t slot) {
+  note(c->times.asked);
   __atomic_exchange_n(&c->line.state, kRequest, __ATOMIC_SEQ_CST);
   if (c->line.polled == 0) {
     auto* header = reinterpret_cast<ControlHeader*>(STUB_CTL);
@@ -217,6 +222,7 @@ bool carry_out(ControlPage* c, ucontext_t* uc) {
       return false;
     }
   }
+  note(c->times.resumed);
   __atomic_fetch_add(&c->orders_done, 1, __ATOMIC_RELEASE);
   return true;
 }
@@ -259,6 +265,7 @@ bool converse(ControlPage* c, ucontext_t* uc, uint64_t slot, bool asked = false)
     } else {
       call_sentry(c, slot);
     }
+    note(c->times.answered);
     const uint32_t flags = c->line.reply.flags;
     if ((flags & kOrders) && !carry_out(c, uc)) {
       c->line.kind = kReqOrderFailed;
@@ -631,7 +638,11 @@ Futex futex_here(ControlPage* c) {
   if (waits && plain && changes_soon(c, word, value)) {
     r = -EAGAIN;
   } else {
+    uint64_t from = 0, to = 0;
+    note(from);
     r = waits ? rest_in_futex(c, args) : gate_guest_futex(c, args);
+    note(to);
+    if (from != 0 && to != 0) c->times.rested += to - from;
   }
   if (r == -EINTR) return Futex::kBrokenOff;
   c->gregs[kRax] = static_cast<uint64_t>(r);
@@ -714,6 +725,7 @@ extern "C" void thread_main(uint64_t sp) {
     if (gate_seccomp(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) != 0) __builtin_trap();
   }
   await_reply(c);
+  note(c->times.answered);
   apply(c, uc);
   __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
   enter_guest(uc);

@@ -104,6 +104,7 @@ struct SharedPage {
   uint32_t xstate_size;
   uint16_t filter_a_len, filter_b_len;  // instructions; at +0x1000 and +0x2000
   uint32_t futex_spin;  // how many pauses a guest thread looks at a futex's word before it sleeps
+  uint32_t profiling;   // threads note down ControlPage::times
 };
 
 // kResting: asleep in a call that the guest thread makes at the host itself; nobody is asked for anything.
@@ -156,7 +157,7 @@ struct Window {
   uint32_t offset;  // in its buffer
 };
 inline constexpr int kWindows = 2;
-inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 184;
+inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 152;
 
 enum TrapReason : uint32_t { kTrapSlow = 1, kTrapApply = 2, kTrapFrame = 3 };
 
@@ -184,6 +185,12 @@ struct CallLine {
   uint8_t polled;    // by the Sentry: it looks at `state` all the time, so that no bell need be rung
 };
 static_assert(sizeof(CallLine) == 64);
+
+// Of the time stamp counter, while SharedPage::profiling: the last request, the reply before it, and when that one's
+// orders had been carried out. `rested`: the sum of its times in futexes.
+struct ThreadNotes {
+  uint64_t asked, answered, resumed, rested;
+};
 
 // One for each thread slot; 4096 bytes.
 struct ControlPage {
@@ -213,6 +220,7 @@ struct ControlPage {
   ThreadOrder orders[kMaxOrders];
   uint8_t in_buffer[kInBuffer];
   uint8_t out_buffer[kOutBuffer];
+  ThreadNotes times;
   uint8_t unused[kControlPad];
   uint64_t self;  // the page's own address in the stub: what %gs must point at
 };

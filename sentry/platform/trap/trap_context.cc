@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/layer_clock.h"
 #include "sentry/platform/trap/call_windows.h"
 #include "sentry/platform/trap/trap_platform.h"
 #include "sentry/sched/fiber.h"
@@ -300,6 +301,7 @@ Result<void> TrapContext::report(uint32_t flags) {
   known_fs_ = fs, known_gs_ = gs;
   regs_changed_ = changed;
   reply_flags_ = later;
+  const LayerScope time(in_futex_ ? Layer::kWait : Layer::kHost);  // the guest thread's, at work for us
   report_waiter_ = space_->platform_.loop_.current();
   start_running();
   hand_back();
@@ -453,6 +455,12 @@ void TrapContext::set_identity(const ContextIdentity* id) {
     return;
   }
   to = {1, id->pid, id->tid, id->ppid, id->uid, id->euid, id->gid, id->egid};
+}
+
+ThreadTimes TrapContext::take_times() {
+  const ThreadNotes& n = page().times;
+  const uint64_t before = std::exchange(rested_, take(n.rested));
+  return {take(n.asked), take(n.answered), take(n.resumed), rested_ - before};
 }
 
 // ---------------------------------------------------------------- patched call sites

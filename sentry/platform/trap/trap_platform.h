@@ -56,6 +56,7 @@ class TrapContext final : public Context {
   bool running() const override { return running_; }
   int host_tid() const override;
   void set_identity(const ContextIdentity* identity) override;
+  ThreadTimes take_times() override;
   void set_fiber(Fiber* fiber) override;
   bool has_futex() const override { return true; }
   Result<uint64_t> futex(uint64_t nr, const std::array<uint64_t, 6>& args, const timespec* deadline) override;
@@ -120,6 +121,7 @@ class TrapContext final : public Context {
   bool broken_off_ = false;
   bool in_futex_ = false;  // the report that is waited for is a futex's
   int64_t futex_result_ = 0;
+  uint64_t rested_ = 0;  // ThreadNotes::rested, when it was looked at last
   uint64_t clear_tid_ = 0;
   bool running_ = false;
   bool gone_ = false;
@@ -240,6 +242,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   void after_sleep() override;
   void on_park(void* context) override { static_cast<TrapContext*>(context)->will_wait(); }
   bool take_woken() override { return std::exchange(woken_, false); }
+  void set_profiling(bool on) override { shared().profiling = on ? 1 : 0; }
   int running_contexts() const override { return running_ - wakes_.waiting(); }
 
  private:

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/layer_clock.h"
 #include "base/log.h"
 #include "sentry/platform/trap/trap_platform.h"
 #include "sentry/sched/fiber.h"
@@ -72,6 +73,7 @@ class TrapSpace::Answer : public FdHandler {
 
   // False: nothing came in time, or the stub died.
   bool wait() {
+    const LayerScope time(Layer::kHost);  // the agent's, at work for us
     const uint64_t now = EventLoop::now_ns();
     timer_.arm(now + kAgentTimeoutNs);
     rescue_.arm(now + kRescueNs);
@@ -360,6 +362,7 @@ Result<size_t> TrapSpace::read_host(uint64_t addr, std::span<std::byte> dst) {
   if (dead_) return Errno{EFAULT};
   iovec local{dst.data(), dst.size()};
   iovec remote{reinterpret_cast<void*>(addr), dst.size()};
+  const LayerScope time(Layer::kHost);
   const ssize_t n = process_vm_readv(pid_, &local, 1, &remote, 1, 0);
   if (n < 0) return Errno{EFAULT};
   return static_cast<size_t>(n);
@@ -369,6 +372,7 @@ Result<size_t> TrapSpace::write_host(uint64_t addr, ByteSpan src) {
   if (dead_) return Errno{EFAULT};
   iovec local{const_cast<std::byte*>(src.data()), src.size()};
   iovec remote{reinterpret_cast<void*>(addr), src.size()};
+  const LayerScope time(Layer::kHost);
   const ssize_t n = process_vm_writev(pid_, &local, 1, &remote, 1, 0);
   if (n < 0) return Errno{EFAULT};
   return static_cast<size_t>(n);
