@@ -123,12 +123,16 @@ sleep:
   goto sleep;
 
 answered:
+  atomic { next = hand_to[me]; hand_to[me] = 0 }
+  if
+  :: next != 0 -> futex_wake(next - 1); next = 0
+  :: else
+  fi;
   atomic {
     assert(state[me] == kReply && asked[me]);
     state[me] = kIdle;
     asked[me] = 0;
     futex[me] = kOut;
-    hand_to[me] = 0;  /* the code leaves it: some time it makes a wake-up too many, as cheats do */
     seen = kIdle;
     goto again
   }

@@ -115,26 +115,32 @@ bool spin_for_reply(ControlPage* c) {
   return false;
 }
 
+uint32_t* sleep_word(uint32_t n) {
+  return reinterpret_cast<uint32_t*>(STUB_SLEEP_WORDS) + n % STUB_SLEEP_WORD_COUNT;
+}
+
+// Whom the Sentry has answered meanwhile is best woken here: it then runs where we stop.
+void hand_on(ControlPage* c) {
+  const uint32_t next = c->hand_to;
+  if (next == 0) return;
+  c->hand_to = 0;
+  gate_futex(__NR_futex, sleep_word(next - 1), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
 void await_reply(ControlPage* c) {
-  const auto word = [](uint32_t n) {
-    return reinterpret_cast<uint32_t*>(STUB_SLEEP_WORDS) + n % STUB_SLEEP_WORD_COUNT;
-  };
   while (!spin_for_reply(c)) {
-    const uint32_t seen = __atomic_load_n(word(c->sleep_word), __ATOMIC_ACQUIRE);
+    const uint32_t seen = __atomic_load_n(sleep_word(c->sleep_word), __ATOMIC_ACQUIRE);
     uint32_t state = kRequest;
     __atomic_compare_exchange_n(&c->line.state, &state, kRequestAsleep, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-    if (state == kReply) return;
-    // Whom the Sentry has answered meanwhile is best woken here: it then runs where we stop.
-    if (const uint32_t next = c->hand_to; next != 0) {
-      c->hand_to = 0;
-      gate_futex(__NR_futex, word(next - 1), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
-    }
-    gate_futex(__NR_futex, word(c->sleep_word), FUTEX_WAIT, seen, nullptr, nullptr, 0);
+    if (state == kReply) break;
+    hand_on(c);
+    gate_futex(__NR_futex, sleep_word(c->sleep_word), FUTEX_WAIT, seen, nullptr, nullptr, 0);
     c->line.woken_on = static_cast<uint8_t>(this_cpu() % 255 + 1);
     // Woken before the answer, by an agent that has done its part: it will not be long.
     state = kRequestAsleep;
     __atomic_compare_exchange_n(&c->line.state, &state, kRequest, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
   }
+  hand_on(c);  // the answer may have come before this thread knew that it was to sleep
 }
 
 // Hands the request to the Sentry and waits for the reply. The worker looks at all states and bells once more
