@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/sanitizer.h"
 #include "gofer/jail.h"
 #include "gofer/options.h"
 #include "gofer/seccomp.h"
@@ -169,6 +170,7 @@ Result<void> run(const Options& options) {
   signal(SIGXFSZ, SIG_IGN);
   umask(0);
   const std::vector<Job> jobs = TRY(make_jobs(options));  // socket paths are the host's
+  if (!options.no_jail) sanitizer::before_jail();
   Exports exports =
       TRY(options.no_jail ? open_exports(options.jail) : enter_jail(options.jail));
   std::vector<int> keep{options.log_fd};

@@ -15,6 +15,7 @@
 #include <cstddef>
 
 #include "base/log.h"
+#include "base/sanitizer.h"
 #include "gofer/host_calls.h"
 
 #ifndef SYS_fchmodat2
@@ -109,7 +110,7 @@ constexpr size_t kInheritedRules = kRules.size() - 1;
 
 constexpr size_t kPerRule = 10;
 struct Program {
-  std::array<sock_filter, kRules.size() * kPerRule + 8> code{};
+  std::array<sock_filter, kRules.size() * kPerRule + 2 * sanitizer::kHostCalls.size() + 8> code{};
   unsigned short size = 0;
   constexpr void add(uint16_t op, uint32_t k, uint8_t jt = 0, uint8_t jf = 0) {
     code[size++] = sock_filter{op, jt, jf, k};
@@ -153,6 +154,10 @@ constexpr Program compile(size_t rules, uint32_t violation) {
     p.add(kReturn, SECCOMP_RET_ALLOW);
     p.add(kLoad, offsetof(seccomp_data, nr));
   }
+  for (const uint32_t number : sanitizer::kHostCalls) {
+    p.add(kIfEqual, number, 0, 1);
+    p.add(kReturn, SECCOMP_RET_ALLOW);
+  }
   p.add(kReturn, violation);
   return p;
 }
@@ -177,6 +182,7 @@ Result<void> install_seccomp(SeccompMode mode, OnViolation on_violation) {
     sa.sa_flags = SA_SIGINFO | SA_NODEFER;
     TRY(check_call(sigaction(SIGSYS, &sa, nullptr)));
   }
+  sanitizer::announce();
   const Program& p = kPrograms[static_cast<int>(mode)][static_cast<int>(on_violation)];
   sock_fprog prog{p.size, const_cast<sock_filter*>(p.code.data())};
   const long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
