@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/errno.h"
+#include "base/sanitizer.h"
 
 namespace run9 {
 namespace {
@@ -30,6 +31,7 @@ void set_log(int fd, LogLevel level, std::string_view program) {
   const size_t n = std::min(program.size(), sizeof g_log.program - 1);
   std::memcpy(g_log.program, program.data(), n);
   g_log.program[n] = 0;
+  sanitizer::report_to(fd);
 }
 
 bool log_enabled(LogLevel level) { return level <= g_log.level; }

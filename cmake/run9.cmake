@@ -4,6 +4,7 @@
 #   run9_program(NAME SRCS main.cc DEPS ...)         a static-pie program in bin/
 #   run9_fuzzer(NAME SRCS a_fuzz.cc DEPS ...)        a libFuzzer program, with -DRUN9_FUZZ=ON
 #   run9_test(NAME SRCS a_test.cc DEPS ...)          a GoogleTest program, registered with ctest
+#   run9_skipped(NAME "reason")                      a test that this preset cannot run
 #
 # DEPS is the whole of what a target may include: include/ of a target is the repository's root, and
 # tests/lint/includes_test checks that no file includes a folder its target does not depend on.
@@ -59,6 +60,12 @@ function(run9_test name)
   target_link_libraries(${name} PRIVATE run9_flags ${A_DEPS} gmock gtest gtest_main Threads::Threads)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+endfunction()
+
+# In place of a test that makes no sense here: ctest shows it as skipped, and ./dev says why.
+function(run9_skipped name why)
+  add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -E echo "skipped: ${why}")
+  set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "skipped: ")
 endfunction()
 
 # A program NAME with a LLVMFuzzerTestOneInput, made by the target `fuzzers`.

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/sanitizer.h"
 #include "gofer/jail.h"
 #include "gofer/service.h"
 #include "gofer/supervisor.h"
@@ -22,6 +23,7 @@ Result<void> serve(const Options& options, const SocketSource& source) {
   umask(0);
   std::optional<Users> users;
   if (options.jail.ids == Ids::kChanging) users = TRY(Users::load());
+  if (!options.no_jail) sanitizer::before_jail();
   Exports exports = TRY(options.no_jail ? open_exports(options.jail) : enter_jail(options.jail));
   const auto service = TRY(Service::create(options, std::move(exports), std::move(jobs),
                                            std::move(control), users ? &*users : nullptr));

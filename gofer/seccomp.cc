@@ -16,6 +16,7 @@
 #include <cstddef>
 
 #include "base/log.h"
+#include "base/sanitizer.h"
 #include "gofer/host_calls.h"
 
 #ifndef SYS_fchmodat2
@@ -120,7 +121,7 @@ constexpr auto kRules = std::to_array<Rule>({
 
 constexpr size_t kPerRule = 10;
 struct Program {
-  std::array<sock_filter, kRules.size() * kPerRule + 8> code{};
+  std::array<sock_filter, kRules.size() * kPerRule + 2 * sanitizer::kHostCalls.size() + 8> code{};
   unsigned short size = 0;
   constexpr void add(uint16_t op, uint32_t k, uint8_t jt = 0, uint8_t jf = 0) {
     code[size++] = sock_filter{op, jt, jf, k};
@@ -164,6 +165,10 @@ constexpr Program compile(SeccompMode mode, uint32_t violation) {
     p.add(kReturn, SECCOMP_RET_ALLOW);
     p.add(kLoad, offsetof(seccomp_data, nr));
   }
+  for (const uint32_t number : sanitizer::kHostCalls) {
+    p.add(kIfEqual, number, 0, 1);
+    p.add(kReturn, SECCOMP_RET_ALLOW);
+  }
   p.add(kReturn, violation);
   return p;
 }
@@ -194,6 +199,7 @@ Result<void> install_seccomp(SeccompMode mode, OnViolation on_violation) {
     sa.sa_flags = SA_SIGINFO | SA_NODEFER;
     TRY(check_call(sigaction(SIGSYS, &sa, nullptr)));
   }
+  sanitizer::announce();
   const Program& p = kPrograms[mode.listens][mode.multi_user][static_cast<size_t>(on_violation)];
   sock_fprog prog{p.size, const_cast<sock_filter*>(p.code.data())};
   const long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);

@@ -17,6 +17,8 @@
 #include <cstring>
 #include <vector>
 
+#include "base/sanitizer.h"
+
 namespace run9::runtime {
 namespace {
 
@@ -149,6 +151,7 @@ void remember_arguments(int argc, char** argv) {
 }
 
 Expected<void> confine(const sentry::BootSpec& spec, const ConfineOptions& options) {
+  sanitizer::before_jail();
   hide_arguments(spec.container_id);
   TRY(set_standard_streams(spec));
   TRY(become_sandbox_id());

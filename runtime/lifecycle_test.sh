@@ -165,6 +165,22 @@ run9 do 2>/dev/null
 expect 125 $?
 expect "" "$(ls "$work/state")"
 
+expect_match '"--memory": not an option of do' "$(run9 do --memory 1g -- true 2>&1)"
+
+# What it says of the guest's system calls: all of them, and the first that is missing.
+calls=$(run9 --strace do -- cat /proc/self/comm 2>&1 >/dev/null)
+expect_match '"cat" openat\(AT_FDCWD, "/proc/self/comm", O_RDONLY, 00\) = [0-9]+ \([0-9.]+ us\)' "$calls"
+expect_match '"cat" write\(1, "cat\\x0a", 4\) = 4 ' "$calls"
+expect_match 'openat\(.*\) = -ENOENT \(No such file or directory\)' "$(run9 --strace do -- cat /missing 2>&1)"
+expect Ready! "$(run9 do -- dmesg | sed -n '1s/.*] Starting Run9.*//; $s/.*] //p')"
+run9 --strict do -- true
+expect 0 $?
+if command -v perl >/dev/null; then
+  expect "-1" "$(run9 do -- perl -e 'print syscall(134, 0)')"
+  expect_match 'uselib is missing, asked for by "perl"' "$(run9 --strict do -- perl -e 'syscall(134, 0); sleep 100' 2>&1)"
+fi
+expect "" "$(ls "$work/state")"
+
 # Messages.
 expect_match 'platform "kvm": not known; use trap or ptrace' "$(run9 --platform kvm list 2>&1)"
 expect_match "config.json: ENOENT.*run9 spec" "$(run9 run -b "$work" x 2>&1)"

@@ -223,6 +223,11 @@ Expected<int> dispatch(CLI::App& app, CommandLine& c, const SplitArguments& argu
     c.exec.command = command_of(*sub, arguments);
     return cmd_exec(c.global, c.exec);
   }
+  const auto words = sub->remaining();
+  if (!words.empty() && words.front().starts_with('-')) {
+    return fail("do: {}: not an option of do; run9's own come before it, and a command that begins with - behind --",
+                run9::quoted(words.front()));
+  }
   c.do_args.command = command_of(*sub, arguments);
   return cmd_do(c.global, c.do_args);
 }

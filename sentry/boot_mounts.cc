@@ -123,7 +123,8 @@ Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, std::st
     }
     auto where = mount_point(kernel, m.destination, m.is_file);
     if (!where.has_value()) {
-      error = fmt::format("mount {}: the mount point: {}", m.destination, describe(where.error()));
+      error = fmt::format("mount {}: the mount point: {}{}", m.destination, describe(where.error()),
+                          where.error() == Errno{EROFS} ? "; make it in the root file system, or say --overlay=tmpfs" : "");
       return where.error();
     }
     Result<void> done = ok();

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
 #include "sentry/platform/bpf.h"
 
 namespace run9::sentry {
@@ -32,6 +33,7 @@ Result<void> install_sentry_filter(bool ptrace) {
   p.jump_if_ne(AUDIT_ARCH_X86_64, deny);
   p.load_nr();
   for (uint32_t nr : kAllowed) p.jump_if_eq(nr, allow);
+  for (uint32_t nr : sanitizer::kHostCalls) p.jump_if_eq(nr, allow);
   if (ptrace) p.jump_if_eq(__NR_ptrace, allow);
   p.jump_if_eq(__NR_mmap, map);
   p.jump_if_eq(__NR_mprotect, map);
@@ -56,6 +58,7 @@ Result<void> install_sentry_filter(bool ptrace) {
   p.bind(executable);
   p.ret(SECCOMP_RET_KILL_PROCESS);
 
+  sanitizer::announce();
   const auto& code = p.finish();
   const sock_fprog prog{static_cast<unsigned short>(code.size()), const_cast<sock_filter*>(code.data())};
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return last_errno();

@@ -127,7 +127,10 @@ Result<void> xattr_permission(OpContext& ctx, Inode& inode, const Stat& st, std:
     if (c.has_cap(CAP_SYS_ADMIN)) return ok();
     return Errno{write ? EPERM : ENODATA};
   }
-  if (!name.starts_with("user.")) return Errno{EOPNOTSUPP};
+  if (!name.starts_with("user.")) {
+    TRY(inode.permission(ctx, mask));
+    return Errno{EOPNOTSUPP};
+  }
   if (!S_ISREG(st.mode) && !S_ISDIR(st.mode)) return Errno{write ? EPERM : ENODATA};
   if (S_ISDIR(st.mode) && (st.mode & S_ISVTX) != 0 && write && !owner_or_capable(c, st.uid)) {
     return Errno{EPERM};

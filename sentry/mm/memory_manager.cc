@@ -456,6 +456,7 @@ uint64_t MemoryManager::brk(Task& task, uint64_t addr) {
 
 Result<void> MemoryManager::madvise(Task& task, uint64_t addr, uint64_t length, int advice) {
   if (!aligned(addr)) return Errno{EINVAL};
+  if (length != 0 && round_up(length) == 0) return Errno{EINVAL};
   length = round_up(length);
   switch (advice) {
     case MADV_NORMAL: case MADV_RANDOM: case MADV_SEQUENTIAL: case MADV_WILLNEED: case MADV_DONTNEED:

@@ -66,6 +66,8 @@ class Socket : public vfs::File {
   virtual bool listening() const = 0;
   virtual int take_error() = 0;  // SO_ERROR
   virtual std::optional<ucred> peer_creds() { return {}; }
+  // EOPNOTSUPP for options of any other level.
+  virtual bool has_options(int level) const { return level == SOL_SOCKET; }
   // Options that are not of SocketOptions: ENOPROTOOPT by default.
   virtual Result<void> set_option(vfs::OpContext&, int level, int name, ByteSpan value);
   virtual Result<std::string> get_option(vfs::OpContext&, int level, int name);

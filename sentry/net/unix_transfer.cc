@@ -156,7 +156,6 @@ Result<Received> UnixSocket::receive(vfs::OpContext& ctx, std::span<std::byte> d
   }
   Received r;
   const auto keep = shared_from_this();
-  if (stream && dst.empty()) return r;
   const bool all = stream && (flags & MSG_WAITALL) != 0 && (flags & MSG_PEEK) == 0;
   for (;;) {
     if (!end_->inbox.empty()) {

@@ -6,11 +6,14 @@
 #include <cstddef>
 #include <functional>
 
+#include "base/sanitizer.h"
+
 namespace run9::sentry {
 
 struct Fiber {
-  // 256 KiB of address space, of which only touched pages cost memory, behind a guard page.
-  static constexpr size_t kStackSize = 256 << 10;
+  // 256 KiB of address space, of which only touched pages cost memory, behind a guard page. Sanitizers make
+  // frames larger.
+  static constexpr size_t kStackSize = (sanitizer::kOn ? 1024 : 256) << 10;
 
   Fiber();
   ~Fiber();

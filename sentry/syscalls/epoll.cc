@@ -5,6 +5,7 @@
 
 #include "sentry/fs/anon.h"
 #include "sentry/ipc/epoll.h"
+#include "sentry/mm/bounds.h"
 #include "sentry/syscalls/file_util.h"
 #include "sentry/syscalls/sigmask.h"
 #include "sentry/task/kernel.h"
@@ -15,17 +16,14 @@ namespace {
 
 static_assert(sizeof(epoll_event) == 12);
 
-Result<std::shared_ptr<Epoll>> epoll_of(Task& task, GuestFd fd) {
-  auto epoll = std::dynamic_pointer_cast<Epoll>(TRY(task.fds().get_not_path(fd)));
-  if (epoll == nullptr) return Errno{EINVAL};
-  return epoll;
-}
-
 // timeout: ns from now; none: for ever.
 Result<uint64_t> wait(Task& task, GuestFd epfd, uint64_t events, int max,
                       std::optional<uint64_t> timeout) {
+  const auto file = TRY(task.fds().get_not_path(epfd));
   if (max <= 0 || max > INT_MAX / static_cast<int>(sizeof(epoll_event))) return Errno{EINVAL};
-  const auto epoll = TRY(epoll_of(task, epfd));
+  TRY(check_range(events, static_cast<uint64_t>(max) * sizeof(epoll_event)));
+  auto* const epoll = dynamic_cast<Epoll*>(file.get());
+  if (epoll == nullptr) return Errno{EINVAL};
   std::optional<uint64_t> deadline;
   if (timeout) deadline = saturating_add(EventLoop::now_ns(), *timeout);
   for (;;) {

@@ -55,10 +55,9 @@ Result<uint64_t> sys_inotify_init1(Task& task, int flags) {
 }
 
 Result<uint64_t> sys_inotify_add_watch(Task& task, GuestFd fd, UserString path, uint32_t mask) {
-  if ((mask & (IN_ALL_EVENTS | IN_UNMOUNT | IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK | IN_MASK_ADD |
-               IN_MASK_CREATE | IN_ISDIR | IN_ONESHOT | IN_Q_OVERFLOW | IN_IGNORED)) == 0) {
-    return Errno{EINVAL};
-  }
+  constexpr uint32_t kKnown = IN_ALL_EVENTS | IN_UNMOUNT | IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK | IN_MASK_ADD |
+                              IN_MASK_CREATE | IN_ISDIR | IN_ONESHOT | IN_Q_OVERFLOW | IN_IGNORED;
+  if (mask == 0 || (mask & ~kKnown) != 0) return Errno{EINVAL};
   const auto file = TRY(task.fds().get_not_path(fd));
   if ((mask & IN_MASK_ADD) != 0 && (mask & IN_MASK_CREATE) != 0) return Errno{EINVAL};
   auto* inotify = dynamic_cast<InotifyFile*>(file.get());
@@ -84,8 +83,9 @@ Result<uint64_t> sys_signalfd(Task& task, GuestFd fd, UserPtr<uint64_t> mask, ui
 
 Result<uint64_t> sys_signalfd4(Task& task, GuestFd fd, UserPtr<uint64_t> mask, uint64_t size,
                                int flags) {
-  if ((flags & ~(SFD_CLOEXEC | SFD_NONBLOCK)) != 0 || size != 8) return Errno{EINVAL};
+  if (size != 8) return Errno{EINVAL};
   const SignalSet set{TRY(task.memory().read(mask))};
+  if ((flags & ~(SFD_CLOEXEC | SFD_NONBLOCK)) != 0) return Errno{EINVAL};
   if (to_int(fd) != -1) {
     auto* file = dynamic_cast<SignalFile*>(TRY(task.fds().get_not_path(fd)).get());
     if (file == nullptr) return Errno{EINVAL};

@@ -85,6 +85,8 @@ Result<uint64_t> sys_dup3(Task& task, GuestFd from, GuestFd to, int flags) {
 }
 
 Result<uint64_t> sys_flock(Task& task, GuestFd fd, int operation) {
+  constexpr int kMandatory = 32;  // LOCK_MAND, of which nothing is left but that it is no error
+  if ((operation & kMandatory) != 0) return 0;
   const auto wait = (operation & LOCK_NB) != 0 ? vfs::LockWait::kNo : vfs::LockWait::kYes;
   const int kind = operation & ~LOCK_NB;
   if (kind != LOCK_SH && kind != LOCK_EX && kind != LOCK_UN) return Errno{EINVAL};

@@ -83,11 +83,13 @@ Result<void> check_copy_range(const vfs::File& in, const vfs::File& out, uint32_
 
 Result<uint64_t> sys_sendfile(Task& task, GuestFd out_fd, GuestFd in_fd, uint64_t offset,
                               uint64_t count) {
+  if (offset != 0) (void)TRY(task.memory().read(UserPtr<int64_t>{offset}));
   const auto in = TRY(task.fds().get_not_path(in_fd));
   if (!in->readable()) return Errno{EBADF};
-  if (in->is_stream()) return Errno{offset != 0 ? ESPIPE : EINVAL};
+  if (in->is_stream() && offset != 0) return Errno{ESPIPE};
   const auto out = TRY(task.fds().get_not_path(out_fd));
   if (!out->writable()) return Errno{EBADF};
+  if (in->is_stream()) return Errno{EINVAL};
   if (in->inode().is_dir() || (!out->is_stream() && (out->flags() & O_APPEND) != 0)) {
     return Errno{EINVAL};
   }
@@ -113,6 +115,9 @@ Result<uint64_t> sys_copy_file_range(Task& task, GuestFd in_fd, uint64_t in_offs
                                      uint32_t flags) {
   const auto in = TRY(task.fds().get_not_path(in_fd));
   const auto out = TRY(task.fds().get_not_path(out_fd));
+  for (const uint64_t offset : {in_offset, out_offset}) {
+    if (offset != 0) (void)TRY(task.memory().read(UserPtr<int64_t>{offset}));
+  }
   Cursor from(task, *in, in_offset);
   TRY(check_copy_range(*in, *out, flags));
   // One position for both sides: the ranges overlap or are empty.

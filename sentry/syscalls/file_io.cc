@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "sentry/fs/dev/devices.h"
+#include "sentry/mm/bounds.h"
 #include "sentry/syscalls/file_util.h"
 #include "vfs/watch.h"
 
@@ -150,28 +151,36 @@ Result<uint64_t> check_rwf(int flags) {
   return 0;
 }
 
-using Transfer = Result<uint64_t> (*)(Task&, vfs::File&, GuestSegments&, std::optional<uint64_t>,
-                                      int);
+// Which way a call moves bytes. Linux asks for the file's mode before it looks at the memory.
+struct Direction {
+  Result<uint64_t> (*transfer)(Task&, vfs::File&, GuestSegments&, std::optional<uint64_t>, int);
+  bool (vfs::File::*allowed)() const;
+};
+constexpr Direction kRead{read_file, &vfs::File::readable};
+constexpr Direction kWrite{write_file, &vfs::File::writable};
 
 Result<uint64_t> one_segment(Task& task, GuestFd fd, uint64_t buf, uint64_t count,
-                             std::optional<int64_t> offset, Transfer transfer) {
+                             std::optional<int64_t> offset, const Direction& way) {
   if (offset && *offset < 0) return Errno{EINVAL};
   const auto file = TRY(task.fds().get_not_path(fd));
   if (offset && file->is_stream()) return Errno{ESPIPE};
+  if (!((*file).*way.allowed)()) return Errno{EBADF};
   const iovec one{reinterpret_cast<void*>(buf), count};
   auto segments = TRY(GuestSegments::create(task.memory(), std::span(&one, 1)));
-  return transfer(task, *file, segments, offset, 0);
+  return way.transfer(task, *file, segments, offset, 0);
 }
 
 Result<uint64_t> many_segments(Task& task, GuestFd fd, uint64_t iov, uint64_t count,
-                               std::optional<int64_t> offset, int rwf, Transfer transfer) {
+                               std::optional<int64_t> offset, int rwf, const Direction& way) {
   if (offset && *offset < 0) return Errno{EINVAL};
   const auto file = TRY(task.fds().get_not_path(fd));
   if (offset && file->is_stream()) return Errno{ESPIPE};
+  if (!((*file).*way.allowed)()) return Errno{EBADF};
   const IoVec vec = TRY(task.memory().read_iovec(iov, count));
   auto segments = TRY(GuestSegments::create(task.memory(), vec));
+  if (segments.remaining() == 0) return 0;  // whatever else is wrong; an empty packet is sent by write alone
   TRY(check_rwf(rwf));
-  return transfer(task, *file, segments, offset, rwf);
+  return way.transfer(task, *file, segments, offset, rwf);
 }
 
 }  // namespace
@@ -182,7 +191,7 @@ Result<GuestSegments> GuestSegments::create(MemoryManager& memory,
   uint64_t total = 0;
   for (const iovec& v : segments) {
     const auto start = reinterpret_cast<uint64_t>(v.iov_base);
-    if (v.iov_len > kGuestEnd || start > kGuestEnd - v.iov_len) return Errno{EFAULT};
+    TRY(check_range(start, v.iov_len));
     total = std::min<uint64_t>(total + v.iov_len, kMaxTransfer);
   }
   s.remaining_ = total;
@@ -308,51 +317,51 @@ Result<uint64_t> write_file(Task& task, vfs::File& file, GuestSegments& src,
 }
 
 Result<uint64_t> sys_read(Task& task, GuestFd fd, uint64_t buf, uint64_t count) {
-  return one_segment(task, fd, buf, count, {}, read_file);
+  return one_segment(task, fd, buf, count, {}, kRead);
 }
 
 Result<uint64_t> sys_write(Task& task, GuestFd fd, uint64_t buf, uint64_t count) {
-  return one_segment(task, fd, buf, count, {}, write_file);
+  return one_segment(task, fd, buf, count, {}, kWrite);
 }
 
 Result<uint64_t> sys_pread64(Task& task, GuestFd fd, uint64_t buf, uint64_t count,
                              int64_t offset) {
-  return one_segment(task, fd, buf, count, offset, read_file);
+  return one_segment(task, fd, buf, count, offset, kRead);
 }
 
 Result<uint64_t> sys_pwrite64(Task& task, GuestFd fd, uint64_t buf, uint64_t count,
                               int64_t offset) {
-  return one_segment(task, fd, buf, count, offset, write_file);
+  return one_segment(task, fd, buf, count, offset, kWrite);
 }
 
 Result<uint64_t> sys_readv(Task& task, GuestFd fd, uint64_t iov, uint64_t count) {
-  return many_segments(task, fd, iov, count, {}, 0, read_file);
+  return many_segments(task, fd, iov, count, {}, 0, kRead);
 }
 
 Result<uint64_t> sys_writev(Task& task, GuestFd fd, uint64_t iov, uint64_t count) {
-  return many_segments(task, fd, iov, count, {}, 0, write_file);
+  return many_segments(task, fd, iov, count, {}, 0, kWrite);
 }
 
 Result<uint64_t> sys_preadv(Task& task, GuestFd fd, uint64_t iov, uint64_t count,
                             int64_t offset) {
-  return many_segments(task, fd, iov, count, offset, 0, read_file);
+  return many_segments(task, fd, iov, count, offset, 0, kRead);
 }
 
 Result<uint64_t> sys_pwritev(Task& task, GuestFd fd, uint64_t iov, uint64_t count,
                              int64_t offset) {
-  return many_segments(task, fd, iov, count, offset, 0, write_file);
+  return many_segments(task, fd, iov, count, offset, 0, kWrite);
 }
 
 Result<uint64_t> sys_preadv2(Task& task, GuestFd fd, uint64_t iov, uint64_t count, int64_t offset,
                              uint64_t, int flags) {
-  if (offset == -1) return many_segments(task, fd, iov, count, {}, flags, read_file);
-  return many_segments(task, fd, iov, count, offset, flags, read_file);
+  if (offset == -1) return many_segments(task, fd, iov, count, {}, flags, kRead);
+  return many_segments(task, fd, iov, count, offset, flags, kRead);
 }
 
 Result<uint64_t> sys_pwritev2(Task& task, GuestFd fd, uint64_t iov, uint64_t count,
                               int64_t offset, uint64_t, int flags) {
-  if (offset == -1) return many_segments(task, fd, iov, count, {}, flags, write_file);
-  return many_segments(task, fd, iov, count, offset, flags, write_file);
+  if (offset == -1) return many_segments(task, fd, iov, count, {}, flags, kWrite);
+  return many_segments(task, fd, iov, count, offset, flags, kWrite);
 }
 
 }  // namespace run9::sentry

@@ -100,6 +100,7 @@ Result<uint64_t> sys_creat(Task& task, UserString path, uint32_t mode) {
 
 Result<uint64_t> sys_memfd_create(Task& task, UserString user_name, uint32_t flags) {
   constexpr size_t kNameMax = 249;  // NAME_MAX less "memfd:"
+  TRY(vfs::check_memfd_flags(flags));
   const std::string name =
       TRY(task.memory().read_string(user_name.addr, kNameMax + 1, Errno{EINVAL}));
   auto file = TRY(vfs::create_memfd(task, task.kernel().special().internal_tmpfs(), name, flags));

@@ -124,11 +124,11 @@ Result<uint64_t> sys_sync_file_range(Task& task, GuestFd fd, int64_t offset, int
   return 0;
 }
 
-Result<uint64_t> sys_readahead(Task& task, GuestFd fd, int64_t, uint64_t) {
+Result<uint64_t> sys_readahead(Task& task, GuestFd fd, int64_t, int64_t length) {
   const auto file = TRY(task.fds().get_not_path(fd));
   if (!file->readable()) return Errno{EBADF};
   const auto type = file->inode().type();
-  if (type != S_IFREG && type != S_IFBLK) return Errno{EINVAL};
+  if ((type != S_IFREG && type != S_IFBLK) || length < 0) return Errno{EINVAL};
   return 0;
 }
 

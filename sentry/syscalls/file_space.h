@@ -14,7 +14,7 @@ Result<uint64_t> sys_sync(Task& task);
 Result<uint64_t> sys_syncfs(Task& task, GuestFd fd);
 Result<uint64_t> sys_sync_file_range(Task& task, GuestFd fd, int64_t offset, int64_t length,
                                      uint32_t flags);
-Result<uint64_t> sys_readahead(Task& task, GuestFd fd, int64_t offset, uint64_t count);
+Result<uint64_t> sys_readahead(Task& task, GuestFd fd, int64_t offset, int64_t length);
 Result<uint64_t> sys_fadvise64(Task& task, GuestFd fd, int64_t offset, int64_t length,
                                int advice);
 

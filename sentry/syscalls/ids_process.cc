@@ -22,15 +22,13 @@ struct CapData {
 
 // How many CapData the version has; writes the version we prefer for one we do not know.
 Result<size_t> cap_words(Task& task, uint64_t header, CapHeader& h) {
-  h = TRY(task.memory().read(UserPtr<CapHeader>{header}));
-  switch (h.version) {
-    case 0x19980330: return size_t{1};
-    case 0x20071026:
-    case 0x20080522: return size_t{2};
-    default: break;
+  const auto version = TRY(task.memory().read(UserPtr<uint32_t>{header}));
+  if (version != 0x19980330 && version != 0x20071026 && version != 0x20080522) {
+    TRY(task.memory().write(UserPtr<uint32_t>{header}, 0x20080522u));
+    return Errno{EINVAL};
   }
-  TRY(task.memory().write(UserPtr<uint32_t>{header}, 0x20080522u));
-  return Errno{EINVAL};
+  h = TRY(task.memory().read(UserPtr<CapHeader>{header}));
+  return size_t{version == 0x19980330 ? 1u : 2u};
 }
 
 }  // namespace

@@ -6,6 +6,7 @@ namespace run9::sentry {
 
 Result<uint64_t> sys_mmap(Task& task, uint64_t addr, uint64_t length, int prot, int flags, GuestFd fd,
                           uint64_t offset) {
+  if (offset % kPage != 0) return Errno{EINVAL};
   MemoryManager::MapArgs a;
   a.addr = addr;
   a.length = length;
@@ -27,9 +28,18 @@ Result<uint64_t> sys_munmap(Task& task, uint64_t addr, uint64_t length) {
 }
 
 Result<uint64_t> sys_mprotect(Task& task, uint64_t addr, uint64_t length, int prot) {
-  if (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN | PROT_GROWSUP | 0x8 /*PROT_SEM*/)) {
-    return Errno{EINVAL};
-  }
+  return sys_pkey_mprotect(task, addr, length, prot, -1);
+}
+
+// do_mprotect_pkey(): an empty range is well whatever else is wrong. No key was ever given out.
+Result<uint64_t> sys_pkey_mprotect(Task& task, uint64_t addr, uint64_t length, int prot, int key) {
+  constexpr int kSemaphores = 0x8;  // PROT_SEM: allowed, without a meaning
+  constexpr int kGrows = PROT_GROWSDOWN | PROT_GROWSUP;
+  if ((prot & kGrows) == kGrows || addr % kPage != 0) return Errno{EINVAL};
+  if (length == 0) return 0;
+  if (addr + (length + kPage - 1) / kPage * kPage <= addr) return Errno{ENOMEM};
+  if (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | kSemaphores | kGrows)) return Errno{EINVAL};
+  if (key != -1) return Errno{EINVAL};
   TRY(task.memory().mprotect(task, addr, length, prot & (PROT_READ | PROT_WRITE | PROT_EXEC)));
   return 0;
 }

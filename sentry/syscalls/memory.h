@@ -8,6 +8,7 @@ Result<uint64_t> sys_mmap(Task&, uint64_t addr, uint64_t length, int prot, int f
                           uint64_t offset);
 Result<uint64_t> sys_munmap(Task&, uint64_t addr, uint64_t length);
 Result<uint64_t> sys_mprotect(Task&, uint64_t addr, uint64_t length, int prot);
+Result<uint64_t> sys_pkey_mprotect(Task&, uint64_t addr, uint64_t length, int prot, int key);
 Result<uint64_t> sys_mremap(Task&, uint64_t old_addr, uint64_t old_len, uint64_t new_len, int flags,
                             uint64_t new_addr);
 Result<uint64_t> sys_brk(Task&, uint64_t addr);

@@ -68,15 +68,17 @@ Result<vfs::SetAttr> read_timevals(Task& task, uint64_t addr) {
   return time_change(ts);
 }
 
-// do_utimes(): a null path means the descriptor.
-Result<uint64_t> set_times(Task& task, GuestFd dirfd, UserString path, const vfs::SetAttr& a,
+// do_utimes(): a null path means the descriptor. Wrong times are an error of files that exist.
+Result<uint64_t> set_times(Task& task, GuestFd dirfd, UserString path, const Result<vfs::SetAttr>& a,
                            int flags) {
   if (path.is_null() && dirfd != kAtFdcwd) {
     if (flags != 0) return Errno{EINVAL};
-    return change(task, TRY(open_place(task, dirfd)), a);
+    const Place place = TRY(open_place(task, dirfd));
+    return change(task, place, TRY(a));
   }
   if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) return Errno{EINVAL};
-  return change(task, TRY(place_of(task, dirfd, path, flags)), a);
+  const Place place = TRY(place_of(task, dirfd, path, flags));
+  return change(task, place, TRY(a));
 }
 
 }  // namespace
@@ -138,11 +140,10 @@ Result<uint64_t> sys_futimesat(Task& task, GuestFd dirfd, UserString path, uint6
 
 Result<uint64_t> sys_utimensat(Task& task, GuestFd dirfd, UserString path, uint64_t times,
                                int flags) {
-  vfs::SetAttr a{.valid = kBothNow};
+  Result<vfs::SetAttr> a = vfs::SetAttr{.valid = kBothNow};
   if (times != 0) {
-    const auto ts = TRY(task.memory().read(UserPtr<std::array<timespec, 2>>{times}));
-    a = TRY(time_change(ts));
-    if (a.valid == 0) return 0;  // both UTIME_OMIT: not even the path is looked at
+    a = time_change(TRY(task.memory().read(UserPtr<std::array<timespec, 2>>{times})));
+    if (a && a.value().valid == 0) return 0;  // both UTIME_OMIT: not even the path is looked at
   }
   return set_times(task, dirfd, path, a, flags);
 }

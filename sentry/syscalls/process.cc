@@ -300,6 +300,43 @@ Result<std::optional<Reaped>> wait_for(Task& task, const WaitFor& w) {
   }
 }
 
+// kernel_waitid(). Nothing: WNOHANG, and no child has changed.
+Result<std::optional<Reaped>> wait_id(Task& task, int type, int32_t id, int options) {
+  if (options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WALL | __WCLONE | __WNOTHREAD)) {
+    return Errno{EINVAL};
+  }
+  if (!(options & (WEXITED | WSTOPPED | WCONTINUED))) return Errno{EINVAL};
+  WaitFor w;
+  w.options = options;
+  w.type = type;
+  w.id = id;
+  switch (type) {
+    case P_ALL:
+      break;
+    case P_PID:
+      if (id <= 0) return Errno{EINVAL};
+      break;
+    case P_PGID:
+      if (id < 0) return Errno{EINVAL};
+      if (id == 0) w.id = task.process().pgid();
+      break;
+    case P_PIDFD: {
+      const auto file = TRY(task.fds().get(GuestFd{id}));
+      const ProcessRef target = process_of_pidfd(*file);
+      if (!target) return Errno{EBADF};
+      w.type = P_PID;
+      w.id = target->pid;
+      if (file->nonblocking()) w.options |= WNOHANG;
+      break;
+    }
+    default:
+      return Errno{EINVAL};
+  }
+  const auto r = TRY(wait_for(task, w));
+  if (!r && type == P_PIDFD && !(options & WNOHANG)) return Errno{EAGAIN};
+  return r;
+}
+
 struct UserRusage {
   int64_t utime_sec, utime_usec, stime_sec, stime_usec;
   int64_t rest[14];
@@ -338,41 +375,12 @@ Result<uint64_t> sys_wait4(Task& task, int32_t pid, UserPtr<int32_t> status, int
 
 Result<uint64_t> sys_waitid(Task& task, int type, int32_t id, UserPtr<SigInfo> info, int options,
                             UserPtr<void> usage) {
-  if (options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WALL | __WCLONE | __WNOTHREAD)) {
-    return Errno{EINVAL};
-  }
-  if (!(options & (WEXITED | WSTOPPED | WCONTINUED))) return Errno{EINVAL};
-  WaitFor w;
-  w.options = options;
-  w.type = type;
-  w.id = id;
-  switch (type) {
-    case P_ALL:
-      break;
-    case P_PID:
-      if (id <= 0) return Errno{EINVAL};
-      break;
-    case P_PGID:
-      if (id < 0) return Errno{EINVAL};
-      if (id == 0) w.id = task.process().pgid();
-      break;
-    case P_PIDFD: {
-      const auto file = TRY(task.fds().get(GuestFd{id}));
-      const ProcessRef target = process_of_pidfd(*file);
-      if (!target) return Errno{EBADF};
-      w.type = P_PID;
-      w.id = target->pid;
-      if (file->nonblocking()) w.options |= WNOHANG;
-      break;
-    }
-    default:
-      return Errno{EINVAL};
-  }
-  const auto r = TRY(wait_for(task, w));
-  if (!r && type == P_PIDFD && !(options & WNOHANG)) return Errno{EAGAIN};
-  if (!info.is_null()) {
+  const auto found = wait_id(task, type, id, options);
+  const Reaped* r = found.has_value() && found.value() ? &*found.value() : nullptr;
+  if (r != nullptr) TRY(write_usage(task, usage, r->usage));
+  if (!info.is_null()) {  // written also when there is nothing to tell, and when the call fails
     SigInfo out;
-    if (r) {
+    if (r != nullptr) {
       out.signo = SIGCHLD;
       out.code = r->code;
       out.chld.pid = r->pid;
@@ -381,7 +389,7 @@ Result<uint64_t> sys_waitid(Task& task, int type, int32_t id, UserPtr<SigInfo> i
     }
     TRY(task.memory().write(info, out));
   }
-  if (r) TRY(write_usage(task, usage, r->usage));
+  TRY(found);
   return 0;
 }
 

@@ -5,6 +5,7 @@
 namespace run9::sentry {
 
 Result<uint64_t> sys_sched_yield(Task& task);
+Result<uint64_t> sys_rseq(Task& task);
 Result<uint64_t> sys_sched_setaffinity(Task& task, int32_t tid, uint32_t length, uint64_t mask);
 Result<uint64_t> sys_sched_getaffinity(Task& task, int32_t tid, uint32_t length, uint64_t mask);
 Result<uint64_t> sys_sched_setscheduler(Task& task, int32_t tid, int policy, UserPtr<int> param);

@@ -17,6 +17,7 @@ Result<void> check_signal(int sig) {
 Result<uint64_t> signal_task(Task& task, int32_t tgid, int32_t tid, const SigInfo& info) {
   Task* target = task.kernel().find_task(tid);
   if (target == nullptr || (tgid > 0 && target->tgid() != tgid)) return Errno{ESRCH};
+  TRY(check_signal(info.signo));
   if (!Kernel::may_signal(task, target->process(), info.signo)) return Errno{EPERM};
   TRY(task.kernel().send_task_signal(*target, info));
   return 0;
@@ -27,11 +28,12 @@ Result<uint64_t> signal_task(Task& task, int32_t tgid, int32_t tid, const SigInf
 Result<uint64_t> sys_rt_sigaction(Task& task, int sig, UserPtr<SigAction> act, UserPtr<SigAction> old,
                                   uint64_t size) {
   if (size != sizeof(SignalSet)) return Errno{EINVAL};
+  SigAction a{};
+  if (!act.is_null()) a = TRY(task.memory().read(act));
   if (sig < 1 || sig > kMaxSignal) return Errno{EINVAL};
   SigAction& slot = task.process().actions->at[static_cast<size_t>(sig)];
   const SigAction before = slot;
   if (!act.is_null()) {
-    SigAction a = TRY(task.memory().read(act));
     if (sig == SIGKILL || sig == SIGSTOP) return Errno{EINVAL};
     a.mask = a.mask & ~kUnblockable;
     slot = a;
@@ -135,10 +137,10 @@ Result<uint64_t> sys_rt_sigtimedwait(Task& task, UserPtr<SignalSet> set, UserPtr
 Result<uint64_t> sys_rt_sigqueueinfo(Task& task, int32_t pid, int sig, UserPtr<SigInfo> info) {
   SigInfo i = TRY(task.memory().read(info));
   i.signo = sig;
-  TRY(check_signal(sig));
+  if ((i.code >= 0 || i.code == -6 /*SI_TKILL*/) && pid != task.tgid()) return Errno{EPERM};
   const ProcessRef target = task.kernel().find_process(pid);
   if (!target) return Errno{ESRCH};
-  if ((i.code >= 0 || i.code == -6 /*SI_TKILL*/) && target.get() != &task.process()) return Errno{EPERM};
+  TRY(check_signal(sig));
   if (!Kernel::may_signal(task, *target, sig)) return Errno{EPERM};
   TRY(task.kernel().send_signal(*target, i));
   return 0;
@@ -146,10 +148,9 @@ Result<uint64_t> sys_rt_sigqueueinfo(Task& task, int32_t pid, int sig, UserPtr<S
 
 Result<uint64_t> sys_rt_tgsigqueueinfo(Task& task, int32_t tgid, int32_t tid, int sig,
                                        UserPtr<SigInfo> info) {
-  if (tgid <= 0 || tid <= 0) return Errno{EINVAL};
   SigInfo i = TRY(task.memory().read(info));
+  if (tgid <= 0 || tid <= 0) return Errno{EINVAL};
   i.signo = sig;
-  TRY(check_signal(sig));
   if ((i.code >= 0 || i.code == -6) && tgid != task.tgid()) return Errno{EPERM};
   return signal_task(task, tgid, tid, i);
 }
@@ -163,7 +164,10 @@ Result<uint64_t> sys_sigaltstack(Task& task, UserPtr<AltStack> ss, UserPtr<AltSt
     if (on) return Errno{EPERM};
     const int32_t mode = s.flags & ~static_cast<int32_t>(1u << 31);
     if (mode != 0 && mode != 1 && mode != 2) return Errno{EINVAL};
-    if (mode == 2) {
+    const AltStack& now = task.alt_stack();
+    if (s.sp == now.sp && s.size == now.size && s.flags == now.flags) {
+      // Nothing changes, so nothing is checked.
+    } else if (mode == 2) {
       task.alt_stack() = AltStack{};
     } else {
       if (s.size < 2048) return Errno{ENOMEM};
@@ -176,7 +180,6 @@ Result<uint64_t> sys_sigaltstack(Task& task, UserPtr<AltStack> ss, UserPtr<AltSt
 }
 
 Result<uint64_t> sys_kill(Task& task, int32_t pid, int sig) {
-  TRY(check_signal(sig));
   const SigInfo info = SigInfo::user(sig, 0 /*SI_USER*/, task.tgid(), task.creds().ruid);
   Kernel& kernel = task.kernel();
   if (pid > 0) {
@@ -186,6 +189,7 @@ Result<uint64_t> sys_kill(Task& task, int32_t pid, int sig) {
       if (thread == nullptr) return Errno{ESRCH};
       target = thread->process_ref();
     }
+    TRY(check_signal(sig));
     if (!Kernel::may_signal(task, *target, sig)) return Errno{EPERM};
     TRY(kernel.send_signal(*target, info));
     return 0;
@@ -197,6 +201,7 @@ Result<uint64_t> sys_kill(Task& task, int32_t pid, int sig) {
     if (pid == -1 ? (id > 1 && p.get() != &task.process()) : p->pgid() == group) targets.push_back(p);
   }
   if (targets.empty()) return Errno{ESRCH};
+  TRY(check_signal(sig));
   bool any = false;
   for (const auto& p : targets) {
     if (!Kernel::may_signal(task, *p, sig)) continue;
@@ -209,13 +214,11 @@ Result<uint64_t> sys_kill(Task& task, int32_t pid, int sig) {
 
 Result<uint64_t> sys_tkill(Task& task, int32_t tid, int sig) {
   if (tid <= 0) return Errno{EINVAL};
-  TRY(check_signal(sig));
   return signal_task(task, 0, tid, SigInfo::user(sig, -6 /*SI_TKILL*/, task.tgid(), task.creds().ruid));
 }
 
 Result<uint64_t> sys_tgkill(Task& task, int32_t tgid, int32_t tid, int sig) {
   if (tgid <= 0 || tid <= 0) return Errno{EINVAL};
-  TRY(check_signal(sig));
   return signal_task(task, tgid, tid, SigInfo::user(sig, -6, task.tgid(), task.creds().ruid));
 }
 

@@ -17,7 +17,7 @@ Result<int> check_kind(int family, int type, int protocol) {
   if ((type & ~(kTypeMask | SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return Errno{EINVAL};
   type &= kTypeMask;
   if (family < 0 || family >= AF_MAX) return Errno{EAFNOSUPPORT};
-  if (type == 0 || type > SOCK_PACKET) return Errno{EINVAL};
+  if (type > SOCK_PACKET) return Errno{EINVAL};
   if (family != AF_UNIX) return Errno{EAFNOSUPPORT};
   if (protocol != 0 && protocol != AF_UNIX) return Errno{EPROTONOSUPPORT};
   if (type == SOCK_RAW) return SOCK_DGRAM;  // as unix_create()
@@ -78,12 +78,14 @@ Result<uint64_t> sys_listen(Task& task, GuestFd fd, int backlog) {
 }
 
 Result<uint64_t> sys_connect(Task& task, GuestFd fd, uint64_t name, uint32_t length) {
-  const auto socket = TRY(socket_of(task, fd));
-  TRY(socket->connect(task, TRY(read_name(task, name, length))));
+  (void)TRY(task.fds().get_not_path(fd));  // the name comes before the question whether it is a socket
+  const auto address = TRY(read_name(task, name, length));
+  TRY(TRY(socket_of(task, fd))->connect(task, address));
   return 0;
 }
 
 Result<uint64_t> sys_accept4(Task& task, GuestFd fd, uint64_t name, UserPtr<int> length, int flags) {
+  (void)TRY(task.fds().get_not_path(fd));
   if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return Errno{EINVAL};
   const auto listener = TRY(socket_of(task, fd));
   if (!descriptor_available(task)) return Errno{EMFILE};

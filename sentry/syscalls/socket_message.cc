@@ -2,6 +2,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 
 #include "sentry/syscalls/file_io.h"
@@ -18,6 +19,7 @@ constexpr size_t kMaxControl = 20480;    // net.core.optmem_max
 constexpr size_t kPiece = 64 * 1024;     // of a stream, copied at once
 constexpr size_t kMaxPacket = 1 << 22;   // of a datagram
 constexpr uint32_t kMaxMessages = 1024;  // UIO_MAXIOV
+constexpr int kCompat = INT_MIN;         // MSG_CMSG_COMPAT: of 32-bit callers, by the kernel alone
 
 // struct msghdr as the guest has it: x86-64, like ours, but with guest addresses.
 struct GuestMessage {
@@ -232,9 +234,9 @@ Result<uint64_t> receive_message(Task& task, Socket& s, uint64_t address, int fl
 
 Result<uint64_t> sys_sendto(Task& task, GuestFd fd, uint64_t buffer, uint64_t count, int flags,
                             uint64_t name, uint32_t length) {
-  const auto socket = TRY(socket_of(task, fd));
   const iovec one{reinterpret_cast<void*>(buffer), count};
   auto data = TRY(GuestSegments::create(task.memory(), std::span(&one, 1)));
+  const auto socket = TRY(socket_of(task, fd));
   Outgoing extra;
   if (name != 0) extra.to = TRY(read_name(task, name, length));
   return send(task, *socket, data, std::move(extra), flags);
@@ -242,25 +244,28 @@ Result<uint64_t> sys_sendto(Task& task, GuestFd fd, uint64_t buffer, uint64_t co
 
 Result<uint64_t> sys_recvfrom(Task& task, GuestFd fd, uint64_t buffer, uint64_t count, int flags,
                               uint64_t name, UserPtr<int> length) {
-  const auto socket = TRY(socket_of(task, fd));
   const iovec one{reinterpret_cast<void*>(buffer), count};
   auto data = TRY(GuestSegments::create(task.memory(), std::span(&one, 1)));
+  const auto socket = TRY(socket_of(task, fd));
   const auto a = TRY(receive(task, *socket, data, flags));
   if (name != 0) TRY(write_name(task, a.message.from, name, length));
   return a.count;
 }
 
 Result<uint64_t> sys_sendmsg(Task& task, GuestFd fd, uint64_t message, int flags) {
+  if ((flags & kCompat) != 0) return Errno{EINVAL};
   const auto socket = TRY(socket_of(task, fd));
   return send_message(task, *socket, message, flags);
 }
 
 Result<uint64_t> sys_recvmsg(Task& task, GuestFd fd, uint64_t message, int flags) {
+  if ((flags & kCompat) != 0) return Errno{EINVAL};
   const auto socket = TRY(socket_of(task, fd));
   return receive_message(task, *socket, message, flags);
 }
 
 Result<uint64_t> sys_sendmmsg(Task& task, GuestFd fd, uint64_t messages, uint32_t count, int flags) {
+  if ((flags & kCompat) != 0) return Errno{EINVAL};
   const auto socket = TRY(socket_of(task, fd));
   count = std::min(count, kMaxMessages);
   uint64_t done = 0;
@@ -280,8 +285,9 @@ Result<uint64_t> sys_sendmmsg(Task& task, GuestFd fd, uint64_t messages, uint32_
 // The timeout is looked at between messages only, as on Linux (recvmmsg(2), BUGS).
 Result<uint64_t> sys_recvmmsg(Task& task, GuestFd fd, uint64_t messages, uint32_t count, int flags,
                               uint64_t timeout) {
-  const auto socket = TRY(socket_of(task, fd));
+  if ((flags & kCompat) != 0) return Errno{EINVAL};
   const auto ns = TRY(read_timeout(task, timeout));
+  const auto socket = TRY(socket_of(task, fd));
   const uint64_t deadline = ns ? saturating_add(EventLoop::now_ns(), *ns) : ~uint64_t{0};
   const bool for_one = (flags & MSG_WAITFORONE) != 0;
   flags &= ~MSG_WAITFORONE;

@@ -121,6 +121,7 @@ Result<void> set(Task& task, Socket& s, int name, ByteSpan value) {
 Result<uint64_t> sys_getsockopt(Task& task, GuestFd fd, int level, int name, uint64_t value,
                                 UserPtr<int> length) {
   const auto socket = TRY(socket_of(task, fd));
+  if (!socket->has_options(level)) return Errno{EOPNOTSUPP};
   const int room = TRY(task.memory().read(length));
   if (room < 0) return Errno{EINVAL};
   const std::string answer =
@@ -133,8 +134,9 @@ Result<uint64_t> sys_getsockopt(Task& task, GuestFd fd, int level, int name, uin
 
 Result<uint64_t> sys_setsockopt(Task& task, GuestFd fd, int level, int name, uint64_t value,
                                 int length) {
-  if (length < 0) return Errno{EINVAL};
   const auto socket = TRY(socket_of(task, fd));
+  if (length < 0) return Errno{EINVAL};
+  if (!socket->has_options(level)) return Errno{EOPNOTSUPP};
   std::vector<std::byte> bytes(static_cast<size_t>(std::min(length, kMaxOption)));
   if (!bytes.empty()) TRY(task.memory().copy_in(bytes.data(), value, bytes.size()));
   if (level == SOL_SOCKET) {

@@ -126,12 +126,14 @@ Result<uint64_t> sys_getrandom(Task& task, uint64_t buffer, uint64_t count, uint
     const size_t n = std::min<size_t>(sizeof chunk, count - done);
     const ssize_t got = ::getrandom(chunk, n, 0);
     if (got < 0) return last_errno();
-    auto copied = task.memory().copy_out(buffer + done, chunk, static_cast<size_t>(got));
-    if (!copied.has_value()) {
+    const auto bytes = ByteSpan(chunk).first(static_cast<size_t>(got));
+    const auto copied = task.memory().copy_out_some(buffer + done, bytes);
+    if (!copied.has_value() || copied.value() == 0) {
       if (done > 0) return done;
-      return copied.error();
+      return copied.has_value() ? Errno{EFAULT} : copied.error();
     }
-    done += static_cast<uint64_t>(got);
+    done += copied.value();
+    if (copied.value() < bytes.size()) break;
     if (done % (64 * 1024) == 0 && task.interrupted()) break;
   }
   return done;

@@ -53,7 +53,6 @@ Result<uint64_t> sys_mincore(Task& task, uint64_t address, uint64_t length, uint
 Result<uint64_t> sys_membarrier(Task& task, int command, uint32_t flags, int cpu);
 Result<uint64_t> sys_pkey_alloc(Task& task, uint64_t flags, uint64_t rights);
 Result<uint64_t> sys_pkey_free(Task& task, int key);
-Result<uint64_t> sys_pkey_mprotect(Task& task, uint64_t address, uint64_t length, int prot, int key);
 Result<uint64_t> sys_mbind(Task& task, uint64_t address, uint64_t length, uint64_t mode,
                            uint64_t nodes, uint64_t max_node, uint32_t flags);
 Result<uint64_t> sys_set_mempolicy(Task& task, int mode, uint64_t nodes, uint64_t max_node);

@@ -48,13 +48,13 @@ Result<uint64_t> sys_setrlimit(Task& task, uint32_t which, UserPtr<rlimit> in) {
 
 Result<uint64_t> sys_prlimit64(Task& task, int32_t pid, uint32_t which, UserPtr<rlimit> in,
                                UserPtr<rlimit> out) {
-  if (which >= RLIM_NLIMITS) return Errno{EINVAL};
   rlimit next{};
   if (!in.is_null()) next = TRY(task.memory().read(in));
   Task* target = pid == 0 ? &task : task.kernel().find_task(pid);
   if (target == nullptr) return Errno{ESRCH};
   const auto process = target->process_ref();
   if (!may_change(task, *process)) return Errno{EPERM};
+  if (which >= RLIM_NLIMITS) return Errno{EINVAL};
   const rlimit old = process->limits[which];
   if (!in.is_null()) TRY(set_limit(task, *process, which, next));
   if (!out.is_null()) TRY(task.memory().write(out, old));

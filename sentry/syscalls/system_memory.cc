@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "sentry/mm/bounds.h"
 #include "sentry/syscalls/memory.h"
 #include "sentry/syscalls/system.h"
 #include "sentry/task/kernel.h"
@@ -16,13 +17,16 @@ namespace {
 
 constexpr int kGetRegistrations = 512;  // MEMBARRIER_CMD_GET_REGISTRATIONS; newer than our headers
 
-// The page range of an mlock-like call.
-Result<void> page_range(uint64_t& address, uint64_t& length) {
-  const uint64_t start = address & ~(kPage - 1);
-  uint64_t end = 0;
-  if (__builtin_add_overflow(address, length, &end) || end + kPage - 1 < end) return Errno{EINVAL};
-  length = ((end + kPage - 1) & ~(kPage - 1)) - start;
-  address = start;
+// The page range of an mlock-like call. Its length may run over and be little: so it does on Linux.
+void round_to_pages(uint64_t& address, uint64_t& length) {
+  length = (length + address % kPage + kPage - 1) & ~(kPage - 1);
+  address &= ~(kPage - 1);
+}
+
+// apply_vma_lock_flags().
+Result<void> check_mapped(Task& task, uint64_t address, uint64_t length) {
+  if (address + length < address) return Errno{EINVAL};
+  if (length != 0 && !task.memory().covered(address, length)) return Errno{ENOMEM};
   return ok();
 }
 
@@ -30,9 +34,9 @@ Result<uint64_t> lock(Task& task, uint64_t address, uint64_t length) {
   const uint64_t limit = task.process().limit(RLIMIT_MEMLOCK);
   const bool capable = task.creds().has_cap(CAP_IPC_LOCK);
   if (limit == 0 && !capable) return Errno{EPERM};
-  TRY(page_range(address, length));
+  round_to_pages(address, length);
   if (length > limit && !capable) return Errno{ENOMEM};
-  if (length != 0 && !task.memory().covered(address, length)) return Errno{ENOMEM};
+  TRY(check_mapped(task, address, length));
   return 0;
 }
 
@@ -68,8 +72,8 @@ Result<uint64_t> sys_mlock2(Task& task, uint64_t address, uint64_t length, int f
 }
 
 Result<uint64_t> sys_munlock(Task& task, uint64_t address, uint64_t length) {
-  TRY(page_range(address, length));
-  if (length != 0 && !task.memory().covered(address, length)) return Errno{ENOMEM};
+  round_to_pages(address, length);
+  TRY(check_mapped(task, address, length));
   return 0;
 }
 
@@ -91,6 +95,7 @@ Result<uint64_t> sys_mincore(Task& task, uint64_t address, uint64_t length, uint
   if (address % kPage != 0) return Errno{EINVAL};
   if (address > kGuestEnd || length > kGuestEnd - address) return Errno{ENOMEM};
   uint64_t pages = (length + kPage - 1) / kPage;
+  TRY(check_range(out, pages));
   if (pages == 0) return 0;
   if (!task.memory().covered(address, pages * kPage)) return Errno{ENOMEM};
   const std::vector<uint8_t> ones(std::min<uint64_t>(pages, 4096), 1);
@@ -138,11 +143,6 @@ Result<uint64_t> sys_pkey_alloc(Task&, uint64_t flags, uint64_t rights) {
 
 Result<uint64_t> sys_pkey_free(Task&, int) { return Errno{EINVAL}; }
 
-Result<uint64_t> sys_pkey_mprotect(Task& task, uint64_t address, uint64_t length, int prot, int key) {
-  if (key != -1) return Errno{EINVAL};
-  return sys_mprotect(task, address, length, prot);
-}
-
 Result<uint64_t> sys_mbind(Task& task, uint64_t address, uint64_t length, uint64_t mode,
                            uint64_t nodes, uint64_t max_node, uint32_t flags) {
   if ((flags & ~uint32_t{MPOL_MF_STRICT | MPOL_MF_MOVE | MPOL_MF_MOVE_ALL}) != 0) {
@@ -150,7 +150,8 @@ Result<uint64_t> sys_mbind(Task& task, uint64_t address, uint64_t length, uint64
   }
   if ((flags & MPOL_MF_MOVE_ALL) && !task.creds().has_cap(CAP_SYS_NICE)) return Errno{EPERM};
   if (address % kPage != 0) return Errno{EINVAL};
-  TRY(page_range(address, length));
+  round_to_pages(address, length);
+  if (address + length < address) return Errno{EINVAL};
   TRY(check_policy(task, mode, nodes, max_node));
   if (length != 0 && !task.memory().covered(address, length)) return Errno{EFAULT};
   return 0;

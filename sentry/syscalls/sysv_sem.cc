@@ -40,11 +40,13 @@ Result<const sembuf*> attempt(Task& task, SemaphoreSet& set, const std::vector<s
   return nullptr;
 }
 
-Result<uint64_t> operate(Task& task, int32_t id, uint64_t addr, uint32_t count,
-                         std::optional<uint64_t> timeout) {
-  if (count < 1) return Errno{EINVAL};
+// timeout: the address of one, or 0.
+Result<uint64_t> operate(Task& task, int32_t id, uint64_t addr, uint32_t count, uint64_t timeout_addr) {
+  if (timeout_addr != 0) (void)TRY(task.memory().read(UserPtr<timespec>{timeout_addr}));
+  if (count < 1 || id < 0) return Errno{EINVAL};
   if (count > kMaxOps) return Errno{E2BIG};
   const auto ops = TRY(task.memory().read_array(UserPtr<sembuf>{addr}, count));
+  const auto timeout = TRY(read_timeout(task, timeout_addr));
   const auto set = TRY(sysv_find(table(task), id));
   bool changes = false;
   for (const auto& op : ops) {
@@ -129,15 +131,17 @@ Result<uint64_t> sys_semget(Task& task, int32_t key, int count, int flags) {
 }
 
 Result<uint64_t> sys_semop(Task& task, int32_t id, uint64_t ops, uint32_t count) {
-  return operate(task, id, ops, count, {});
+  return operate(task, id, ops, count, 0);
 }
 
 Result<uint64_t> sys_semtimedop(Task& task, int32_t id, uint64_t ops, uint32_t count,
                                 uint64_t timeout) {
-  return operate(task, id, ops, count, TRY(read_timeout(task, timeout)));
+  return operate(task, id, ops, count, timeout);
 }
 
 Result<uint64_t> sys_semctl(Task& task, int32_t id, int number, int command, uint64_t arg) {
+  if (id < 0) return Errno{EINVAL};
+  if (command == IPC_SET) (void)TRY(task.memory().read(UserPtr<semid_ds>{arg}));
   const auto set = TRY(sysv_find(table(task), id));
   switch (command) {
     case GETVAL:

@@ -92,6 +92,8 @@ Result<uint64_t> sys_shmdt(Task& task, uint64_t address) {
 }
 
 Result<uint64_t> sys_shmctl(Task& task, int32_t id, int command, uint64_t buffer) {
+  if (id < 0 || command < 0) return Errno{EINVAL};
+  if (command == IPC_SET) (void)TRY(task.memory().read(UserPtr<shmid_ds>{buffer}));
   auto s = TRY(sysv_find(table(task), id));
   switch (command) {
     case IPC_STAT:

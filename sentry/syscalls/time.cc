@@ -57,19 +57,19 @@ Result<uint64_t> sys_clock_settime(Task& task, int32_t clock, UserPtr<timespec> 
   return Errno{EPERM};
 }
 
-Result<uint64_t> sys_settimeofday(Task& task, uint64_t tv, uint64_t) {
+Result<uint64_t> sys_settimeofday(Task& task, uint64_t tv, uint64_t tz) {
   if (tv != 0) {
     const auto t = TRY(task.memory().read(UserPtr<timeval>{tv}));
     (void)TRY(to_ns(t));
   }
+  if (tz != 0) (void)TRY(task.memory().read(UserPtr<struct timezone>{tz}));
   return Errno{EPERM};
 }
 
 Result<uint64_t> sys_clock_nanosleep(Task& task, int32_t clock, int flags, UserPtr<timespec> in,
                                      UserPtr<timespec> remaining) {
   const ClockRef ref = TRY(ClockRef::find(task, clock));
-  if (clock == CLOCK_THREAD_CPUTIME_ID) return Errno{EINVAL};
-  if (clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_REALTIME_COARSE ||
+  if (clock == CLOCK_THREAD_CPUTIME_ID || clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_REALTIME_COARSE ||
       clock == CLOCK_MONOTONIC_COARSE) {
     return Errno{EOPNOTSUPP};
   }

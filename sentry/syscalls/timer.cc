@@ -130,13 +130,14 @@ Result<uint64_t> sys_alarm(Task& task, uint32_t seconds) {
 
 Result<uint64_t> sys_timer_create(Task& task, int32_t clock, uint64_t event,
                                   UserPtr<int32_t> id) {
+  PosixTimer::Spec spec;
+  if (event != 0) (void)TRY(task.memory().read(UserPtr<GuestSigevent>{event}));
   auto ref = TRY(ClockRef::find(task, clock));
   if (clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_REALTIME_COARSE ||
       clock == CLOCK_MONOTONIC_COARSE) {
     return Errno{EOPNOTSUPP};
   }
   auto& timers = PosixTimers::of(task.process());
-  PosixTimer::Spec spec;
   if (event != 0) {
     spec = TRY(read_event(task, event));
   } else {

@@ -30,17 +30,32 @@ Result<vfs::Path> path_of(Task& task, GuestFd fd) {
   return TRY(task.fds().get_not_path(fd))->path();
 }
 
-Result<vfs::Path> path_of(Task& task, GuestFd dirfd, UserString path, uint32_t at_flags) {
+Result<void> check_at_flags(uint32_t at_flags) {
   if ((at_flags & ~uint32_t{AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH}) != 0) return Errno{EINVAL};
+  return ok();
+}
+
+Result<vfs::Path> path_of(Task& task, GuestFd dirfd, UserString path, uint32_t at_flags) {
   return TRY(resolve(task, dirfd, path, lookup_flags(static_cast<int>(at_flags)))).path;
 }
 
-Result<uint64_t> set(Task& task, const vfs::Path& path, const std::string& name, uint64_t addr,
-                     uint64_t size, int flags) {
+// setxattr_copy(): all that the caller says about the attribute, before the file is looked for.
+struct NewAttribute {
+  std::string name;
+  std::vector<std::byte> value;
+  int flags = 0;
+};
+
+Result<NewAttribute> read_attribute(Task& task, UserString name, uint64_t addr, uint64_t size, int flags) {
   if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) != 0) return Errno{EINVAL};
+  NewAttribute a{.name = TRY(read_xattr_name(task, name)), .flags = flags};
   if (size > XATTR_SIZE_MAX) return Errno{E2BIG};
-  const auto value = TRY(task.memory().read_array(UserPtr<std::byte>{addr}, size));
-  TRY(task.mounts().setxattr(task, path, name, value, flags));
+  a.value = TRY(task.memory().read_array(UserPtr<std::byte>{addr}, size));
+  return a;
+}
+
+Result<uint64_t> set(Task& task, const vfs::Path& path, const NewAttribute& a) {
+  TRY(task.mounts().setxattr(task, path, a.name, a.value, a.flags));
   return 0;
 }
 
@@ -86,28 +101,28 @@ Result<XattrArgs> read_args(Task& task, uint64_t addr, uint64_t size) {
 
 Result<uint64_t> sys_setxattr(Task& task, UserString path, UserString name, uint64_t value,
                               uint64_t size, int flags) {
-  const std::string key = TRY(read_xattr_name(task, name));
-  return set(task, TRY(path_of(task, path, vfs::kFollow)), key, value, size, flags);
+  const auto a = TRY(read_attribute(task, name, value, size, flags));
+  return set(task, TRY(path_of(task, path, vfs::kFollow)), a);
 }
 
 Result<uint64_t> sys_lsetxattr(Task& task, UserString path, UserString name, uint64_t value,
                                uint64_t size, int flags) {
-  const std::string key = TRY(read_xattr_name(task, name));
-  return set(task, TRY(path_of(task, path, 0)), key, value, size, flags);
+  const auto a = TRY(read_attribute(task, name, value, size, flags));
+  return set(task, TRY(path_of(task, path, 0)), a);
 }
 
 Result<uint64_t> sys_fsetxattr(Task& task, GuestFd fd, UserString name, uint64_t value,
                                uint64_t size, int flags) {
-  const vfs::Path path = TRY(path_of(task, fd));
-  return set(task, path, TRY(read_xattr_name(task, name)), value, size, flags);
+  const auto a = TRY(read_attribute(task, name, value, size, flags));
+  return set(task, TRY(path_of(task, fd)), a);
 }
 
 Result<uint64_t> sys_setxattrat(Task& task, GuestFd dirfd, UserString path, uint32_t at_flags,
                                 UserString name, uint64_t args_addr, uint64_t args_size) {
   const XattrArgs args = TRY(read_args(task, args_addr, args_size));
-  const std::string key = TRY(read_xattr_name(task, name));
-  return set(task, TRY(path_of(task, dirfd, path, at_flags)), key, args.value, args.size,
-             static_cast<int>(args.flags));
+  TRY(check_at_flags(at_flags));
+  const auto a = TRY(read_attribute(task, name, args.value, args.size, static_cast<int>(args.flags)));
+  return set(task, TRY(path_of(task, dirfd, path, at_flags)), a);
 }
 
 Result<uint64_t> sys_getxattr(Task& task, UserString path, UserString name, uint64_t value,
@@ -124,13 +139,14 @@ Result<uint64_t> sys_lgetxattr(Task& task, UserString path, UserString name, uin
 
 Result<uint64_t> sys_fgetxattr(Task& task, GuestFd fd, UserString name, uint64_t value,
                                uint64_t size) {
-  const vfs::Path path = TRY(path_of(task, fd));
-  return get(task, path, TRY(read_xattr_name(task, name)), value, size);
+  const std::string key = TRY(read_xattr_name(task, name));
+  return get(task, TRY(path_of(task, fd)), key, value, size);
 }
 
 Result<uint64_t> sys_getxattrat(Task& task, GuestFd dirfd, UserString path, uint32_t at_flags,
                                 UserString name, uint64_t args_addr, uint64_t args_size) {
   const XattrArgs args = TRY(read_args(task, args_addr, args_size));
+  TRY(check_at_flags(at_flags));
   if (args.flags != 0) return Errno{EINVAL};
   const std::string key = TRY(read_xattr_name(task, name));
   return get(task, TRY(path_of(task, dirfd, path, at_flags)), key, args.value, args.size);
@@ -150,6 +166,7 @@ Result<uint64_t> sys_flistxattr(Task& task, GuestFd fd, uint64_t addr, uint64_t 
 
 Result<uint64_t> sys_listxattrat(Task& task, GuestFd dirfd, UserString path, uint32_t at_flags,
                                  uint64_t addr, uint64_t size) {
+  TRY(check_at_flags(at_flags));
   return list(task, TRY(path_of(task, dirfd, path, at_flags)), addr, size);
 }
 
@@ -164,12 +181,13 @@ Result<uint64_t> sys_lremovexattr(Task& task, UserString path, UserString name) 
 }
 
 Result<uint64_t> sys_fremovexattr(Task& task, GuestFd fd, UserString name) {
-  const vfs::Path path = TRY(path_of(task, fd));
-  return remove(task, path, TRY(read_xattr_name(task, name)));
+  const std::string key = TRY(read_xattr_name(task, name));
+  return remove(task, TRY(path_of(task, fd)), key);
 }
 
 Result<uint64_t> sys_removexattrat(Task& task, GuestFd dirfd, UserString path, uint32_t at_flags,
                                    UserString name) {
+  TRY(check_at_flags(at_flags));
   const std::string key = TRY(read_xattr_name(task, name));
   return remove(task, TRY(path_of(task, dirfd, path, at_flags)), key);
 }

@@ -293,6 +293,7 @@ void Kernel::shut_down(int wait_status) {
   if (shutting_down_) return;
   shutting_down_ = true;
   exit_status_ = wait_status;
+  for (const auto& [what, times] : missing_) log_info("missing: {} was asked for {} times", what, times);
   // As when a pid namespace loses its init: everything dies with it.
   std::vector<std::shared_ptr<Task>> all;
   for (auto& [tid, t] : tasks_) all.push_back(t);

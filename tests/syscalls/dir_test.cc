@@ -399,6 +399,24 @@ TEST_F(DirectoryTest, SeekdirGoesBack) {
   closedir(d);
 }
 
+// Not every file system has handles; what is wrong with the call is told in any case.
+TEST_F(DirectoryTest, FileHandles) {
+  const std::string f = make_file("f");
+  struct {
+    uint32_t bytes;
+    int32_t type;
+    char handle[128];
+  } h = {128, 0, {}};
+  int mount = 0;
+  const long got = sys(SYS_name_to_handle_at, AT_FDCWD, f.c_str(), &h, &mount, 0);
+  if (got == -1 && errno != EOPNOTSUPP) GTEST_SKIP() << "no file handles in this kernel";
+  if (got == 0) EXPECT_LE(h.bytes, 128u);
+  EXPECT_ERR(ENOENT, sys(SYS_name_to_handle_at, AT_FDCWD, at("missing").c_str(), &h, &mount, 0));
+  EXPECT_ERR(EINVAL, sys(SYS_name_to_handle_at, AT_FDCWD, f.c_str(), &h, &mount, 0x10000));
+  EXPECT_ERR(EFAULT, sys(SYS_name_to_handle_at, AT_FDCWD, bad(), &h, &mount, 0));
+  if (got == 0) EXPECT_ERR(EFAULT, sys(SYS_name_to_handle_at, AT_FDCWD, f.c_str(), bad(), &mount, 0));
+}
+
 TEST_F(DirectoryTest, DotDotOfRootAndManySlashes) {
   struct stat root, other;
   ASSERT_OK(stat("/", &root));

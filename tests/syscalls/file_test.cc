@@ -611,6 +611,8 @@ TEST_F(FileTest, OpenFileLimit) {
     EXPECT_EQ(EMFILE, errno);
     EXPECT_EQ(19, last);
     EXPECT_ERR(EMFILE, dup(0));
+    EXPECT_ERR(EMFILE, sys(SYS_eventfd, 0));
+    EXPECT_ERR(EMFILE, sys(SYS_inotify_init));
     int fds[2];
     EXPECT_ERR(EMFILE, pipe(fds));
     EXPECT_ERR(EBADF, dup2(0, 20));

@@ -215,5 +215,12 @@ TEST(CapsTest, OrdinaryUserMayNot) {
   });
 }
 
+TEST(CapsTest, Namespaces) {
+  Fd none(open("/dev/null", O_RDONLY));
+  EXPECT_ERR(EBADF, sys(SYS_setns, dead_fd(), 0));
+  EXPECT_ERR(EINVAL, sys(SYS_setns, none, 0)) << "not a namespace";
+  EXPECT_ERR(EINVAL, sys(SYS_setns, none, CLONE_NEWUTS));
+}
+
 }  // namespace
 }  // namespace run9::guest

@@ -155,9 +155,53 @@ TEST_F(MremapTest, ProtectionKeysArePresentOrHonestlyMissing) {
   } else {
     EXPECT_OK(sys(SYS_pkey_free, key));
   }
+  EXPECT_ERR(EINVAL, sys(SYS_pkey_alloc, 1, 0));
+  EXPECT_ERR(EINVAL, sys(SYS_pkey_alloc, 0, 99));
+  EXPECT_ERR(EINVAL, sys(SYS_pkey_free, 99));
   EXPECT_EQ(-1, sys(SYS_pkey_free, 15));
   EXPECT_EQ(-1, sys(SYS_pkey_mprotect, p, kPage, PROT_READ, 15));
   munmap(p, kPage);
+}
+
+// One node, as on most machines: policies are accepted or refused, and change nothing that could be seen.
+TEST_F(MremapTest, MemoryPolicies) {
+  constexpr int kDefault = 0, kPreferred = 1, kBind = 2, kLocal = 4;
+  constexpr unsigned kOfAnAddress = 2, kAllowed = 4, kMove = 2;
+  int mode = -1;
+  uint64_t nodes[16] = {};
+  const uint64_t first = 1, beyond = uint64_t{1} << 60;
+  const long got = sys(SYS_get_mempolicy, &mode, nullptr, 0, nullptr, 0);
+  if (got == -1 && errno == ENOSYS) GTEST_SKIP() << "a kernel without NUMA";
+  ASSERT_EQ(0, got);
+  EXPECT_EQ(kDefault, mode);
+  EXPECT_OK(sys(SYS_get_mempolicy, nullptr, nodes, 1024, nullptr, kAllowed));
+  EXPECT_EQ(1u, nodes[0] & 1);
+  auto* p = static_cast<char*>(map_anonymous(2 * kPage));
+  EXPECT_OK(sys(SYS_get_mempolicy, &mode, nullptr, 0, p, kOfAnAddress));
+  EXPECT_ERR(EINVAL, sys(SYS_get_mempolicy, &mode, nullptr, 0, p, 0)) << "an address that nobody asked for";
+  EXPECT_ERR(EINVAL, sys(SYS_get_mempolicy, &mode, nullptr, 0, nullptr, 0x80));
+  EXPECT_ERR(EFAULT, sys(SYS_get_mempolicy, &mode, nullptr, 0, bad(), kOfAnAddress));
+  EXPECT_ERR(EFAULT, sys(SYS_get_mempolicy, bad(), nullptr, 0, nullptr, 0));
+  in_child([&] {
+    EXPECT_OK(sys(SYS_set_mempolicy, kDefault, nullptr, 0));
+    EXPECT_OK(sys(SYS_set_mempolicy, kPreferred, &first, 64));
+    EXPECT_OK(sys(SYS_set_mempolicy, kBind, &first, 64));
+    EXPECT_OK(sys(SYS_set_mempolicy, kLocal, nullptr, 0));
+  });
+  EXPECT_ERR(EINVAL, sys(SYS_set_mempolicy, 99, nullptr, 0));
+  EXPECT_ERR(EINVAL, sys(SYS_set_mempolicy, kBind, nullptr, 0)) << "bound to nothing";
+  EXPECT_ERR(EINVAL, sys(SYS_set_mempolicy, kBind, &beyond, 64));
+  EXPECT_ERR(EINVAL, sys(SYS_set_mempolicy, kDefault, &first, 64));
+  EXPECT_ERR(EFAULT, sys(SYS_set_mempolicy, kBind, bad(), 64));
+  EXPECT_OK(sys(SYS_mbind, p, 2 * kPage, kBind, &first, 64, 0));
+  EXPECT_OK(sys(SYS_mbind, p, 2 * kPage, kDefault, nullptr, 0, kMove));
+  EXPECT_OK(sys(SYS_mbind, p, 0, kDefault, nullptr, 0, 0));
+  EXPECT_ERR(EINVAL, sys(SYS_mbind, p + 1, kPage, kDefault, nullptr, 0, 0));
+  EXPECT_ERR(EINVAL, sys(SYS_mbind, p, kPage, 99, nullptr, 0, 0));
+  EXPECT_ERR(EINVAL, sys(SYS_mbind, p, kPage, kDefault, nullptr, 0, 0x80));
+  EXPECT_ERR(EFAULT, sys(SYS_mbind, p, kPage, kBind, bad(), 64, 0));
+  EXPECT_ERR(EFAULT, sys(SYS_mbind, bad(), kPage, kDefault, nullptr, 0, 0));
+  munmap(p, 2 * kPage);
 }
 
 }  // namespace

@@ -310,6 +310,22 @@ TEST(SystemTest, KcmpTellsSharing) {
   EXPECT_ERR(EINVAL, sys(SYS_kcmp, me, me, 99, 0, 0));
 }
 
+TEST(SystemTest, TheKernelsLog) {
+  constexpr int kReadAll = 3, kSize = 10;
+  char text[4096];
+  const long size = sys(SYS_syslog, kSize, nullptr, 0);
+  if (size == -1 && errno == EPERM) GTEST_SKIP() << "not for us";
+  EXPECT_GT(size, 0);
+  EXPECT_GT(sys(SYS_syslog, kReadAll, text, sizeof text), 0);
+  EXPECT_EQ(0, sys(SYS_syslog, kReadAll, text, 0));
+  EXPECT_ERR(EINVAL, sys(SYS_syslog, 99, nullptr, 0));
+  EXPECT_ERR(EINVAL, sys(SYS_syslog, kReadAll, nullptr, 10));
+  EXPECT_ERR(EINVAL, sys(SYS_syslog, kReadAll, text, -1));
+  EXPECT_ERR(EFAULT, sys(SYS_syslog, kReadAll, bad(), sizeof text));
+}
+
+TEST(SystemTest, NothingToRestart) { EXPECT_ERR(EINTR, sys(SYS_restart_syscall)); }
+
 TEST(SystemTest, IoPriority) {
   EXPECT_GE(sys(SYS_ioprio_get, 1, 0), 0);
   in_child([] { EXPECT_OK(sys(SYS_ioprio_set, 1, 0, (2 << 13) | 4)); });

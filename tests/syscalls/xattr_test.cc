@@ -91,6 +91,60 @@ TEST_F(XattrTest, Errors) {
   EXPECT_ERR(EBADF, sys(SYS_fgetxattr, path, "user.a", buffer, 10));
 }
 
+// setxattrat(2) and its kin, of 6.13: newer than the headers.
+constexpr long kSetxattrat = 463, kGetxattrat = 464, kListxattrat = 465, kRemovexattrat = 466;
+struct XattrArgs {
+  uint64_t value;
+  uint32_t size, flags;
+  uint64_t more = 0;
+};
+
+TEST_F(XattrTest, RelativeToADirectory) {
+  Fd dir(open(dir_.path().c_str(), O_PATH | O_DIRECTORY));
+  char buffer[16] = {};
+  const XattrArgs in{reinterpret_cast<uint64_t>("value"), 5, 0}, out{reinterpret_cast<uint64_t>(buffer), 16, 0};
+  const long done = sys(kSetxattrat, dir, "f", 0, "user.a", &in, 16);
+  if (done == -1 && errno == ENOSYS) GTEST_SKIP() << "no setxattrat in this kernel";
+  ASSERT_EQ(0, done);
+  EXPECT_EQ(5, sys(kGetxattrat, dir, "f", 0, "user.a", &out, 16));
+  EXPECT_STREQ("value", buffer);
+  EXPECT_EQ(7, sys(kListxattrat, dir, "f", 0, buffer, 16));
+  EXPECT_STREQ("user.a", buffer);
+  Fd file(open(at("f").c_str(), O_RDONLY));
+  EXPECT_EQ(5, sys(kGetxattrat, file, "", AT_EMPTY_PATH, "user.a", &out, 16)) << "the descriptor itself";
+  EXPECT_EQ(5, sys(kGetxattrat, dir, "f", AT_SYMLINK_NOFOLLOW, "user.a", &out, 16));
+  ASSERT_EQ(0, symlink("f", at("l").c_str()));
+  EXPECT_EQ(5, sys(kGetxattrat, dir, "l", 0, "user.a", &out, 16));
+  EXPECT_ERR(ENODATA, sys(kGetxattrat, dir, "l", AT_SYMLINK_NOFOLLOW, "user.a", &out, 16));
+  const XattrArgs create{in.value, 5, XATTR_CREATE}, unknown{in.value, 5, 64}, longer{in.value, 5, 0, 1};
+  EXPECT_ERR(EEXIST, sys(kSetxattrat, dir, "f", 0, "user.a", &create, 16));
+  EXPECT_OK(sys(kRemovexattrat, dir, "f", 0, "user.a"));
+  EXPECT_ERR(ENODATA, sys(kRemovexattrat, dir, "f", 0, "user.a"));
+  EXPECT_ERR(EINVAL, sys(kSetxattrat, dir, "f", 0, "user.a", &unknown, 16));
+  EXPECT_ERR(EINVAL, sys(kGetxattrat, dir, "f", 0, "user.a", &create, 16));
+  EXPECT_ERR(EINVAL, sys(kSetxattrat, dir, "f", 0, "user.a", &in, 8)) << "shorter than the first version";
+  EXPECT_ERR(E2BIG, sys(kSetxattrat, dir, "f", 0, "user.a", &longer, 24)) << "what we do not know is not 0";
+  EXPECT_ERR(E2BIG, sys(kSetxattrat, dir, "f", 0, "user.a", &in, 100'000));
+  for (const long flags : {0x1, 0x10000}) {
+    EXPECT_ERR(EINVAL, sys(kSetxattrat, dir, "f", flags, "user.a", &in, 16));
+    EXPECT_ERR(EINVAL, sys(kGetxattrat, dir, "f", flags, "user.a", &out, 16));
+    EXPECT_ERR(EINVAL, sys(kListxattrat, dir, "f", flags, buffer, 16));
+    EXPECT_ERR(EINVAL, sys(kRemovexattrat, dir, "f", flags, "user.a"));
+  }
+  EXPECT_ERR(EBADF, sys(kSetxattrat, dead_fd(), "f", 0, "user.a", &in, 16));
+  EXPECT_ERR(ENOTDIR, sys(kListxattrat, file, "f", 0, buffer, 16));
+  EXPECT_ERR(ENOENT, sys(kListxattrat, dir, "missing", 0, buffer, 16));
+  EXPECT_ERR(ENOENT, sys(kListxattrat, dir, "", 0, buffer, 16));
+  EXPECT_ERR(EFAULT, sys(kSetxattrat, dir, bad(), 0, "user.a", &in, 16));
+  EXPECT_ERR(EFAULT, sys(kSetxattrat, dir, "f", 0, bad(), &in, 16));
+  EXPECT_ERR(EFAULT, sys(kSetxattrat, dir, "f", 0, "user.a", bad(), 16));
+  EXPECT_ERR(EFAULT, sys(kGetxattrat, dir, bad(), 0, "user.a", &out, 16));
+  EXPECT_ERR(EFAULT, sys(kGetxattrat, dir, "f", 0, "user.a", bad(), 16));
+  EXPECT_ERR(EFAULT, sys(kListxattrat, dir, bad(), 0, buffer, 16));
+  EXPECT_ERR(EFAULT, sys(kRemovexattrat, dir, bad(), 0, "user.a"));
+  EXPECT_ERR(EFAULT, sys(kRemovexattrat, dir, "f", 0, bad()));
+}
+
 TEST_F(XattrTest, PermissionFollowsTheFile) {
   SKIP_UNLESS_ROOT();
   ASSERT_OK(setxattr(at("f").c_str(), "user.a", "v", 1, 0));

@@ -7,6 +7,7 @@ namespace run9::vfs {
 namespace {
 
 constexpr uint32_t kNoWrite = F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
+constexpr uint32_t kNoExecSeal = 8, kExec = 16;  // MFD_NOEXEC_SEAL, MFD_EXEC; newer than our headers
 
 class TmpFile : public File {
  public:
@@ -118,14 +119,17 @@ Result<FileRef> make_anonymous_file(OpContext& ctx, const MountRef& mount, std::
   return inode->open(ctx, Path{mount, std::move(dentry)}, O_RDWR | O_LARGEFILE);
 }
 
+Result<void> check_memfd_flags(uint32_t mfd_flags) {
+  constexpr uint32_t kKnown = MFD_CLOEXEC | MFD_ALLOW_SEALING | kNoExecSeal | kExec;
+  constexpr uint32_t kEither = kNoExecSeal | kExec;
+  if ((mfd_flags & ~kKnown) != 0 || (mfd_flags & kEither) == kEither) return Errno{EINVAL};
+  return ok();
+}
+
 Result<FileRef> create_memfd(OpContext& ctx, const MountRef& mount, std::string_view name,
                              uint32_t mfd_flags) {
   constexpr size_t kNameMax = 249;  // NAME_MAX less "memfd:"
-  constexpr uint32_t kNoExecSeal = 8, kExec = 16;
-  if ((mfd_flags & ~uint32_t{MFD_CLOEXEC | MFD_ALLOW_SEALING | kNoExecSeal | kExec}) != 0) {
-    return Errno{EINVAL};
-  }
-  if ((mfd_flags & kNoExecSeal) != 0 && (mfd_flags & kExec) != 0) return Errno{EINVAL};
+  TRY(check_memfd_flags(mfd_flags));
   if (name.size() > kNameMax) return Errno{EINVAL};
   uint32_t seals = (mfd_flags & MFD_ALLOW_SEALING) != 0 ? 0 : F_SEAL_SEAL;
   uint32_t mode = 0777;

@@ -33,6 +33,8 @@ MountRef make_internal_mount(FileSystemRef fs);
 // memfd_create(2): seals are allowed with MFD_ALLOW_SEALING only (F_SEAL_SEAL otherwise).
 Result<FileRef> create_memfd(OpContext&, const MountRef& mount,
                              std::string_view name, uint32_t mfd_flags);
+// Its flags alone: whoever reads the name from a guest looks at them first.
+Result<void> check_memfd_flags(uint32_t mfd_flags);
 // F_ADD_SEALS, F_GET_SEALS; EINVAL for files that are not tmpfs's.
 Result<void> add_seals(File&, uint32_t seals);
 Result<uint32_t> get_seals(File&);
