@@ -50,7 +50,7 @@ TEST(FlameGraphTest, AnEmptyOneIsStillAPicture) {
 TEST(FlameGraphTest, LongNamesAreCutToTheirBar) {
   const Flame whole{"all", "", 100, "", {{"a_name_that_is_too_long", "", 10, "", {}}, {"tiny", "", 1, "", {}}}};
   const std::string svg = flame_graph("", whole);
-  EXPECT_THAT(svg, HasSubstr(">a_name_that_i..</text>"));
+  EXPECT_THAT(svg, HasSubstr(">a_name_that_is..</text>"));
   EXPECT_THAT(svg, Not(HasSubstr(">tiny</text>")));
 }
 

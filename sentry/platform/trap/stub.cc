@@ -210,13 +210,26 @@ long rest_in_futex(ControlPage* c, const uint64_t* args) {
   return r;
 }
 
+bool waits(uint64_t op) {
+  const uint64_t command = op & ~uint64_t{FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME};
+  return command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
+}
+
+// In a handler no kick would end a wait. Only guests that call with the trap, direction or alignment flag set come here
+// (leave_to_dispatcher): their waits are over at once, as they may be for no reason.
+long futex_in_handler(ControlPage* c, const uint64_t* args) {
+  if (args[6] != __NR_futex || waits(args[1])) return -EAGAIN;
+  c->kicked = 0;
+  return gate_guest_futex(c, args);
+}
+
 // False: an order failed, and the Sentry must hear of it.
 bool carry_out(ControlPage* c, ucontext_t* uc) {
   const uint32_t n = c->order_count;
   for (uint32_t i = 0; i < n && i < kMaxOrders; ++i) {
     const ThreadOrder& o = c->orders[i];
-    if (o.kind == kOrderFutex) {  // only from the dispatcher: in a handler no kick would end it
-      c->order_error = uc == nullptr ? rest_in_futex(c, o.args) : -EINTR;
+    if (o.kind == kOrderFutex) {
+      c->order_error = uc == nullptr ? rest_in_futex(c, o.args) : futex_in_handler(c, o.args);
       continue;
     }
     const long r = o.kind == kOrderThread

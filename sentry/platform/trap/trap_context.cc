@@ -315,7 +315,6 @@ Result<void> TrapContext::report(uint32_t flags) {
 Result<void> TrapContext::carry_out_now() { return report(kReport); }
 
 Result<uint64_t> TrapContext::futex(uint64_t nr, const std::array<uint64_t, 6>& args, const timespec* deadline) {
-  if (frame_ != 0) return Errno{EAGAIN};  // in a handler no kick would end it: the stub sees to it that it is not
   const bool two_words = nr == __NR_futex && args[4] >= kGuestEnd;
   if (nr == __NR_futex && (args[0] >= kGuestEnd || two_words)) return Errno{EFAULT};
   ThreadOrder order{};
@@ -474,11 +473,12 @@ TrapContext::OnSite TrapContext::at_patched_site() {
   const PatchedSite* site = it->second.image->site_at(offset);
   if (site == nullptr || offset - site->offset != site->trap) return OnSite::kNone;
   if (site->mode == MODE_PLAIN) {
-    regs_.orig_rax = static_cast<uint32_t>(regs_.rax);
     regs_.rip += 2;
+    regs_changed_ = true;
+    if (to_dispatcher()) return OnSite::kGoOn;
+    regs_.orig_rax = static_cast<uint32_t>(regs_.rax);
     regs_.rcx = regs_.rip;
     regs_.r11 = regs_.eflags;
-    regs_changed_ = true;
     return OnSite::kSyscall;
   }
   const uint64_t with = site->mode == MODE_CMP_4095 ? -4095ull : -4096ull;
@@ -486,6 +486,18 @@ TrapContext::OnSite TrapContext::at_patched_site() {
   regs_.rip += CMP_LENGTH;
   regs_changed_ = true;
   return OnSite::kGoOn;
+}
+
+// A call whose instruction was reached by a jump or a restart is made as from the site itself (leave_to_dispatcher in
+// stub.cc does the same after a SIGSYS): a futex that waits can be broken off there, and copies ride along.
+bool TrapContext::to_dispatcher() {
+  constexpr uint64_t kUnfit = 0x100 | 0x400 | 0x40000;  // trap, direction, alignment check
+  if ((regs_.eflags & kUnfit) != 0 || (space_->platform_.shared().xstate_size & 0x80000000u) == 0) return false;
+  page().flags = static_cast<uint32_t>((regs_.eflags & 0xd7) << 8 | (regs_.eflags >> 11 & 1));
+  regs_.rcx = regs_.rip;
+  regs_.r11 = STUB_CTL + (uint64_t{slot_} + 1) * 0x1000;
+  regs_.rip = STUB_DISPATCH(MODE_PLAIN);
+  return true;
 }
 
 void TrapContext::kick() {

@@ -104,6 +104,7 @@ class TrapContext final : public Context {
   // A fault on a patched call site: what the guest would have done there. kGone's optional: see take_request.
   enum class OnSite { kNone, kSyscall, kGoOn };
   OnSite at_patched_site();
+  bool to_dispatcher();  // false: not with these flags
   Result<uint64_t> fpstate_address() const;
 
   std::shared_ptr<TrapSpace> space_;
