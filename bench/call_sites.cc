@@ -114,7 +114,7 @@ class Text {
  private:
   static constexpr size_t kMargin = 16;
   // Where a site's `syscall` is.
-  static uint64_t place(const PatchedSite& s) { return s.mode == MODE_PLAIN ? s.offset + s.trap : s.offset; }
+  static uint64_t place(const PatchedSite& s) { return s.offset + s.length - 2u; }
 
   uint64_t offset_;
   std::vector<uint8_t> bytes_;

@@ -142,6 +142,7 @@ void forge_orders() {
     c->line.reply.flags = static_cast<uint32_t>(dice(2048));
     c->mode = static_cast<uint32_t>(dice(5));
     c->kicked = static_cast<uint32_t>(dice(2));
+    c->tail = dice(2) ? dice() : STUB_WIDE + dice(32 * STUB_WIDE_SIZE);
     c->reason = static_cast<uint32_t>(dice(5));
   }
 }

@@ -9,12 +9,15 @@
 #include "tests/hostile/attack.h"
 
 // Call sites of each shape, alone in their page.
-extern "C" long own_getpid(), own_getpid_long(), own_getpid_cmp();
+extern "C" long own_getpid(), own_getpid_long(), own_getpid_cmp(), own_getpid_between(), own_getpid_behind();
 extern "C" char own_text[];
 asm(".section .own_text, \"ax\", @progbits\n.balign 4096\n.globl own_text\nown_text:\n.fill 16, 1, 0x90\n"
     "own_getpid: mov $39, %eax\nsyscall\nret\n.fill 16, 1, 0x90\n"
     "own_getpid_long: mov $39, %rax\nsyscall\nret\n.fill 16, 1, 0x90\n"
-    "own_getpid_cmp: mov $39, %eax\nnop\nsyscall\ncmp $-4095, %rax\nret\n"
+    "own_getpid_cmp: mov $39, %eax\nnop\nsyscall\ncmp $-4095, %rax\nret\n.fill 16, 1, 0x90\n"
+    "own_getpid_between: mov $39, %eax\nmov %rdi, %rsi\nsyscall\nret\n.fill 16, 1, 0x90\n"
+    "own_getpid_behind: push $39\npop %rax\nmov %rdi, %rsi\nsyscall\nmov %rax, %rdi\ncall 1f\nret\n"
+    "1: mov %rdi, %rax\nret\n"
     ".balign 4096\n.text\n");
 
 namespace hostile {
@@ -24,7 +27,7 @@ pid_t g_pid;
 
 void* call_own_sites(void* must_be_right) {
   for (;;) {
-    for (auto site : {own_getpid, own_getpid_long, own_getpid_cmp}) {
+    for (auto site : {own_getpid, own_getpid_long, own_getpid_cmp, own_getpid_between, own_getpid_behind}) {
       if (site() != g_pid && must_be_right != nullptr) broken("a call site answered wrongly while it changed");
     }
   }
@@ -47,7 +50,7 @@ void changed_text() {
       const pid_t copy = fork();
       if (copy == 0) {
         g_pid = getpid();
-        _exit(own_getpid() == g_pid && own_getpid_long() == g_pid ? 0 : 1);
+        _exit(own_getpid() == g_pid && own_getpid_long() == g_pid && own_getpid_behind() == g_pid ? 0 : 1);
       }
       int status = 0;
       waitpid(copy, &status, 0);

@@ -71,7 +71,7 @@ void anywhere_in(uint64_t start, uint64_t size, int times) {
 
 void stub_text() { anywhere_in(STUB_TEXT, 0x2000, 250); }
 void dispatcher() {
-  for (uint64_t mode = 0; mode < 3; ++mode) {
+  for (uint64_t mode = 0; mode <= MODE_TAIL; ++mode) {
     anywhere_in(STUB_DISPATCH(mode), 1, 10);
     anywhere_in(STUB_FOREIGN(mode), 1, 10);
   }
@@ -80,6 +80,8 @@ void dispatcher() {
 }
 void trampolines() {
   anywhere_in(STUB_PATCHES, 64 * STUB_PATCH_SIZE, 150);
+  anywhere_in(STUB_WIDE, 32 * STUB_WIDE_SIZE, 100);
+  for (uint64_t i = 0; i < 8; ++i) anywhere_in(STUB_WIDE + i * STUB_WIDE_SIZE + STUB_WIDE_TAIL, STUB_WIDE_SIZE - STUB_WIDE_TAIL, 8);
   anywhere_in(STUB_PATCHES + STUB_PATCHES_SIZE - 256, 512, 10);
 }
 

@@ -3,7 +3,9 @@
 // the call is entered, interrupted or resumed.
 #include <asm/prctl.h>
 #include <asm/unistd.h>
+#include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/time.h>
 
@@ -48,6 +50,25 @@ SITE(call_cmp_4096, "syscall; cmp $-4096, %rax", "");
 // Entered at the system call instruction itself, and at the comparison behind one.
 SITE(call_into_mov, "jmp 1f; .balign 16; .byte 0xb8; .long 39; 1: syscall", "nop");
 SITE(call_into_cmp, "jmp 1f; .balign 16; syscall; 1: cmp $-4095, %rax", "");
+// With instructions between the number and the call, and behind a call. `mov %rdi, %rdi` says where an instruction ends.
+SITE(call_between_umask, "mov $95, %eax; mov %rdi, %rcx; syscall", "nop");
+SITE(call_between64_umask, "mov $95, %rax; mov %r12, %rcx; lea 8(%rsp), %rcx; syscall", "nop");
+SITE(call_between_xor, "mov $95, %eax; xor %ecx, %ecx; syscall", "nop");
+SITE(call_between_read, "mov $0, %eax; mov %rdi, %rcx; syscall", "nop");
+SITE(call_between_pause, "mov $34, %eax; mov %rdi, %rcx; syscall", "nop");
+SITE(call_between_lea, "mov $1, %eax; lea 1f(%rip), %rsi; syscall", "jmp 2f; 1: .ascii \"wide\"; 2:");
+SITE(call_behind_cmp, "mov %rdi, %rdi; syscall; cmp $-4096, %eax", "");
+SITE(call_behind_call, "mov %rdi, %rdi; syscall; mov %rax, %rcx; call 1f", "jmp 2f; 1: mov %rcx, %rax; ret; 2:");
+SITE(call_behind_jump, "mov %rdi, %rdi; syscall; jmp 1f; .fill 128, 1, 0xcc; 1:", "nop");
+SITE(call_behind_branch, "mov %rdi, %rdi; syscall; test %rax, %rax; js 1f", "jmp 2f; 1: mov $77, %eax; 2:");
+SITE(call_behind_mov, "mov %rdi, %rdi; syscall; mov %rax, %rcx; cmp $-1, %rax", "");
+SITE(call_into_between, "jmp 1f; .balign 16; .byte 0xb8; .long 39; 1: mov %rdi, %rcx; syscall", "nop");
+SITE(call_into_behind, "jmp 1f; .balign 16; mov %rdi, %rdi; syscall; 1: mov %rax, %rcx; cmp $-4095, %rax", "");
+SITE(call_into_behind_second, "jmp 1f; .balign 16; mov %rdi, %rdi; syscall; mov %rax, %rcx; 1: cmp $-4095, %rax", "");
+// long clone_behind(flags, stack, parent_tid, child_tid): the new thread calls what is behind the call, on its stack.
+asm(".text\n.globl clone_behind\nclone_behind:\npush $56\npop %rax\nmov %rcx, %r10\nsyscall\n"
+    "mov %rax, %rdx\ncall 1f\nret\n1: test %edx, %edx\njz 2f\nret\n2: xor %edi, %edi\nmov $60, %eax\nsyscall\n");
+extern "C" long clone_behind(unsigned long flags, void* stack, int* parent_tid, int* child_tid);
 
 namespace run9::guest {
 namespace {
@@ -89,7 +110,11 @@ TEST(CallSiteTest, KeepsEveryRegister) {
     bool keeps_flags;
   } cases[] = {{call_bare, __NR_umask, true},        {call_mov_getpid, 0, true},
                {call_mov_umask, 0, true},            {call_mov64_umask, 0, true},
-               {call_cmp_4095, __NR_getppid, false}, {call_cmp_4096, __NR_umask, false}};
+               {call_cmp_4095, __NR_getppid, false}, {call_cmp_4096, __NR_umask, false},
+               {call_between_umask, 0, true},        {call_between64_umask, 0, true},
+               {call_between_xor, 0, false},         {call_behind_cmp, __NR_umask, false},
+               {call_behind_call, __NR_umask, true}, {call_behind_jump, __NR_umask, true},
+               {call_behind_branch, __NR_umask, false}, {call_behind_mov, __NR_getppid, false}};
   for (const auto& c : cases) {
     for (uint64_t flags : {0x202ul, 0x202ul | kArithmetic, 0x243ul, 0xa02ul}) {
       State before = filled(c.nr);
@@ -107,7 +132,7 @@ TEST(CallSiteTest, KeepsEveryRegister) {
 }
 
 TEST(CallSiteTest, ComparisonBehindTheCallSetsTheFlags) {
-  for (Site site : {call_cmp_4095, call_cmp_4096}) {
+  for (Site site : {call_cmp_4095, call_cmp_4096, call_behind_cmp}) {
     State bad = filled(__NR_close);
     bad.rdi = ~0ul;
     bad.flags = 0x202;
@@ -122,25 +147,64 @@ TEST(CallSiteTest, ComparisonBehindTheCallSetsTheFlags) {
   }
 }
 
-TEST(CallSiteTest, EnteredAtTheInstructionItself) {
-  State s = filled(__NR_getppid);  // not the number that the site's mov would have loaded
+TEST(CallSiteTest, BranchBehindTheCall) {
+  for (const auto& [fd, rax] : {std::pair<uint64_t, uint64_t>{~0ul, 77}, {0, 0}}) {
+    State s = filled(fd == 0 ? __NR_sched_yield : __NR_close);
+    s.rdi = fd;
+    s.flags = 0x202;
+    call_behind_branch(&s);
+    EXPECT_EQ(s.rax, rax);
+  }
+}
+
+TEST(CallSiteTest, FlagsThatAreSetBeforeTheCall) {
+  State s = filled(0);
+  s.rdi = 022;
+  s.flags = 0x202 | 0x881;
+  call_between_xor(&s);
+  EXPECT_EQ(s.flags & (kArithmetic & ~0x10ul), 0x44u);  // zero and parity; the adjust flag is undefined
+}
+
+TEST(CallSiteTest, AddressInTheText) {
+  int fds[2];
+  ASSERT_EQ(pipe(fds), 0);
+  State s = filled(0);
+  s.rdi = static_cast<uint64_t>(fds[1]);
+  s.rdx = 4;
   s.flags = 0x202;
-  const State before = s;
-  call_into_mov(&s);
-  EXPECT_EQ(static_cast<pid_t>(s.rax), getppid());
-  expect_kept(before, s);
+  call_between_lea(&s);
+  EXPECT_EQ(s.rax, 4u);
+  char text[5] = {};
+  EXPECT_EQ(read(fds[0], text, 4), 4);
+  EXPECT_STREQ(text, "wide");
+  close(fds[0]);
+  close(fds[1]);
+}
+
+TEST(CallSiteTest, EnteredAtTheInstructionItself) {
+  for (Site site : {call_into_mov, call_into_between}) {
+    State s = filled(__NR_getppid);  // not the number that the site's mov would have loaded
+    s.flags = 0x202 | kArithmetic;
+    const State before = s;
+    site(&s);
+    EXPECT_EQ(static_cast<pid_t>(s.rax), getppid());
+    EXPECT_EQ(s.flags & kArithmetic, kArithmetic);
+    expect_kept(before, s);
+  }
 }
 
 TEST(CallSiteTest, EnteredBehindTheCall) {
-  for (const auto& [value, below] : {std::pair<uint64_t, bool>{5, true}, {~0ul, false}, {-4095ul, false}}) {
-    State s = filled(value);
-    s.flags = 0x202;
-    const State before = s;
-    call_into_cmp(&s);
-    EXPECT_EQ(s.rax, value);
-    EXPECT_EQ((s.flags & 1) != 0, below);
-    EXPECT_EQ((s.flags & 0x40) != 0, value == -4095ul);
-    expect_kept(before, s);
+  for (Site site : {call_into_cmp, call_into_behind, call_into_behind_second}) {
+    for (const auto& [value, below] : {std::pair<uint64_t, bool>{5, true}, {~0ul, false}, {-4095ul, false}}) {
+      State s = filled(value);
+      s.flags = 0x202;
+      const State before = s;
+      site(&s);
+      EXPECT_EQ(s.rax, value);
+      EXPECT_EQ((s.flags & 1) != 0, below);
+      EXPECT_EQ((s.flags & 0x40) != 0, value == -4095ul);
+      expect_kept(before, s);
+    }
   }
 }
 
@@ -152,25 +216,28 @@ TEST(CallSiteTest, InterruptedCall) {
   struct sigaction action {};
   action.sa_handler = count;
   sigaction(SIGALRM, &action, nullptr);
-  handled = 0;
-  const itimerval soon = {{0, 0}, {0, 20'000}};
-  setitimer(ITIMER_REAL, &soon, nullptr);
-  State s = filled(0);
-  s.flags = 0x202;
-  const State before = s;
-  call_mov_pause(&s);
-  EXPECT_EQ(static_cast<int64_t>(s.rax), -EINTR);
-  EXPECT_EQ(handled, 1);
-  expect_kept(before, s);
+  for (Site site : {call_mov_pause, call_between_pause, call_behind_cmp, call_behind_call, call_behind_mov}) {
+    handled = 0;
+    const itimerval soon = {{0, 0}, {0, 20'000}};
+    setitimer(ITIMER_REAL, &soon, nullptr);
+    State s = filled(__NR_pause);
+    s.flags = 0x202;
+    const State before = s;
+    site(&s);
+    EXPECT_EQ(static_cast<int64_t>(s.rax), -EINTR);
+    EXPECT_EQ(handled, 1);
+    expect_kept(before, s);
+  }
 }
 
-// Restarted calls (SA_RESTART) of both shapes go on waiting after the handler.
+// Restarted calls (SA_RESTART) of every shape go on waiting after the handler.
 TEST(CallSiteTest, RestartedCall) {
   struct sigaction action {};
   action.sa_handler = count;
   action.sa_flags = SA_RESTART;
   sigaction(SIGALRM, &action, nullptr);
-  for (Site site : {call_cmp_4095, call_cmp_4096, call_bare}) {
+  for (Site site : {call_cmp_4095, call_cmp_4096, call_bare, call_between_read, call_behind_cmp, call_behind_call,
+                    call_behind_jump, call_behind_mov}) {
     handled = 0;
     int fds[2];
     ASSERT_EQ(pipe(fds), 0);
@@ -218,16 +285,17 @@ TEST(CallSiteTest, SignalsAtAnyMoment) {
   setitimer(ITIMER_REAL, &often, nullptr);
   const pid_t parent = getppid();
   for (int i = 0; i < 100'000 && handled < 200; ++i) {
-    for (Site site : {call_mov_getpid, call_cmp_4095, call_mov_umask}) {
+    for (Site site : {call_mov_getpid, call_cmp_4095, call_mov_umask, call_between_umask, call_behind_call}) {
       State s = filled(__NR_getppid);
       s.rdi = 022;
       s.flags = 0x202 | (i % 2 ? kArithmetic : 0);
       const State before = s;
       site(&s);
       expect_kept(before, s);
-      if (site == call_cmp_4095) {
+      if (site == call_cmp_4095 || site == call_behind_call) {
         ASSERT_EQ(static_cast<pid_t>(s.rax), parent);
-      } else {
+      }
+      if (site != call_cmp_4095) {
         ASSERT_EQ(s.flags & kArithmetic, before.flags & kArithmetic);
       }
       if (site == call_mov_getpid) ASSERT_EQ(static_cast<pid_t>(s.rax), getpid());
@@ -299,7 +367,8 @@ TEST(CallSiteTest, OwnGsBase) {
   uint64_t seen, base = 0;
   asm volatile("mov %%gs:0, %0" : "=r"(seen));
   EXPECT_EQ(seen, 42u);
-  for (Site site : {call_mov_umask, call_mov_getpid, call_cmp_4095}) {
+  for (Site site : {call_mov_umask, call_mov_getpid, call_cmp_4095, call_between_umask, call_behind_call, call_behind_mov,
+                    call_into_between}) {
     State s = filled(__NR_umask);
     s.rdi = 022;
     s.flags = 0x202 | kArithmetic;
@@ -313,6 +382,40 @@ TEST(CallSiteTest, OwnGsBase) {
   ASSERT_EQ(syscall(__NR_arch_prctl, ARCH_SET_GS, 0), 0);
   ASSERT_EQ(syscall(__NR_arch_prctl, ARCH_GET_GS, &base), 0);
   EXPECT_EQ(base, 0u);
+}
+
+TEST(CallSiteTest, ForkBehindTheCall) {
+  for (Site site : {call_behind_call, call_behind_mov, call_behind_branch}) {
+    State s = filled(__NR_fork);
+    s.flags = 0x202;
+    const State before = s;
+    site(&s);
+    if (s.rax == 0) {
+      State mine = filled(__NR_getppid);
+      mine.flags = 0x202;
+      site(&mine);
+      _exit(s.rbx == before.rbx && s.r15 == before.r15 && mine.rax != 0 ? 0 : 1);
+    }
+    expect_kept(before, s);
+    int status = -1;
+    EXPECT_EQ(waitpid(static_cast<pid_t>(s.rax), &status, 0), static_cast<pid_t>(s.rax));
+    EXPECT_EQ(status, 0);
+  }
+}
+
+TEST(CallSiteTest, ThreadBehindTheCall) {
+  static uint64_t stack[1024];
+  static int tid;
+  constexpr unsigned long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+                                   CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  for (int i = 0; i < 20; ++i) {
+    stack[1023] = 0;
+    tid = -1;
+    const long made = clone_behind(kFlags, stack + 1024, &tid, &tid);
+    ASSERT_GT(made, 0);
+    for (int seen; (seen = __atomic_load_n(&tid, __ATOMIC_ACQUIRE)) != 0;) syscall(__NR_futex, &tid, FUTEX_WAIT, seen, nullptr);
+    EXPECT_NE(stack[1023], 0u);  // where it would have returned to
+  }
 }
 
 // Text that becomes writable is what the file holds, and what is written there runs.
@@ -330,6 +433,15 @@ TEST(CallSiteTest, RewrittenText) {
   call_mov64_umask(&s);
   EXPECT_EQ(static_cast<pid_t>(s.rax), getpid());
   text[at + 3] = __NR_umask;
+  for (Site site : {call_between_umask, call_behind_call, call_behind_mov}) {  // near it
+    State near = filled(__NR_umask);
+    near.rdi = 022;
+    near.flags = 0x202;
+    const State before = near;
+    site(&near);
+    EXPECT_LT(near.rax, 0xfffffffffffff000);
+    expect_kept(before, near);
+  }
   ASSERT_EQ(mprotect(reinterpret_cast<void*>(page), 8192, PROT_READ | PROT_EXEC), 0);
 }
 

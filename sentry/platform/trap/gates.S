@@ -98,9 +98,11 @@ guest_futex_end:
 VECTOR 0 dispatch_plain
 VECTOR 1 dispatch_cmp_4095
 VECTOR 2 dispatch_cmp_4096
-VECTOR 3 foreign_plain
-VECTOR 4 foreign_cmp_4095
-VECTOR 5 foreign_cmp_4096
+VECTOR 3 dispatch_tail
+VECTOR 4 foreign_plain
+VECTOR 5 foreign_cmp_4095
+VECTOR 6 foreign_cmp_4096
+VECTOR 7 foreign_tail
 
   .org gates + 576, 0x90
 // The agent: carries out lists of system calls from a page that nobody in this process can write. It has no
@@ -241,6 +243,10 @@ dispatch_plain:
 dispatch_cmp_4095:
   movl $MODE_CMP_4095, CTL_MODE(%r11)
   jmp 1f
+  .globl dispatch_tail
+dispatch_tail:
+  movl $MODE_TAIL, CTL_MODE(%r11)
+  jmp 1f
   .globl dispatch_cmp_4096
 dispatch_cmp_4096:
   movl $MODE_CMP_4096, CTL_MODE(%r11)
@@ -298,15 +304,22 @@ fast_way_out:
   mov G(R11_), %r11
   jmp *%rcx
 2:
-  cmp $MODE_CMP_4095, %eax
+  cmp $MODE_CMP_4096, %eax
+  ja 4f
   mov G(RAX_), %rax
   lea CMP_LENGTH(%rcx), %rcx
-  jne 3f
+  je 3f
   cmp $-4095, %rax
   jmp *%rcx
 3:
   cmp $-4096, %rax
   jmp *%rcx
+4:
+  mov CTL_FLAGS(%r11), %eax
+  add $0x7f, %al
+  sahf
+  mov G(RAX_), %rax
+  jmp *CTL_TAIL(%r11)
   .globl fast_way_out_end
 fast_way_out_end:
 
@@ -329,6 +342,9 @@ foreign_cmp_4095:
   ud2
   .globl foreign_cmp_4096
 foreign_cmp_4096:
+  ud2
+  .globl foreign_tail  // r11: the tail
+foreign_tail:
   ud2
 
 // Accesses to guest memory, which may fault: on_signal goes on at try_failed then. All return -1 if so.

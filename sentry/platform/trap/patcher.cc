@@ -11,53 +11,40 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "sentry/platform/trap/emitter.h"
 #include "sentry/platform/trap/stub_abi.h"
 
 namespace run9::sentry::trap {
 namespace {
 
 constexpr uint64_t kMaxImage = 8 << 20, kMaxImages = 64 << 20;  // bytes
-constexpr uint64_t kMaxOffset = 0x7fff0000;                     // in a file: a trampoline adds 31 bits to its base
+constexpr uint64_t kMaxOffset = 0x60000000;  // in a file: a trampoline adds 31 bits to its base, a site's own distances included
 constexpr size_t kMaxKnown = 4096;                              // files, those without call sites included
 
-bool is_rex(uint8_t b) { return (b & 0xf0) == 0x40; }
-
-// The b8 of `mov $nr, %eax` may be the end of another instruction: a register extended by a prefix, or an
-// 8-bit displacement that an immediate follows.
-bool is_mov_eax(const uint8_t* b8, size_t before) {
-  const auto takes_immediate = [](uint8_t op) { return op == 0xc7 || op == 0x81 || op == 0x69 || op == 0xf7; };
-  if (before < 3) return false;
-  if (is_rex(b8[-1]) || b8[-1] == 0x66) return false;
-  if (takes_immediate(b8[-2]) && (b8[-1] & 0xc0) == 0x40) return false;
-  if (takes_immediate(b8[-3]) && (b8[-2] & 0xc7) == 0x44) return false;
-  return true;
-}
-
-uint32_t load32(const uint8_t* p) {
-  uint32_t v;
-  memcpy(&v, p, sizeof v);
-  return v;
-}
-
-// What stands around the `syscall` at text[at].
-bool recognize(const uint8_t* text, size_t size, size_t at, PatchedSite& site) {
-  constexpr uint32_t kMaxNumber = 1024;
+// The site whose `syscall` is at text[at].
+std::optional<PatchedSite> recognize(const uint8_t* text, size_t size, size_t at) {
+  PatchedSite s;
+  for (const uint8_t length : {uint8_t{5}, uint8_t{7}}) {
+    if (at < 8) break;
+    const NumberMove move = number_move(text, at - length);
+    if (move.length != length) continue;
+    s.offset = static_cast<uint32_t>(at - length);
+    s.length = s.extent = static_cast<uint8_t>(length + 2);
+    s.mode = MODE_PLAIN;
+    s.trap = length;
+    s.number = move.number;
+    return s;
+  }
   const uint8_t* p = text + at;
-  if (at >= 8 && p[-5] == 0xb8 && load32(p - 4) < kMaxNumber && is_mov_eax(p - 5, at - 5)) {
-    site = {static_cast<uint32_t>(at - 5), 7, MODE_PLAIN, 5, static_cast<uint16_t>(load32(p - 4))};
-    return true;
-  }
-  if (at >= 8 && p[-7] == 0x48 && p[-6] == 0xc7 && p[-5] == 0xc0 && load32(p - 4) < kMaxNumber) {
-    site = {static_cast<uint32_t>(at - 7), 9, MODE_PLAIN, 7, static_cast<uint16_t>(load32(p - 4))};
-    return true;
-  }
   if (size - at >= 8 && p[2] == 0x48 && p[3] == 0x3d && (p[4] & 0xfe) == 0 && p[5] == 0xf0 && p[6] == 0xff &&
       p[7] == 0xff) {
-    const uint8_t mode = p[4] == 1 ? MODE_CMP_4095 : MODE_CMP_4096;
-    site = {static_cast<uint32_t>(at), 2, mode, 2, 0};
-    return true;
+    s.offset = static_cast<uint32_t>(at);
+    s.length = s.trap = 2;
+    s.extent = 8;
+    s.mode = p[4] == 1 ? MODE_CMP_4095 : MODE_CMP_4096;
+    return s;
   }
-  return false;
+  return find_wide_site(text, size, at);
 }
 
 template <typename F>
@@ -75,24 +62,6 @@ void for_each_syscall(const uint8_t* text, size_t size, F found) {
     if (text[i] == 0x0f && text[i + 1] == 0x05) found(i);
   }
 }
-
-class Emitter {
- public:
-  Emitter(uint8_t* at, uint64_t address) : at_(at), address_(address) {}
-  void bytes(std::initializer_list<uint8_t> list) {
-    for (uint8_t b : list) *at_++ = b, ++address_;
-  }
-  void word(uint32_t v) {
-    memcpy(at_, &v, sizeof v);
-    at_ += 4, address_ += 4;
-  }
-  // A displacement that ends the instruction, to an absolute address.
-  void relative(uint64_t target) { word(static_cast<uint32_t>(target - (address_ + 4))); }
-
- private:
-  uint8_t* at_;
-  uint64_t address_;
-};
 
 void emit_trampoline(uint8_t* at, uint64_t address, uint64_t base_slot, uint64_t file_return, const PatchedSite& s) {
   Emitter e(at, address);
@@ -129,10 +98,10 @@ std::vector<PatchedSite> find_sites(const uint8_t* text, size_t size) {
   std::vector<PatchedSite> sites;
   size_t end = 0;
   for_each_syscall(text, size, [&](size_t at) {
-    PatchedSite s;
-    if (!recognize(text, size, at, s) || s.offset < end) return;
-    end = s.offset + (s.mode == MODE_PLAIN ? s.length : 8u);
-    sites.push_back(s);
+    const auto s = recognize(text, size, at);
+    if (!s || s->offset < end) return;
+    end = size_t{s->offset} + s->extent;
+    sites.push_back(*s);
   });
   return sites;
 }
@@ -142,7 +111,7 @@ const PatchedSite* PatchedImage::site_at(uint64_t offset) const {
                              [](uint64_t o, const PatchedSite& s) { return o < s.offset; });
   if (it == sites.begin()) return nullptr;
   --it;
-  return offset - it->offset < 9 ? &*it : nullptr;
+  return offset - it->offset < it->extent ? &*it : nullptr;
 }
 
 Result<TextPatcher> TextPatcher::create() {
@@ -150,7 +119,8 @@ Result<TextPatcher> TextPatcher::create() {
 }
 
 std::shared_ptr<const PatchedImage> TextPatcher::image_of(BorrowedFd file, uint64_t offset, uint64_t length) {
-  if (length > kMaxImage || bytes_ + length > kMaxImages || next_patch_ >= STUB_PATCH_COUNT) return nullptr;
+  if (length > kMaxImage || bytes_ + length > kMaxImages) return nullptr;
+  if (next_narrow_ >= STUB_NARROW_COUNT && next_wide_ >= STUB_WIDE_COUNT) return nullptr;
   if (offset > kMaxOffset - length) return nullptr;
   struct stat st;
   if (host_fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode)) return nullptr;
@@ -188,7 +158,7 @@ std::shared_ptr<const PatchedImage> TextPatcher::make(BorrowedFd file, uint64_t 
     have += static_cast<size_t>(n);
   }
   image->index = next_image_;
-  for (const PatchedSite& s : find_sites(text, have)) {
+  for (PatchedSite& s : find_sites(text, have)) {
     if (patch(*image, text, s)) image->sites.push_back(s);
   }
   munmap(p, length);
@@ -200,17 +170,25 @@ std::shared_ptr<const PatchedImage> TextPatcher::make(BorrowedFd file, uint64_t 
   return image;
 }
 
-bool TextPatcher::patch(PatchedImage& image, uint8_t* text, const PatchedSite& s) {
-  if (next_patch_ >= STUB_PATCH_COUNT) return false;
-  const uint32_t n = next_patch_++;
+bool TextPatcher::patch(PatchedImage& image, uint8_t* text, PatchedSite& s) {
+  uint32_t& next = s.wide ? next_wide_ : next_narrow_;
+  if (next >= (s.wide ? STUB_WIDE_COUNT : STUB_NARROW_COUNT)) return false;
+  const uint32_t slot = next++, n = s.wide ? STUB_NARROW_COUNT + slot : slot;
   auto* pages = static_cast<uint8_t*>(pages_.data());
-  const uint64_t trampoline = STUB_PATCHES + uint64_t{n} * STUB_PATCH_SIZE;
-  emit_trampoline(pages + uint64_t{n} * STUB_PATCH_SIZE, trampoline, STUB_BASES + 8 * uint64_t{image.index},
-                  image.file_offset + s.offset + s.length, s);
+  const uint64_t trampoline =
+      s.wide ? STUB_WIDE + uint64_t{slot} * STUB_WIDE_SIZE : STUB_PATCHES + uint64_t{slot} * STUB_PATCH_SIZE;
+  uint8_t* const code = pages + (trampoline - STUB_PATCHES);
+  const uint64_t base_slot = STUB_BASES + 8 * uint64_t{image.index};
+  if (s.wide) {
+    s.slot = static_cast<uint16_t>(slot);
+    emit_wide_trampoline(code, s, text, base_slot, image.file_offset);
+  } else {
+    emit_trampoline(code, trampoline, base_slot, image.file_offset + s.offset + s.length, s);
+  }
   memcpy(pages + STUB_PATCHES_SIZE + 8 * uint64_t{n}, &trampoline, 8);
   const uint32_t entry = STUB_TABLE + 8 * n;
   uint8_t* site = text + s.offset;
-  if (s.length == 9) {
+  if (!s.wide && s.length == 9) {
     // Prefixes without effect, not a nop: nobody may stand inside the site when it is undone.
     *site++ = 0x2e;
     *site++ = 0x2e;
@@ -219,7 +197,7 @@ bool TextPatcher::patch(PatchedImage& image, uint8_t* text, const PatchedSite& s
   *site++ = 0x24;
   *site++ = 0xe5;
   memcpy(site, &entry, 4);
-  if (s.mode != MODE_PLAIN) site[4] = 0x90;
+  if (!s.wide && s.mode != MODE_PLAIN) site[4] = 0x90;
   return true;
 }
 

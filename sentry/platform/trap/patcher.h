@@ -2,9 +2,9 @@
 // replace are jumps to the dispatcher (gates.S). A stub maps the copy instead of the file, so that a program's
 // calls cost no signal, from its first instruction on and without stopping anybody.
 //
-// A call site is 7 to 9 bytes. They become `jmp *table[i]`, whose last two bytes, 06 00, are no instruction, and
-// whose third, e5, is a privileged one: whoever jumps to the old `syscall`, or to the old `cmp` behind it, traps,
-// and site_at() tells what was there. See docs/decisions/0005-patched-call-sites.md.
+// Seven bytes or more of a call site become `jmp *table[i]`, whose last two bytes, 06 00, are no instruction, and
+// whose third, e5, is a privileged one: whoever jumps to the old `syscall`, or to another instruction that was
+// overwritten, traps, and site_at() tells what was there. See docs/decisions/0005-patched-call-sites.md.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -14,16 +14,9 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "sentry/platform/trap/trap_memory.h"
+#include "sentry/platform/trap/wide_sites.h"
 
 namespace run9::sentry::trap {
-
-struct PatchedSite {
-  uint32_t offset;     // of its first patched byte in the image
-  uint8_t length;      // of the call, to where it returns
-  uint8_t mode;        // MODE_*
-  uint8_t trap;        // distance from `offset` to where the old `syscall` was
-  uint16_t number;     // MODE_PLAIN
-};
 
 // One executable part of one file.
 struct PatchedImage {
@@ -58,11 +51,11 @@ class TextPatcher {
   };
   explicit TextPatcher(SharedMemory pages) : pages_(std::move(pages)) {}
   std::shared_ptr<const PatchedImage> make(BorrowedFd file, uint64_t offset, uint64_t length);
-  bool patch(PatchedImage& image, uint8_t* text, const PatchedSite& site);
+  bool patch(PatchedImage& image, uint8_t* text, PatchedSite& site);
 
   SharedMemory pages_;
   std::map<Key, std::shared_ptr<const PatchedImage>> images_;
-  uint32_t next_patch_ = 0;
+  uint32_t next_narrow_ = 0, next_wide_ = 0;
   uint32_t next_image_ = 0;
   uint64_t bytes_ = 0;
 };

@@ -48,7 +48,7 @@ long try_writable(void* first, void* last);
 long try_changed(const uint32_t* word, uint32_t value, uint32_t times);
 extern const char guest_futex_begin[], guest_futex_call[], guest_futex_end[], dispatch_plain[];
 extern const char try_begin[], try_failed[], fast_way_out[], fast_way_out_end[], fast_trap[];
-extern const char foreign_plain[], foreign_cmp_4095[], foreign_cmp_4096[];
+extern const char foreign_plain[], foreign_cmp_4095[], foreign_cmp_4096[], foreign_tail[];
 
 void* memcpy(void* dst, const void* src, size_t n) {
   void* ret = dst;
@@ -173,6 +173,7 @@ long clone_thread_fast(const ThreadOrder& order, const ControlPage* c) {
   auto* control = reinterpret_cast<ControlPage*>(STUB_CTL + (slot + 1) * 0x1000);
   control->mode = c->mode;
   control->flags = c->flags;
+  control->tail = c->tail;
   const uint64_t top = STUB_STACKS + (slot + 1) * STUB_SLOT_STACK;
   *reinterpret_cast<uint64_t*>(top - 8) = reinterpret_cast<uint64_t>(&thread_entry_fast);
   return clone_at_host(top - 8, control);
@@ -298,9 +299,14 @@ bool converse(ControlPage* c, ucontext_t* uc, uint64_t slot, bool asked = false)
   }
 }
 
-// Behind a patched `syscall; cmp` the guest must not go on at the cmp, which is overwritten.
-void skip_compare(ucontext_t* uc, uint32_t mode) {
+// The guest must not go on right behind its patched call, where what stood there is overwritten.
+void go_behind(ucontext_t* uc, const ControlPage* c, uint32_t mode) {
   auto& g = uc->uc_mcontext.gregs;
+  if (mode == MODE_PLAIN) return;
+  if (mode >= MODE_TAIL) {
+    g[REG_RIP] = static_cast<greg_t>(c->tail);
+    return;
+  }
   const auto value = static_cast<long>(g[REG_RAX]);
   uint64_t flags;
   if (mode == MODE_CMP_4095) {
@@ -322,7 +328,7 @@ void load_frame(const ControlPage* c, ucontext_t* uc) {
 
 // ax as lahf and seto left it, as flags; the others stay as they are in a program that computes.
 uint64_t guest_flags(const ControlPage* c) {
-  if (c->mode != MODE_PLAIN) return 0x246;
+  if (c->mode == MODE_CMP_4095 || c->mode == MODE_CMP_4096) return 0x246;
   return 0x202 | ((c->flags >> 8) & 0xd5) | ((c->flags & 1) << 11);
 }
 
@@ -334,7 +340,15 @@ Origin leave_dispatcher(int sig, ControlPage* c, ucontext_t* uc, uint64_t slot) 
   auto& g = uc->uc_mcontext.gregs;
   const auto ip = static_cast<uint64_t>(g[REG_RIP]);
   const auto at = [](const char* label) { return reinterpret_cast<uint64_t>(label); };
-  if (ip >= STUB_PATCHES && ip < STUB_PATCHES + STUB_PATCHES_SIZE && sig != SIGURG) {
+  if (ip >= STUB_WIDE && ip < STUB_PATCHES + STUB_PATCHES_SIZE) {
+    const uint64_t offset = (ip - STUB_WIDE) % STUB_WIDE_SIZE;
+    if (offset >= STUB_WIDE_TAIL) return Origin::kGuest;  // its own instructions
+    if (sig == SIGSEGV || sig == SIGBUS) {  // %gs
+      if (offset >= STUB_WIDE_SLOW) return Origin::kGuest;
+      g[REG_RIP] += static_cast<greg_t>(STUB_WIDE_SLOW - offset);
+      return Origin::kDone;
+    }
+  } else if (ip >= STUB_PATCHES && ip < STUB_WIDE && sig != SIGURG) {
     // The only access to memory there, in its two places, is to %gs.
     const uint64_t offset = (ip - STUB_PATCHES) % STUB_PATCH_SIZE;
     if (offset != PATCH_GS_PLAIN && offset != PATCH_GS_CMP) return Origin::kGuest;
@@ -345,10 +359,11 @@ Origin leave_dispatcher(int sig, ControlPage* c, ucontext_t* uc, uint64_t slot) 
     g[REG_RIP] = static_cast<greg_t>(at(try_failed));
     return Origin::kDone;
   }
-  if (sig == SIGILL && (ip == at(foreign_plain) || ip == at(foreign_cmp_4095) || ip == at(foreign_cmp_4096))) {
-    c->mode = ip == at(foreign_plain)      ? MODE_PLAIN
-              : ip == at(foreign_cmp_4095) ? MODE_CMP_4095
-                                           : MODE_CMP_4096;
+  const char* const foreign[] = {foreign_plain, foreign_cmp_4095, foreign_cmp_4096, foreign_tail};
+  for (uint32_t mode = MODE_PLAIN; sig == SIGILL && mode <= MODE_TAIL; ++mode) {
+    if (ip != at(foreign[mode])) continue;
+    c->mode = mode;
+    c->tail = static_cast<uint64_t>(g[REG_R11]);
     g[REG_RIP] = g[REG_RCX];
     c->reason = kTrapSlow;
     return Origin::kReported;
@@ -366,12 +381,12 @@ Origin leave_dispatcher(int sig, ControlPage* c, ucontext_t* uc, uint64_t slot) 
     const greg_t back = g[REG_RIP];
     apply(c, uc);
     __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
-    if (mode != MODE_PLAIN && g[REG_RIP] == back) skip_compare(uc, mode);
+    if (g[REG_RIP] == back) go_behind(uc, c, mode);
     return Origin::kDone;
   }
   if (sig == SIGURG && ip >= at(fast_way_out) && ip < at(fast_way_out_end)) {
     load_frame(c, uc);
-    if (c->mode != MODE_PLAIN) skip_compare(uc, c->mode);
+    go_behind(uc, c, c->mode);
     return Origin::kGuest;
   }
   if (sig == SIGURG && ip >= at(guest_futex_begin) && ip <= at(guest_futex_call)) {
@@ -456,7 +471,7 @@ void on_signal(int sig, siginfo_t* info, void* context) {
   converse(c, uc, slot);
   apply(c, uc);
   __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
-  if (mode != MODE_PLAIN && uc->uc_mcontext.gregs[REG_RIP] == back) skip_compare(uc, mode);
+  if (uc->uc_mcontext.gregs[REG_RIP] == back) go_behind(uc, c, mode);
 }
 
 // ---------------------------------------------------------------- calls without a signal

@@ -20,13 +20,19 @@
 #define STUB_CMD_TOGGLE 0x1000
 #define STUB_AGENT_PAGE 0x7fff00300000
 #define STUB_PATCHES 0x7fff00400000    // read-only, executable: a trampoline for each patched call site
-#define STUB_PATCH_SIZE 0x40          // of one of them
+#define STUB_PATCH_COUNT 8192         // of both kinds
+#define STUB_WIDE_COUNT 2048
+#define STUB_NARROW_COUNT (STUB_PATCH_COUNT - STUB_WIDE_COUNT)
+#define STUB_PATCH_SIZE 0x40          // of a narrow one
 #define PATCH_GS_PLAIN 23             // offsets in it: the access to %gs, and the way out if it fails
 #define PATCH_SLOW_PLAIN 51
 #define PATCH_GS_CMP 19
 #define PATCH_SLOW_CMP 35
-#define STUB_PATCH_COUNT 8192
-#define STUB_PATCHES_SIZE (STUB_PATCH_COUNT * STUB_PATCH_SIZE)
+#define STUB_WIDE (STUB_PATCHES + STUB_NARROW_COUNT * STUB_PATCH_SIZE)  // those that carry out instructions of their site
+#define STUB_WIDE_SIZE 0xc0           // of one of them
+#define STUB_WIDE_SLOW 0x60           // offsets in it: the way out if the access to %gs fails
+#define STUB_WIDE_TAIL 0x80           // the instructions from behind the call
+#define STUB_PATCHES_SIZE (STUB_NARROW_COUNT * STUB_PATCH_SIZE + STUB_WIDE_COUNT * STUB_WIDE_SIZE)
 #define STUB_BASES 0x7fff00600000      // this process's own: where each patched file is mapped
 #define STUB_BASES_SIZE 0x4000
 #define STUB_TABLE 0x60000            // read-only: the trampolines' addresses. Low, for a call site's jump
@@ -58,15 +64,17 @@
 #define CTL_MODE 256
 #define CTL_KICKED 260
 #define CTL_FLAGS 264
+#define CTL_TAIL 272
 #define CTL_SELF 0xff8
 
 // What the dispatcher does about a call when it is over (ControlPage::mode): the call site was
-#define MODE_PLAIN 0    // mov $nr, %eax; syscall
+#define MODE_PLAIN 0    // mov $nr, %eax; syscall, with other instructions between them or not
 #define MODE_CMP_4095 1 // syscall; cmp $-4095, %rax
 #define MODE_CMP_4096 2 // syscall; cmp $-4096, %rax
+#define MODE_TAIL 3     // syscall and instructions that the trampoline's tail carries out
 #define CMP_LENGTH 6
 #define STUB_DISPATCH(mode) (STUB_TEXT + 512 + 8 * (mode))
-#define STUB_FOREIGN(mode) (STUB_TEXT + 536 + 8 * (mode))
+#define STUB_FOREIGN(mode) (STUB_TEXT + 544 + 8 * (mode))
 
 // Offsets in the command page, for gates.S.
 #define CMD_SEQ 0
@@ -199,8 +207,9 @@ struct ControlPage {
   uint64_t frame;   // address of the ucontext on the alternate stack; 0: the call came through the dispatcher
   uint32_t mode;    // MODE_*
   uint32_t kicked;  // a kick came while the dispatcher was at work
-  uint32_t flags;   // the guest's, as lahf and seto gave them (MODE_PLAIN)
+  uint32_t flags;   // the guest's, as lahf and seto gave them (MODE_PLAIN, MODE_TAIL)
   uint32_t reason;  // TrapReason
+  uint64_t tail;    // MODE_TAIL: where the guest goes on
   uint64_t fs_base, gs_base;
   uint64_t fault_addr;
   int32_t signo, code;
@@ -216,7 +225,7 @@ struct ControlPage {
   uint32_t hand_to;     // number + 1 of the one to wake before it goes to sleep; 0: none
   uint32_t order_count;
   uint32_t luck;  // how well it went lately to look at futex words before sleeping (stub.cc)
-  uint8_t padding[56];
+  uint8_t padding[48];
   ThreadOrder orders[kMaxOrders];
   uint8_t in_buffer[kInBuffer];
   uint8_t out_buffer[kOutBuffer];
@@ -230,6 +239,7 @@ static_assert(__builtin_offsetof(ControlPage, in_buffer) % 64 == 0 && __builtin_
 static_assert(__builtin_offsetof(ControlPage, mode) == CTL_MODE);
 static_assert(__builtin_offsetof(ControlPage, kicked) == CTL_KICKED);
 static_assert(__builtin_offsetof(ControlPage, flags) == CTL_FLAGS);
+static_assert(__builtin_offsetof(ControlPage, tail) == CTL_TAIL);
 
 // First page of the control area: which slots have rung.
 struct ControlHeader {

@@ -471,7 +471,13 @@ TrapContext::OnSite TrapContext::at_patched_site() {
   if (regs_.rip >= it->second.end) return OnSite::kNone;
   const uint64_t offset = regs_.rip - it->first + it->second.image_offset;
   const PatchedSite* site = it->second.image->site_at(offset);
-  if (site == nullptr || offset - site->offset != site->trap) return OnSite::kNone;
+  if (site == nullptr) return OnSite::kNone;
+  if (const uint64_t moved = site->moved_to(offset - site->offset); moved != 0) {
+    regs_.rip = moved;
+    regs_changed_ = true;
+    return OnSite::kGoOn;
+  }
+  if (offset - site->offset != site->trap) return OnSite::kNone;
   if (site->mode == MODE_PLAIN) {
     regs_.rip += 2;
     regs_changed_ = true;
