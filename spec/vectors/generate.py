@@ -52,6 +52,7 @@ Trmxa 222 4 s /
 Tfdget 224 4 4 / q
 Tfalloc 226 4 4 8 8 8 / a
 Tseek 228 4 8 1 / 8
+Tring 234 4 / 4
 Tlease 238 /
 """
 

@@ -1,4 +1,4 @@
-#include "p9/messages.h"
+#include "p9/message_type.h"
 
 namespace run9::p9 {
 
@@ -89,6 +89,8 @@ std::string_view name_of(MsgType t) {
     case MsgType::kRfalloc: return "Rfalloc";
     case MsgType::kTseek: return "Tseek";
     case MsgType::kRseek: return "Rseek";
+    case MsgType::kTring: return "Tring";
+    case MsgType::kRring: return "Rring";
     case MsgType::kTlease: return "Tlease";
     case MsgType::kRlease: return "Rlease";
   }
