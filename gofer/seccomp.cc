@@ -92,6 +92,8 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_fallocate, "fallocate"},
     {SYS_fsync, "fsync"},
     {SYS_fdatasync, "fdatasync"},
+    {SYS_syncfs, "syncfs"},
+    {SYS_copy_file_range, "copy_file_range"},
     {SYS_fgetxattr, "fgetxattr"},
     {SYS_fsetxattr, "fsetxattr"},
     {SYS_flistxattr, "flistxattr"},

@@ -40,6 +40,7 @@ enum class MsgType : uint8_t {
   kTwalkdir = 206, kRwalkdir = 207,
   kTmclunk = 208, kRmclunk = 209,
   kTsetx = 210, kRsetx = 211,
+  kTmkx = 212, kRmkx = 213,
   kTrename2 = 214, kRrename2 = 215,
   kTgetxa = 216, kRgetxa = 217,
   kTsetxa = 218, kRsetxa = 219,
@@ -48,8 +49,10 @@ enum class MsgType : uint8_t {
   kTfdget = 224, kRfdget = 225,
   kTfalloc = 226, kRfalloc = 227,
   kTseek = 228, kRseek = 229,
+  kTcopy = 230, kRcopy = 231,
   kTring = 234, kRring = 235,
   kTlease = 238, kRlease = 239,
+  kTsyncfs = 242, kRsyncfs = 243,
 };
 constexpr uint8_t to_int(MsgType t) { return static_cast<uint8_t>(t); }
 // Requests have even numbers, replies odd ones.

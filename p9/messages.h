@@ -14,12 +14,12 @@ using Requests = TypeList<
     Txattrwalk, Txattrcreate, Treaddir, Tfsync, Tlock, Tgetlock, Tlink, Tmkdir, Trenameat,
     Tunlinkat, Tversion, Tauth, Tattach, Tflush, Twalk, Tread, Twrite, Tclunk, Tremove, Tcaps,
     Twalkx, Treaddirx, Twalkdir, Tmclunk, Tsetx, Trename2, Tgetxa, Tsetxa, Tlistxa, Trmxa, Tfdget, Tfalloc,
-    Tseek, Tring, Tlease>;
+    Tseek, Tring, Tlease, Tmkx, Tcopy, Tsyncfs>;
 using Replies = TypeList<
     Rlerror, Rstatfs, Rlopen, Rlcreate, Rsymlink, Rmknod, Rrename, Rreadlink, Rgetattr, Rsetattr,
     Rxattrwalk, Rxattrcreate, Rreaddir, Rfsync, Rlock, Rgetlock, Rlink, Rmkdir, Rrenameat,
     Runlinkat, Rversion, Rauth, Rattach, Rflush, Rwalk, Rread, Rwrite, Rclunk, Rremove, Rcaps,
     Rwalkx, Rreaddirx, Rwalkdir, Rmclunk, Rsetx, Rrename2, Rgetxa, Rsetxa, Rlistxa, Rrmxa, Rfdget, Rfalloc,
-    Rseek, Rring, Rlease>;
+    Rseek, Rring, Rlease, Rmkx, Rcopy, Rsyncfs>;
 
 }  // namespace run9::p9

@@ -230,6 +230,58 @@ struct Tseek {
   static constexpr auto kFields = std::tuple{&Tseek::fid, &Tseek::offset, &Tseek::whence};
 };
 
+struct Rmkx {
+  static constexpr auto kType = MsgType::kRmkx;
+  Qid qid;
+  AttrX attr;
+  static constexpr auto kFields = std::tuple{&Rmkx::qid, &Rmkx::attr};
+};
+struct Tmkx {
+  using Reply = Rmkx;
+  static constexpr auto kType = MsgType::kTmkx;
+  Fid dfid{};
+  Fid newfid = kNoFid;
+  Name name;
+  uint32_t mode = 0;  // with the S_IFMT bits, which say what to make
+  uint32_t uid = kNoId;
+  uint32_t gid = kNoId;
+  uint32_t major = 0;
+  uint32_t minor = 0;
+  std::string_view target;  // of a symlink
+  uint64_t attrmask = 0;
+  static constexpr auto kFields = std::tuple{
+      &Tmkx::dfid, &Tmkx::newfid, &Tmkx::name, &Tmkx::mode, &Tmkx::uid, &Tmkx::gid,
+      &Tmkx::major, &Tmkx::minor, &Tmkx::target, &Tmkx::attrmask};
+};
+
+struct Rcopy {
+  static constexpr auto kType = MsgType::kRcopy;
+  uint64_t copied = 0;
+  static constexpr auto kFields = std::tuple{&Rcopy::copied};
+};
+struct Tcopy {
+  using Reply = Rcopy;
+  static constexpr auto kType = MsgType::kTcopy;
+  Fid infid{};
+  uint64_t inoffset = 0;
+  Fid outfid{};
+  uint64_t outoffset = 0;
+  uint64_t length = 0;
+  static constexpr auto kFields = std::tuple{
+      &Tcopy::infid, &Tcopy::inoffset, &Tcopy::outfid, &Tcopy::outoffset, &Tcopy::length};
+};
+
+struct Rsyncfs {
+  static constexpr auto kType = MsgType::kRsyncfs;
+  static constexpr auto kFields = std::tuple{};
+};
+struct Tsyncfs {
+  using Reply = Rsyncfs;
+  static constexpr auto kType = MsgType::kTsyncfs;
+  Fid fid{};
+  static constexpr auto kFields = std::tuple{&Tsyncfs::fid};
+};
+
 struct Rring {
   static constexpr auto kType = MsgType::kRring;
   uint32_t stream_size = 0;  // what it is; the memory comes with this reply

@@ -31,6 +31,9 @@ constexpr uint64_t cap_of(MsgType type) {
     case MsgType::kTrename2: return kCapRename2;
     case MsgType::kTlease: return kCapLease;
     case MsgType::kTring: return kCapRing;
+    case MsgType::kTmkx: return kCapMkx;
+    case MsgType::kTcopy: return kCapCopy;
+    case MsgType::kTsyncfs: return kCapSyncfs;
     default: return 0;
   }
 }

@@ -93,6 +93,8 @@ class Session {
   Result<Rfdget> handle(const Tfdget& t);
   Result<Rfalloc> handle(const Tfalloc& t);
   Result<Rseek> handle(const Tseek& t);
+  Result<Rcopy> handle(const Tcopy& t);
+  Result<Rsyncfs> handle(const Tsyncfs& t);
 
   // session_attr.cc
   Result<Rstatfs> handle(const Tstatfs& t);
@@ -113,6 +115,7 @@ class Session {
   Result<Rsymlink> handle(const Tsymlink& t);
   Result<Rmknod> handle(const Tmknod& t);
   Result<Rmkdir> handle(const Tmkdir& t);
+  Result<Rmkx> handle(const Tmkx& t);
   Result<Rlink> handle(const Tlink& t);
   Result<Rrename> handle(const Trename& t);
   Result<Rrenameat> handle(const Trenameat& t);
