@@ -99,7 +99,8 @@ Result<void> Bench::in(const std::string& path) {
     static_cast<void>(TRY(remote_.report().step("make a file in", path, create(many.fid(), std::to_string(i)))));
   }
   if (!remote_.report().json()) {
-    fmt::print("{}, msize {}\n{:<34} {:>10} {:>10} {:>9} {:>7}\n", c_.dialect() ? "9P2000.L.x" : "9P2000.L", c_.msize(),
+    fmt::print("{}{}, msize {}\n{:<34} {:>10} {:>10} {:>9} {:>7}\n", c_.dialect() ? "9P2000.L.x" : "9P2000.L",
+               remote_.channel().has_ring() ? " by a ring" : "", c_.msize(),
                "", "p50 us", "p99 us", "messages", "trips");
   }
   TRY(small_rows(dir.fid(), small.fid()));

@@ -19,6 +19,7 @@ class HostFile final : public p9::OpenFile {
   Result<p9::LockRequest> get_lock(const p9::LockRequest& request) override;
   Result<void> allocate(uint32_t mode, uint64_t offset, uint64_t length) override;
   Result<uint64_t> seek(uint64_t offset, uint8_t whence) override;
+  Result<uint64_t> copy_from(p9::OpenFile& in, uint64_t from, uint64_t to, uint64_t length) override;
   // A duplicate: the client shares the file description and so its offset, which we never use.
   Result<UniqueFd> donate() override { return fd_.dup(); }
   BorrowedFd fd() const { return fd_.borrow(); }

@@ -295,6 +295,13 @@ Result<p9::Rstatfs> HostNode::stat_fs() {
                      .namelen = static_cast<uint32_t>(s.f_namelen)};
 }
 
+// The host writes back all of the file system, as it does for any process that may call sync(2).
+Result<void> HostNode::sync_fs() {
+  act();
+  const UniqueFd fd = TRY(reopen(O_RDONLY));
+  return check_call(syncfs(fd.get()));
+}
+
 void HostNode::file_opened() {
   ++open_files_;
   server_.budget().take();

@@ -33,10 +33,10 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
                              p9::Owner owner, uint64_t attrmask) override;
   Result<p9::Walked> mkdir(std::string_view name, uint32_t mode, p9::Owner owner,
                            uint64_t attrmask) override;
-  Result<p9::Walked> symlink(std::string_view name, std::string_view target,
-                             p9::Owner owner) override;
+  Result<p9::Walked> symlink(std::string_view name, std::string_view target, p9::Owner owner,
+                             uint64_t attrmask) override;
   Result<p9::Walked> mknod(std::string_view name, uint32_t mode, uint32_t major, uint32_t minor,
-                           p9::Owner owner) override;
+                           p9::Owner owner, uint64_t attrmask) override;
   Result<void> link(p9::Node& target, std::string_view name) override;
   Result<void> unlink(std::string_view name, uint32_t flags) override;
   Result<void> rename(std::string_view name, p9::Node& to, std::string_view new_name,
@@ -46,6 +46,7 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   uint32_t watch() override;
   Result<std::string> read_link() override;
   Result<p9::Rstatfs> stat_fs() override;
+  Result<void> sync_fs() override;
   Result<std::vector<std::byte>> get_xattr(std::string_view name) override;
   Result<std::vector<std::byte>> list_xattr() override;
   Result<void> set_xattr(std::string_view name, ByteSpan value, uint32_t flags) override;

@@ -70,15 +70,15 @@ Result<p9::Walked> HostNode::mkdir(std::string_view name, uint32_t mode, p9::Own
 }
 
 Result<p9::Walked> HostNode::symlink(std::string_view name, std::string_view target,
-                                     p9::Owner owner) {
+                                     p9::Owner owner, uint64_t attrmask) {
   act();
   TRY(check_new(name));
   TRY(check_call(symlinkat(std::string(target).c_str(), fd_.get(), CName(name).c_str())));
-  return finish_new(name, S_IFLNK, 0, owner, p9::kAttrBasic);
+  return finish_new(name, S_IFLNK, 0, owner, attrmask);
 }
 
 Result<p9::Walked> HostNode::mknod(std::string_view name, uint32_t mode, uint32_t major,
-                                   uint32_t minor, p9::Owner owner) {
+                                   uint32_t minor, p9::Owner owner, uint64_t attrmask) {
   act();
   TRY(check_new(name));
   const uint32_t kind = (mode & S_IFMT) != 0 ? mode & S_IFMT : S_IFREG;
@@ -87,7 +87,7 @@ Result<p9::Walked> HostNode::mknod(std::string_view name, uint32_t mode, uint32_
       kind == S_IFCHR && major == 0 && minor == 0 && export_.spec.whiteouts;
   if (kind != S_IFREG && kind != S_IFIFO && kind != S_IFSOCK && !whiteout) return Errno{EPERM};
   TRY(check_call(mknodat(fd_.get(), CName(name).c_str(), kind | (mode & 07777), 0)));
-  return finish_new(name, kind, mode, owner, p9::kAttrBasic);
+  return finish_new(name, kind, mode, owner, attrmask);
 }
 
 Result<void> HostNode::link(p9::Node& target, std::string_view name) {

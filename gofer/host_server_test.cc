@@ -408,5 +408,56 @@ TEST(ExportSpecTest, Parses) {
   EXPECT_EQ(error_of(parse_export(":ro", 0)), EINVAL);
 }
 
+TEST_F(HostServerTest, MakesAnyKindAndTellsItsAttributes) {
+  serve();
+  Tmkx t{.dfid = root_, .newfid = client().alloc_fid().assume_value(), .name = "link", .mode = S_IFLNK,
+         .uid = geteuid(), .gid = getegid(), .target = "to", .attrmask = kAttrAll};
+  const auto link = client().call(t).assume_value();
+  EXPECT_TRUE(is(link->qid, QidType::kSymlink));
+  EXPECT_EQ(link->attr.size, 2u);
+  EXPECT_EQ(link->attr.valid & kAttrBtime, kAttrBtime);
+  EXPECT_EQ(client().call(Treadlink{.fid = t.newfid}).assume_value()->target, "to");
+  t.name = "fifo";
+  EXPECT_EQ(error_of(client().call(t)), EBADF);  // newfid is taken: nothing is made
+  EXPECT_EQ(list(open(".", kORdonly).assume_value()).count("fifo"), 0u);
+  t.newfid = kNoFid;
+  t.mode = S_IFIFO | 0640;
+  EXPECT_EQ(client().call(t).assume_value()->attr.mode, static_cast<uint32_t>(S_IFIFO | 0640));
+  t.name = "dir";
+  t.mode = S_IFDIR | 0750;
+  EXPECT_TRUE(is(client().call(t).assume_value()->qid, QidType::kDir));
+  t.name = "device";
+  t.mode = S_IFCHR | 0600;
+  EXPECT_EQ(error_of(client().call(t)), EPERM);
+  t.name = "nowhere";
+  t.mode = S_IFLNK;
+  t.target = "";
+  EXPECT_EQ(error_of(client().call(t)), ENOENT);
+}
+
+TEST_F(HostServerTest, CopiesBetweenFilesOpenOrNot) {
+  serve();
+  dir_.write("from", std::string(100'000, 'x') + "end");
+  dir_.write("to", "before");
+  std::filesystem::create_directory(dir_.path("dir"));
+  const Fid from = walk({"from"}).assume_value(), to = walk({"to"}).assume_value();
+  EXPECT_EQ(client().call(Tcopy{.infid = from, .inoffset = 99'999, .outfid = to, .outoffset = 6, .length = 50}).assume_value()->copied, 4u);
+  EXPECT_EQ(dir_.read("to"), "beforexend");
+  EXPECT_EQ(client().call(Tcopy{.infid = from, .inoffset = 100'003, .outfid = to, .length = 50}).assume_value()->copied, 0u);
+  const Fid reader = open("from", kORdonly).assume_value(), writer = open("to", kOWronly).assume_value();
+  EXPECT_EQ(client().call(Tcopy{.infid = reader, .inoffset = 100'000, .outfid = writer, .length = 3}).assume_value()->copied, 3u);
+  EXPECT_EQ(dir_.read("to"), "endorexend");
+  // Access is the open's.
+  EXPECT_EQ(error_of(client().call(Tcopy{.infid = writer, .outfid = to, .length = 1})), EBADF);
+  EXPECT_EQ(error_of(client().call(Tcopy{.infid = from, .outfid = reader, .length = 1})), EBADF);
+  EXPECT_EQ(error_of(client().call(Tcopy{.infid = walk({"dir"}).assume_value(), .outfid = to, .length = 1})), EISDIR);
+  for (const uint64_t far : {uint64_t{INT64_MAX}, UINT64_MAX}) {
+    EXPECT_EQ(error_of(client().call(Tcopy{.infid = from, .inoffset = far, .outfid = to, .length = 2})), EINVAL);
+    EXPECT_EQ(error_of(client().call(Tcopy{.infid = from, .outfid = to, .outoffset = far, .length = 2})), EINVAL);
+  }
+  EXPECT_TRUE(client().call(Tsyncfs{.fid = to}));
+  EXPECT_TRUE(client().call(Tsyncfs{.fid = root_}));
+}
+
 }  // namespace
 }  // namespace run9::gofer

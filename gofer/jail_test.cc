@@ -127,6 +127,9 @@ void use_everything(Client& c) {
   EXPECT_TRUE(c.call(Tfalloc{.fid = o, .length = 4096}));
   EXPECT_TRUE(c.call(Tseek{.fid = o, .whence = kSeekHole}));
   EXPECT_TRUE(c.call(Tlock{.fid = o, .type = LockType::kWrite}));
+  EXPECT_EQ(c.call(Tcopy{.infid = f, .outfid = o, .outoffset = 8192, .length = 4}).assume_value()->copied, 4u);
+  EXPECT_TRUE(c.call(Tsyncfs{.fid = root}));
+  EXPECT_TRUE(c.call(Tmkx{.dfid = root, .name = "x", .mode = S_IFLNK, .target = "f", .attrmask = kAttrAll}));
   EXPECT_TRUE(c.call(Tsetattr{
       .fid = f, .attr = {.valid = kSetMode | kSetUid | kSetGid | kSetSize | kSetAtime | kSetMtime,
                          .mode = 0600, .uid = geteuid(), .gid = getegid(), .size = 100}}));
@@ -147,7 +150,7 @@ void use_everything(Client& c) {
   EXPECT_EQ(c.call(link).assume_value()->target, "f");
   EXPECT_TRUE(c.call(Treaddirx{.fid = root, .count = 1 << 16, .attrmask = kAttrAll,
                                .flags = kReaddirOpen}));
-  for (const char* name : {"f", "s", "p", "m"}) {
+  for (const char* name : {"f", "s", "p", "m", "x"}) {
     EXPECT_TRUE(c.call(Tunlinkat{.dirfid = root, .name = name})) << name;
   }
   EXPECT_TRUE(c.call(Tunlinkat{.dirfid = root, .name = "d", .flags = kAtRemovedir}));

@@ -56,6 +56,12 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_recvfrom, "recvfrom"},
     {SYS_sendmsg, "sendmsg"},
     {SYS_poll, "poll"},
+    // A ring: memory that is shared with the client. Whoever took the gofer over could map the files that it holds, and
+    // write to them, as it can by pwrite64.
+    {SYS_sendto, "sendto"},
+    {SYS_memfd_create, "memfd_create"},
+    {SYS_fcntl, "fcntl(F_ADD_SEALS)", equals(1, F_ADD_SEALS)},
+    {SYS_mmap, "mmap(MAP_SHARED, no PROT_EXEC)", without(2, PROT_EXEC), equals(3, MAP_SHARED)},
     // Files.
     {SYS_statx, "statx(dirfd >= 0)", dirfd(0)},
     {SYS_openat2, "openat2(dirfd >= 0)", dirfd(0)},
@@ -86,6 +92,8 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_fallocate, "fallocate"},
     {SYS_fsync, "fsync"},
     {SYS_fdatasync, "fdatasync"},
+    {SYS_syncfs, "syncfs"},
+    {SYS_copy_file_range, "copy_file_range"},
     {SYS_fgetxattr, "fgetxattr"},
     {SYS_fsetxattr, "fsetxattr"},
     {SYS_flistxattr, "flistxattr"},

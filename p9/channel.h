@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "base/unique_fd.h"
+#include "p9/ring_memory.h"
 #include "p9/types.h"
 
 namespace run9::p9 {
@@ -45,6 +45,10 @@ class Channel {
   }
   // The frame limit, once the version is agreed on: refuse larger ones.
   virtual void set_msize(uint32_t msize) = 0;
+  // The channel can go on through memory shared with the server (Tring): the Client asks for it then.
+  virtual bool takes_ring() const { return false; }
+  // From the next message on. On failure the connection cannot be used.
+  virtual Result<void> start_ring(RingMemory /*memory*/) { return Errno{EOPNOTSUPP}; }
 };
 
 }  // namespace run9::p9

@@ -92,7 +92,16 @@ Result<void> Client::start() {
   if (!agreed && agreed.assume_error() == Errno{EPROTONOSUPPORT}) agreed = try_version(kVersionL);
   TRY(std::move(agreed));
   if (dialect_) caps_ = TRY(call(Tcaps{.want = kCapAll}))->have & kCapAll;
+  if (options_.ring != 0 && has_cap(kCapRing) && channel_.takes_ring()) return start_ring();
   return ok();
+}
+
+Result<void> Client::start_ring() {
+  auto answer = call(Tring{.stream_size = options_.ring});
+  // No memory for it, for instance: the socket goes on.
+  if (!answer) return lost_ ? answer.assume_error() : Result<void>(ok());
+  if (!answer.assume_value().fd.valid()) return Errno{EPROTO};
+  return channel_.start_ring({std::move(answer.assume_value().fd), answer.assume_value()->stream_size});
 }
 
 Result<Attached> Client::attach(std::string_view aname, std::string_view uname,

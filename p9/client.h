@@ -39,6 +39,7 @@ struct Answer {
 struct ClientOptions {
   uint32_t msize = 512 * 1024;
   bool dialect = true;  // ask for 9P2000.L.x first
+  uint32_t ring = 256 * 1024;  // bytes each way through shared memory, where channel and server can; 0: never
   uint32_t max_fids = 1u << 20;
 };
 
@@ -129,6 +130,7 @@ class Client {
   void exchange_all(std::span<Exchange> all);
   Result<Reply> checked_round_trip(std::vector<std::byte> frame, Tag tag);
   Result<Reply> checked(Result<Reply> reply, Tag tag);
+  Result<void> start_ring();
   // EPROTONOSUPPORT if the server does not want it.
   Result<void> try_version(std::string_view version);
 

@@ -38,9 +38,10 @@ class MemNode final : public Node, public std::enable_shared_from_this<MemNode> 
                          uint64_t attrmask) override;
   Result<Walked> mkdir(std::string_view name, uint32_t mode, Owner owner,
                        uint64_t attrmask) override;
-  Result<Walked> symlink(std::string_view name, std::string_view target, Owner owner) override;
+  Result<Walked> symlink(std::string_view name, std::string_view target, Owner owner,
+                         uint64_t attrmask) override;
   Result<Walked> mknod(std::string_view name, uint32_t mode, uint32_t major, uint32_t minor,
-                       Owner owner) override;
+                       Owner owner, uint64_t attrmask) override;
   Result<void> link(Node& target, std::string_view name) override;
   Result<void> unlink(std::string_view name, uint32_t flags) override;
   Result<void> rename(std::string_view name, Node& to, std::string_view new_name,
@@ -49,6 +50,7 @@ class MemNode final : public Node, public std::enable_shared_from_this<MemNode> 
   Result<void> remove_self() override;
   Result<std::string> read_link() override;
   Result<Rstatfs> stat_fs() override;
+  Result<void> sync_fs() override { return ok(); }
   Result<std::vector<std::byte>> get_xattr(std::string_view name) override;
   Result<std::vector<std::byte>> list_xattr() override;
   Result<void> set_xattr(std::string_view name, ByteSpan value, uint32_t flags) override;
@@ -117,6 +119,13 @@ class MemFile final : public OpenFile {
   Result<uint64_t> seek(uint64_t offset, uint8_t whence) override {
     if (offset >= node_->data_.size()) return Errno{ENXIO};
     return whence == kSeekData ? offset : node_->data_.size();
+  }
+  Result<uint64_t> copy_from(OpenFile& in, uint64_t from, uint64_t to, uint64_t length) override {
+    const auto& source = static_cast<MemFile&>(in).node_->data_;
+    if (from >= source.size()) return 0;
+    const auto n = std::min<uint64_t>({length, source.size() - from, 4096});
+    const std::vector<std::byte> bytes(source.begin() + from, source.begin() + from + n);  // it may be this file
+    return write(to, bytes);
   }
   // A copy as of now: enough to see a descriptor arrive.
   Result<UniqueFd> donate() override {
@@ -249,14 +258,14 @@ Result<Walked> MemNode::mkdir(std::string_view name, uint32_t mode, Owner owner,
   return add(name, std::make_shared<MemNode>(state_, S_IFDIR | mode, owner));
 }
 
-Result<Walked> MemNode::symlink(std::string_view name, std::string_view target, Owner owner) {
+Result<Walked> MemNode::symlink(std::string_view name, std::string_view target, Owner owner, uint64_t) {
   auto node = std::make_shared<MemNode>(state_, S_IFLNK | 0777, owner);
   node->target_ = target;
   return add(name, std::move(node));
 }
 
 Result<Walked> MemNode::mknod(std::string_view name, uint32_t mode, uint32_t, uint32_t,
-                              Owner owner) {
+                              Owner owner, uint64_t) {
   if (!S_ISREG(mode) && !S_ISFIFO(mode)) return Errno{EPERM};
   return add(name, std::make_shared<MemNode>(state_, mode & (S_IFMT | 07777), owner));
 }

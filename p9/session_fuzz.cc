@@ -99,6 +99,7 @@ class Model {
   void follow(const Twalk& t, const Rwalk* r) { bind_if(r != nullptr && r->qids.size() == t.names.size(), t.newfid); }
   void follow(const Txattrwalk& t, const Rxattrwalk* r) { bind_if(r != nullptr, t.newfid); }
   void follow(const Twalkdir& t, const Rwalkdir* r) { bind_if(r != nullptr && t.newfid != kNoFid, t.newfid); }
+  void follow(const Tmkx& t, const Rmkx* r) { bind_if(r != nullptr && t.newfid != kNoFid, t.newfid); }
   void follow(const Twalkx& t, const Rwalkx* r) {
     if (r == nullptr) return;
     const size_t walked = r->walked.size();

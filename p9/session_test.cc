@@ -332,7 +332,7 @@ TEST(IdPoolTest, LowestFirstAndRuns) {
 struct DialectTest : SessionTest {};
 
 TEST_F(DialectTest, WalkxReportsEveryComponent) {
-  EXPECT_EQ(client.caps(), kCapAll);
+  EXPECT_EQ(client.caps(), kCapAll & ~kCapRing);
   make_dir(root, "d");
   make_file("f", "12345");
   const Fid control = fid();
@@ -475,8 +475,9 @@ struct SocketPair {
   UniqueFd a, b;
 };
 
+// By the socket and by a ring, asleep and awake.
 TEST(SocketTest, ServesUntilThePeerHangsUpAndPassesDescriptors) {
-  for (const int poll_us : {0, 50}) {
+  for (const auto& [poll_us, ring] : {std::pair{0, 0u}, {50, 0u}, {0, 1u}, {50, 1u}}) {
     SocketPair pair;
     MemTree tree;
     Result<void> served = Errno{EAGAIN};
@@ -484,9 +485,10 @@ TEST(SocketTest, ServesUntilThePeerHangsUpAndPassesDescriptors) {
       served = serve_fd(pair.b.borrow(), tree, {.busy_poll = std::chrono::microseconds(poll_us)});
     });
     {
-      BlockingChannel channel(std::move(pair.a));
-      Client client(channel);
+      BlockingChannel channel(std::move(pair.a), std::chrono::microseconds(poll_us));
+      Client client(channel, {.ring = ring});
       ASSERT_TRUE(client.start());
+      EXPECT_EQ(channel.has_ring(), ring != 0);
       const Fid root = client.attach("").value().fid;
       const Fid open = client.alloc_fid().value();
       auto r = client.call(Twalkx{.fid = root, .openfid = open,
@@ -516,7 +518,7 @@ TEST(SocketTest, DescriptorsArePairedWithTheirFramesInAPipeline) {
                                                .names = {"n" + std::to_string(i)}}),
                          batch);
   }
-  ASSERT_TRUE(send_replies(pair.b.borrow(), batch));
+  ASSERT_TRUE(ServerLine(pair.b.borrow(), {}, {}).send(batch));
   pair.b.reset();
   Demux demux(65536);
   size_t frames = 0, receives = 0;

@@ -198,10 +198,11 @@ struct DirentX {
 // Rcaps: what the server has of the dialect.
 inline constexpr uint64_t kCapWalkx = 1 << 0, kCapReaddirx = 1 << 1, kCapWalkdir = 1 << 2,
     kCapClunkx = 1 << 3, kCapSetx = 1 << 4, kCapXattr1 = 1 << 5, kCapFd = 1 << 6,
-    kCapAlloc = 1 << 7, kCapSeek = 1 << 8, kCapRename2 = 1 << 10, kCapLease = 1 << 11;
+    kCapAlloc = 1 << 7, kCapSeek = 1 << 8, kCapCopy = 1 << 9, kCapRename2 = 1 << 10, kCapLease = 1 << 11,
+    kCapRing = 1 << 12, kCapMkx = 1 << 13, kCapSyncfs = 1 << 15;
 inline constexpr uint64_t kCapAll = kCapWalkx | kCapReaddirx | kCapWalkdir | kCapClunkx |
     kCapSetx | kCapXattr1 | kCapFd | kCapAlloc | kCapSeek | kCapRename2 |
-    kCapLease;
+    kCapLease | kCapRing | kCapCopy | kCapMkx | kCapSyncfs;
 
 // Twalkx flags; spec/9p2000Lx.md, "walkx".
 inline constexpr uint32_t kWalkOpen = 1 << 0;       // open the last component as openfid

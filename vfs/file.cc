@@ -73,6 +73,7 @@ uint32_t File::poll(OpContext&) { return POLLIN | POLLOUT | POLLRDNORM | POLLWRN
 Result<uint64_t> File::ioctl(OpContext&, uint32_t, uint64_t) { return Errno{ENOTTY}; }
 Result<MapSource> File::map_source(OpContext&, bool, bool) { return Errno{ENODEV}; }
 
+Result<uint64_t> File::copy_from(OpContext&, File&, uint64_t, uint64_t, uint64_t) { return Errno{EOPNOTSUPP}; }
 Result<void> File::fsync(OpContext&, bool) {
   const auto type = inode().type();
   if (type == S_IFREG || type == S_IFDIR || type == S_IFBLK) return ok();

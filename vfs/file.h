@@ -59,6 +59,9 @@ class File : public std::enable_shared_from_this<File> {
 
   virtual Result<uint64_t> ioctl(OpContext&, uint32_t request, uint64_t arg);  // default ENOTTY
   virtual Result<MapSource> map_source(OpContext&, bool shared, bool writable);  // default ENODEV
+  // Copies from another file without the caller's seeing the bytes: as many as it likes, at least one unless `from` is at the
+  // end. Default: EOPNOTSUPP, which as any other failure may be taken for "do it yourself".
+  virtual Result<uint64_t> copy_from(OpContext&, File& in, uint64_t from, uint64_t to, uint64_t length);
   virtual Result<void> fsync(OpContext&, bool data_only);  // default ok for regular, EINVAL for others
   virtual Result<void> fallocate(OpContext&, int mode, uint64_t offset, uint64_t length);
   // Attributes of the open file: default inode().

@@ -14,6 +14,7 @@ Result<LockStatus> OpenFile::lock(const LockRequest&) { return kUnsupported; }
 Result<LockRequest> OpenFile::get_lock(const LockRequest&) { return kUnsupported; }
 Result<void> OpenFile::allocate(uint32_t, uint64_t, uint64_t) { return kUnsupported; }
 Result<uint64_t> OpenFile::seek(uint64_t, uint8_t) { return kUnsupported; }
+Result<uint64_t> OpenFile::copy_from(OpenFile&, uint64_t, uint64_t, uint64_t) { return kUnsupported; }
 Result<UniqueFd> OpenFile::donate() { return kUnsupported; }
 
 Result<void> Node::set_attr(const SetAttr&, OpenFile*) { return kUnsupported; }
@@ -22,8 +23,8 @@ Result<Created> Node::create(std::string_view, OpenFlags, uint32_t, Owner, uint6
   return kUnsupported;
 }
 Result<Walked> Node::mkdir(std::string_view, uint32_t, Owner, uint64_t) { return kUnsupported; }
-Result<Walked> Node::symlink(std::string_view, std::string_view, Owner) { return kUnsupported; }
-Result<Walked> Node::mknod(std::string_view, uint32_t, uint32_t, uint32_t, Owner) {
+Result<Walked> Node::symlink(std::string_view, std::string_view, Owner, uint64_t) { return kUnsupported; }
+Result<Walked> Node::mknod(std::string_view, uint32_t, uint32_t, uint32_t, Owner, uint64_t) {
   return kUnsupported;
 }
 Result<void> Node::link(Node&, std::string_view) { return kUnsupported; }
@@ -34,6 +35,7 @@ Result<void> Node::rename(std::string_view, Node&, std::string_view, uint32_t) {
 Result<void> Node::rename_self(Node&, std::string_view) { return kUnsupported; }
 Result<void> Node::remove_self() { return kUnsupported; }
 Result<std::string> Node::read_link() { return Errno{EINVAL}; }
+Result<void> Node::sync_fs() { return kUnsupported; }
 Result<Rstatfs> Node::stat_fs() { return kUnsupported; }
 Result<std::vector<std::byte>> Node::get_xattr(std::string_view) { return kUnsupported; }
 Result<std::vector<std::byte>> Node::list_xattr() { return kUnsupported; }

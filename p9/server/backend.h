@@ -80,6 +80,9 @@ class OpenFile {
   virtual Result<LockRequest> get_lock(const LockRequest& request);
   virtual Result<void> allocate(uint32_t mode, uint64_t offset, uint64_t length);
   virtual Result<uint64_t> seek(uint64_t offset, uint8_t whence);  // kSeekData, kSeekHole
+  // Copies bytes of `in`, a file of the same FileServer that is open for reading, and that may be this one: as many as it
+  // likes, at least one unless `from` is at the end.
+  virtual Result<uint64_t> copy_from(OpenFile& in, uint64_t from, uint64_t to, uint64_t length);
   // A descriptor for the client to keep, with the access mode of the open: regular files only.
   virtual Result<UniqueFd> donate();
   // Preferred I/O size for Rlopen; 0: as much as a message takes.
@@ -110,10 +113,11 @@ class Node {
                                  uint64_t attrmask);
   virtual Result<Walked> mkdir(std::string_view name, uint32_t mode, Owner owner,
                                uint64_t attrmask);
-  virtual Result<Walked> symlink(std::string_view name, std::string_view target, Owner owner);
+  virtual Result<Walked> symlink(std::string_view name, std::string_view target, Owner owner,
+                                 uint64_t attrmask);
   // mode has the S_IFMT bits.
   virtual Result<Walked> mknod(std::string_view name, uint32_t mode, uint32_t major, uint32_t minor,
-                               Owner owner);
+                               Owner owner, uint64_t attrmask);
   virtual Result<void> link(Node& target, std::string_view name);
   virtual Result<void> unlink(std::string_view name, uint32_t flags);  // 0 or kAtRemovedir
   // renameat2(this, name, to, new_name, flags: kRename...). `to` is of the same FileServer.
@@ -128,6 +132,8 @@ class Node {
   // now on and as long as the node lives: the number that the event has. 0: not possible.
   virtual uint32_t watch() { return 0; }
   virtual Result<Rstatfs> stat_fs();
+  // syncfs(2) of the file system that it is on.
+  virtual Result<void> sync_fs();
   // ENODATA for a missing name. Never more than kMaxXattr bytes.
   virtual Result<std::vector<std::byte>> get_xattr(std::string_view name);
   virtual Result<std::vector<std::byte>> list_xattr();  // NUL-terminated names

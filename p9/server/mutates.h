@@ -9,14 +9,14 @@ namespace run9::p9 {
 
 using MutatingRequests =
     TypeList<Tlcreate, Tsymlink, Tmknod, Trename, Tsetattr, Txattrcreate, Tlink, Tmkdir, Trenameat,
-             Tunlinkat, Twrite, Tremove, Tsetx, Trename2, Tsetxa, Trmxa, Tfalloc>;
+             Tunlinkat, Twrite, Tremove, Tsetx, Trename2, Tsetxa, Trmxa, Tfalloc, Tmkx, Tcopy>;
 // By their open flags. Twalkx checks for itself, at its last component: its answer to a refused
 // open has the attributes of what was walked.
 using OpeningRequests = TypeList<Tlopen, Tfdget>;
 using ReadingRequests =
     TypeList<Tstatfs, Treadlink, Tgetattr, Txattrwalk, Treaddir, Tfsync, Tlock, Tgetlock, Tversion,
              Tauth, Tattach, Tflush, Twalk, Tread, Tclunk, Tcaps, Twalkx, Treaddirx, Twalkdir, Tmclunk,
-             Tgetxa, Tlistxa, Tseek, Tlease>;
+             Tgetxa, Tlistxa, Tseek, Tring, Tlease, Tsyncfs>;
 
 template <typename T, typename... M>
 constexpr bool is_in(TypeList<M...>) {

@@ -30,6 +30,10 @@ constexpr uint64_t cap_of(MsgType type) {
     case MsgType::kTseek: return kCapSeek;
     case MsgType::kTrename2: return kCapRename2;
     case MsgType::kTlease: return kCapLease;
+    case MsgType::kTring: return kCapRing;
+    case MsgType::kTmkx: return kCapMkx;
+    case MsgType::kTcopy: return kCapCopy;
+    case MsgType::kTsyncfs: return kCapSyncfs;
     default: return 0;
   }
 }
@@ -75,7 +79,7 @@ Result<void> Session::dispatch(const Header& h, ByteSpan frame, ReplyBatch& out)
   if (h.type != MsgType::kTversion && msize_ == 0) return Errno{EPROTO};
   if (is_dialect(h.type)) {
     const uint64_t cap = cap_of(h.type);
-    if (!dialect_ || (server_.caps() & cap) != cap) return Errno{EOPNOTSUPP};
+    if (!dialect_ || (caps() & cap) != cap) return Errno{EOPNOTSUPP};
   }
   return (this->*handler)(frame, h.tag, out);
 }
@@ -167,8 +171,14 @@ Result<Rremove> Session::handle(const Tremove& t) {
   return Rremove{};
 }
 
+uint64_t Session::caps() const {
+  uint64_t caps = server_.caps() & kCapAll;
+  if (options_.make_ring == nullptr || (caps & kCapFd) == 0) caps &= ~kCapRing;
+  return caps;
+}
+
 Result<Rcaps> Session::handle(const Tcaps& t) {
-  return Rcaps{.have = t.want & server_.caps() & kCapAll,
+  return Rcaps{.have = t.want & caps(),
                .maxwalk = kMaxWalkx,
                .maxclunk = kMaxClunks};
 }
@@ -176,6 +186,12 @@ Result<Rcaps> Session::handle(const Tcaps& t) {
 Result<Rlease> Session::handle(const Tlease&) {
   donation_ = TRY(server_.events());
   return Rlease{};
+}
+
+Result<Rring> Session::handle(const Tring& t) {
+  RingMemory memory = TRY(options_.make_ring(t.stream_size));
+  donation_ = std::move(memory.fd);
+  return Rring{.stream_size = memory.stream_size};
 }
 
 Result<Rmclunk> Session::handle(const Tmclunk& t) {

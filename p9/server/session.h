@@ -2,8 +2,11 @@
 // out, answered at once on the caller's thread; so there is never an outstanding request for Tflush
 // to find. Knows messages, fids and limits; the files are the FileServer's.
 #pragma once
+#include <functional>
+
 #include "p9/codec.h"
 #include "p9/frame_buffer.h"
+#include "p9/ring_memory.h"
 #include "p9/server/backend.h"
 #include "p9/server/fid_table.h"
 
@@ -13,6 +16,9 @@ struct SessionOptions {
   uint32_t max_msize = kMaxMsize;
   size_t max_fids = 65536;
   bool dialect = true;
+  // Makes the memory of a ring, of about the size asked for, and goes over to it after the reply. Without it there is
+  // none, nor where the FileServer sends no descriptors.
+  std::function<Result<RingMemory>(uint32_t)> make_ring;
 };
 
 // Replies in order, and the descriptors that some of them carry.
@@ -87,6 +93,8 @@ class Session {
   Result<Rfdget> handle(const Tfdget& t);
   Result<Rfalloc> handle(const Tfalloc& t);
   Result<Rseek> handle(const Tseek& t);
+  Result<Rcopy> handle(const Tcopy& t);
+  Result<Rsyncfs> handle(const Tsyncfs& t);
 
   // session_attr.cc
   Result<Rstatfs> handle(const Tstatfs& t);
@@ -107,6 +115,7 @@ class Session {
   Result<Rsymlink> handle(const Tsymlink& t);
   Result<Rmknod> handle(const Tmknod& t);
   Result<Rmkdir> handle(const Tmkdir& t);
+  Result<Rmkx> handle(const Tmkx& t);
   Result<Rlink> handle(const Tlink& t);
   Result<Rrename> handle(const Trename& t);
   Result<Rrenameat> handle(const Trenameat& t);
@@ -120,6 +129,8 @@ class Session {
   Result<Rcaps> handle(const Tcaps& t);
   Result<Rmclunk> handle(const Tmclunk& t);
   Result<Rlease> handle(const Tlease& t);
+  Result<Rring> handle(const Tring& t);
+  uint64_t caps() const;
 
   uint32_t max_io() const { return msize_ - kIoHeaderSize; }
 

@@ -212,6 +212,43 @@ Result<Rfalloc> Session::handle(const Tfalloc& t) {
   return Rfalloc{.attr = TRY(e->node->get_attr(t.attrmask, e->file.get()))};
 }
 
+namespace {
+
+// The open file of a fid, or one that is opened for this request alone.
+struct Opened {
+  std::unique_ptr<OpenFile> own;
+  OpenFile* file = nullptr;
+};
+
+Result<Opened> opened(FidEntry& e, OpenFlags mode) {
+  if (e.is_dir()) return Errno{EISDIR};
+  if (e.state == FidState::kOpen) {
+    if (!(mode == kORdonly ? may_read(e) : may_write(e))) return Errno{EBADF};
+    return Opened{nullptr, e.file.get()};
+  }
+  auto own = TRY(open_node(*e.node, mode));
+  OpenFile* const file = own.get();
+  return Opened{std::move(own), file};
+}
+
+}  // namespace
+
+Result<Rcopy> Session::handle(const Tcopy& t) {
+  uint64_t in_end = 0, out_end = 0;
+  if (__builtin_add_overflow(t.inoffset, t.length, &in_end) || in_end > INT64_MAX ||
+      __builtin_add_overflow(t.outoffset, t.length, &out_end) || out_end > INT64_MAX) {
+    return Errno{EINVAL};
+  }
+  const Opened in = TRY(opened(*TRY(fids_.find_node(t.infid)), kORdonly));
+  const Opened out = TRY(opened(*TRY(fids_.find_node(t.outfid)), kOWronly));
+  return Rcopy{.copied = TRY(out.file->copy_from(*in.file, t.inoffset, t.outoffset, t.length))};
+}
+
+Result<Rsyncfs> Session::handle(const Tsyncfs& t) {
+  TRY(TRY(fids_.find_node(t.fid))->node->sync_fs());
+  return Rsyncfs{};
+}
+
 Result<Rseek> Session::handle(const Tseek& t) {
   FidEntry* e = TRY(fids_.find_open(t.fid));
   if (t.whence != kSeekData && t.whence != kSeekHole) return Errno{EINVAL};

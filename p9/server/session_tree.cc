@@ -1,5 +1,7 @@
 // Requests that make, move and remove names. All of them work from an open directory fid too:
 // clients hold one while they empty a directory.
+#include <sys/stat.h>
+
 #include "p9/server/session.h"
 
 namespace run9::p9 {
@@ -28,12 +30,12 @@ Result<Rlcreate> Session::handle(const Tlcreate& t) {
 Result<Rsymlink> Session::handle(const Tsymlink& t) {
   Node* dir = TRY(dir_node(t.dfid));
   if (t.target.empty()) return Errno{ENOENT};
-  return Rsymlink{.qid = TRY(dir->symlink(t.name, t.target, Owner{.gid = t.gid})).node->qid()};
+  return Rsymlink{.qid = TRY(dir->symlink(t.name, t.target, Owner{.gid = t.gid}, 0)).node->qid()};
 }
 
 Result<Rmknod> Session::handle(const Tmknod& t) {
   Node* dir = TRY(dir_node(t.dfid));
-  const Walked made = TRY(dir->mknod(t.name, t.mode, t.major, t.minor, Owner{.gid = t.gid}));
+  const Walked made = TRY(dir->mknod(t.name, t.mode, t.major, t.minor, Owner{.gid = t.gid}, 0));
   return Rmknod{.qid = made.node->qid()};
 }
 
@@ -41,6 +43,23 @@ Result<Rmkdir> Session::handle(const Tmkdir& t) {
   Node* dir = TRY(dir_node(t.dfid));
   const Walked made = TRY(dir->mkdir(t.name, t.mode & 07777, Owner{.gid = t.gid}, 0));
   return Rmkdir{.qid = made.node->qid()};
+}
+
+static Result<Walked> make_any(Node& dir, const Tmkx& t) {
+  const Owner owner{t.uid, t.gid};
+  if (S_ISDIR(t.mode)) return dir.mkdir(t.name, t.mode & 07777, owner, t.attrmask);
+  if (!S_ISLNK(t.mode)) return dir.mknod(t.name, t.mode, t.major, t.minor, owner, t.attrmask);
+  if (t.target.empty()) return Errno{ENOENT};
+  return dir.symlink(t.name, t.target, owner, t.attrmask);
+}
+
+Result<Rmkx> Session::handle(const Tmkx& t) {
+  Node* dir = TRY(dir_node(t.dfid));
+  if (t.newfid != kNoFid) TRY(fids_.check_free(t.newfid));
+  Walked made = TRY(make_any(*dir, t));
+  const Qid qid = made.node->qid();
+  if (t.newfid != kNoFid) fids_.bind(t.newfid, std::move(made.node));
+  return Rmkx{.qid = qid, .attr = made.attr};
 }
 
 Result<Rlink> Session::handle(const Tlink& t) {

@@ -61,29 +61,26 @@ struct Walkx {
   // The watch begins before what it watches over is looked at.
   void lease(Node& node);
   bool step(NodeRef& node, size_t i);
-  bool make_last(Node& dir, std::string_view name);
+  Result<void> make(Node& dir, std::string_view name);
   void walk(NodeRef node);
   void open_last();
 };
 
-bool Walkx::make_last(Node& dir, std::string_view name) {
-  if (read_only) return fail(Errno{EROFS}), false;
+Result<void> Walkx::make(Node& dir, std::string_view name) {
+  if (read_only) return Errno{EROFS};
   const Owner owner{t.uid, t.gid};
   if (wants(kWalkMkdir)) {
-    auto made = dir.mkdir(name, t.mode & 07777, owner, t.attrmask);
-    if (!made) return fail(made.assume_error()), false;
-    add(std::move(made.assume_value().node), made.assume_value().attr);
+    Walked made = TRY(dir.mkdir(name, t.mode & 07777, owner, t.attrmask));
+    add(std::move(made.node), made.attr);
   } else {
     OpenFlags flags = open_flags() | kOCreat;
     if (wants(kWalkExclusive)) flags = flags | kOExcl;
-    auto made = dir.create(name, flags, t.mode & 07777, owner, t.attrmask);
-    if (!made) return fail(made.assume_error()), false;
-    Created& c = made.assume_value();
-    add(std::move(c.node), c.attr);
-    file = std::move(c.file);
+    Created made = TRY(dir.create(name, flags, t.mode & 07777, owner, t.attrmask));
+    add(std::move(made.node), made.attr);
+    file = std::move(made.file);
   }
   stop(WalkStatus::kCreated);
-  return false;
+  return ok();
 }
 
 void Walkx::lease(Node& node) {
@@ -93,11 +90,14 @@ void Walkx::lease(Node& node) {
 
 bool Walkx::step(NodeRef& node, size_t i) {
   const bool last = i + 1 == t.names.size();
+  // What must be missing most often is. If this fails, the walk finds out why.
+  if (last && wants(kWalkExclusive | kWalkMkdir) && make(*node, t.names[i])) return false;
   auto next = node->walk(t.names[i], t.attrmask);
   if (!next) {
     const Errno error = next.assume_error();
     if (error == Errno{ENOENT} && last && wants(kWalkCreate | kWalkMkdir)) {
-      return make_last(*node, t.names[i]);
+      if (const auto made = make(*node, t.names[i]); !made) fail(made.error());
+      return false;
     }
     if (error == Errno{ENOENT}) stop(WalkStatus::kMissing);
     else if (error == Errno{ENOTDIR}) stop(WalkStatus::kNotDir);

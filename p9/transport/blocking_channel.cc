@@ -8,15 +8,36 @@
 namespace run9::p9 {
 
 Result<void> BlockingChannel::receive() {
-  Received got = TRY(receive_with_fd(socket_.borrow(), demux_.space(), 0));
-  if (got.bytes == 0) return Errno{ECONNRESET};
-  return demux_.commit(got.bytes, std::move(got.fd));
+  Result<Received> got = Errno{EAGAIN};
+  if (ring_) {
+    got = ring_->receive(demux_.space());
+  } else {
+    const auto to = demux_.space();
+    patience_.wait(
+        [&] {
+          got = receive_with_fd(socket_.borrow(), to, MSG_DONTWAIT);
+          return got || got.error() != Errno{EAGAIN};
+        },
+        [&] { got = receive_with_fd(socket_.borrow(), to, 0); });
+  }
+  Received some = TRY(std::move(got));
+  if (some.bytes == 0) return Errno{ECONNRESET};
+  return demux_.commit(some.bytes, std::move(some.fd));
+}
+
+Result<void> BlockingChannel::start_ring(RingMemory memory) {
+  ring_.emplace(TRY(Ring::map(memory, Ring::Side::kClient)), socket_.borrow(), patience_us_);
+  return ok();
+}
+
+Result<void> BlockingChannel::send_all(ByteSpan bytes) {
+  return ring_ ? ring_->send(bytes) : send_with_fd(socket_.borrow(), bytes, BorrowedFd{});
 }
 
 Result<Reply> BlockingChannel::round_trip(std::vector<std::byte> frame, Tag tag) {
   ++requests_;
   ++trips_;
-  TRY(send_with_fd(socket_.borrow(), frame, BorrowedFd{}));
+  TRY(send_all(frame));
   for (;;) {
     if (auto in = TRY(demux_.next())) {
       if (in->tag != tag) return Errno{EPROTO};  // nobody else is asking
@@ -45,13 +66,14 @@ Result<void> BlockingChannel::exchange(std::span<Exchange> all) {
       part = 0;
     }
     const bool stuck = part != 0 || (sent < all.size() && sent - answered < kWindow);
-    TRY(wait(static_cast<short>(stuck ? POLLIN | POLLOUT : POLLIN)));
+    TRY(wait(stuck));
     while (TRY(take_reply(all.first(sent)))) ++answered;
   }
   return ok();
 }
 
 Result<size_t> BlockingChannel::send_some(ByteSpan bytes) {
+  if (ring_) return ring_->send_some(bytes);
   for (;;) {
     const ssize_t n = send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n >= 0) return static_cast<size_t>(n);
@@ -60,10 +82,13 @@ Result<size_t> BlockingChannel::send_some(ByteSpan bytes) {
   }
 }
 
-// Until one of the events; what can be received then is.
-Result<void> BlockingChannel::wait(short events) {
-  if (events == POLLIN) return receive();  // which has the socket's timeout
-  pollfd p{socket_.get(), events, 0};
+Result<void> BlockingChannel::wait(bool stuck) {
+  if (!stuck) return receive();  // which has the socket's timeout
+  if (ring_) {
+    TRY(ring_->wait(RingLine::What::kEither));
+    return ring_->has_data() ? receive() : Result<void>(ok());
+  }
+  pollfd p{socket_.get(), POLLIN | POLLOUT, 0};
   while (poll(&p, 1, -1) < 0) {
     if (errno != EINTR) return last_errno();
   }

@@ -1,7 +1,6 @@
 #include "p9/transport/serve_fd.h"
 
 #include <poll.h>
-#include <sched.h>
 #include <sys/socket.h>
 
 #include "p9/transport/socket_io.h"
@@ -16,40 +15,20 @@ using Clock = std::chrono::steady_clock;
 // cannot make us hold its replies.
 constexpr size_t kFlushAt = 256 * 1024;
 
-// When to poll and when to sleep: whoever asked again within the time of a poll will do so once more.
-class Waiting {
- public:
-  explicit Waiting(Clock::duration poll) : poll_(poll) {}
-  Result<size_t> receive(BorrowedFd socket, std::span<std::byte> to, Deadline deadline) {
-    if (poll_ == Clock::duration::zero()) return wait(socket, to, poll_, deadline);
-    const auto start = Clock::now();
-    auto n = wait(socket, to, soon_ ? poll_ : Clock::duration::zero(), deadline);
-    soon_ = Clock::now() - start <= poll_;
-    return n;
-  }
-
- private:
-  static Result<size_t> wait(BorrowedFd socket, std::span<std::byte> to, Clock::duration poll, Deadline deadline);
-  const Clock::duration poll_;
-  bool soon_ = true;
-};
-
 // recv(2) without a control buffer: the kernel discards descriptors, which no request may bring.
-Result<size_t> Waiting::wait(BorrowedFd socket, std::span<std::byte> to,
-                             Clock::duration busy_poll, Deadline deadline) {
-  const bool polls = busy_poll > Clock::duration::zero();
-  const auto give_up = polls ? Clock::now() + busy_poll : Clock::time_point{};
-  for (bool sleep = !polls;;) {
-    const ssize_t n = recv(socket.get(), to.data(), to.size(), sleep && !deadline ? 0 : MSG_DONTWAIT);
+Result<size_t> receive_now(BorrowedFd socket, std::span<std::byte> to, int flags) {
+  for (;;) {
+    const ssize_t n = recv(socket.get(), to.data(), to.size(), flags);
     if (n >= 0) return static_cast<size_t>(n);
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) return last_errno();
-    if (sleep) {
-      TRY(wait_for(socket, POLLIN, deadline));  // or a non-blocking socket
-    } else {
-      sched_yield();  // whoever else has something to do here goes first
-      sleep = Clock::now() >= give_up;
-    }
+    if (errno != EINTR) return last_errno();
+  }
+}
+
+Result<size_t> receive_asleep(BorrowedFd socket, std::span<std::byte> to, Deadline deadline) {
+  for (;;) {
+    auto n = receive_now(socket, to, deadline ? MSG_DONTWAIT : 0);
+    if (n || n.error() != Errno{EAGAIN}) return n;
+    TRY(wait_for(socket, POLLIN, deadline));  // or a non-blocking socket
   }
 }
 
@@ -71,29 +50,59 @@ Verdict handle_frame(Session& session, ByteSpan frame, ReplyBatch& batch, ServeO
 
 }  // namespace
 
-Result<void> send_replies(BorrowedFd socket, ReplyBatch& batch, std::chrono::milliseconds timeout) {
+Result<size_t> ServerLine::receive(std::span<std::byte> to, Deadline deadline) {
+  if (ring_) return TRY(ring_->receive(to, deadline)).bytes;
+  Result<size_t> n = Errno{EAGAIN};
+  patience_.wait(
+      [&] {
+        n = receive_now(socket_, to, MSG_DONTWAIT);
+        return n || n.error() != Errno{EAGAIN};
+      },
+      [&] { n = receive_asleep(socket_, to, deadline); });
+  return n;
+}
+
+Result<void> ServerLine::send(ByteSpan bytes, BorrowedFd fd, Deadline deadline) {
+  if (!ring_) return send_with_fd(socket_, bytes, fd, deadline);
+  return fd.valid() ? ring_->send_with_fd(bytes, fd, deadline) : ring_->send(bytes, deadline);
+}
+
+Result<void> ServerLine::send(ReplyBatch& batch) {
   const ByteSpan bytes = batch.bytes.bytes();
   if (bytes.empty()) return ok();
-  const Deadline deadline = after(timeout);
+  const Deadline deadline = after(frame_timeout_);
   size_t sent = 0;
   for (const ReplyBatch::Donation& d : batch.donations) {
-    TRY(send_with_fd(socket, bytes.subspan(sent, d.start - sent), BorrowedFd{}, deadline));
-    TRY(send_with_fd(socket, bytes.subspan(d.start, d.end - d.start), d.fd.borrow(), deadline));
+    TRY(send(bytes.subspan(sent, d.start - sent), BorrowedFd{}, deadline));
+    TRY(send(bytes.subspan(d.start, d.end - d.start), d.fd.borrow(), deadline));
     sent = d.end;
   }
-  TRY(send_with_fd(socket, bytes.subspan(sent), BorrowedFd{}, deadline));
+  TRY(send(bytes.subspan(sent), BorrowedFd{}, deadline));
   batch.clear();
+  if (next_) {
+    ring_.emplace(std::move(*next_), socket_, busy_poll_);
+    next_.reset();
+  }
   return ok();
 }
 
+Result<RingMemory> ServerLine::make_ring(uint32_t wanted) {
+  if (ring_ || next_) return Errno{EBUSY};
+  RingMemory memory = TRY(Ring::make(wanted));
+  next_.emplace(TRY(Ring::map(memory, Ring::Side::kServer)));
+  return memory;
+}
+
 Result<void> serve_fd(BorrowedFd socket, FileServer& server, const ServeOptions& options) {
-  Session session(server, options.session);
+  ServerLine line(socket, options.busy_poll, options.frame_timeout);
+  SessionOptions session_options = options.session;
+  session_options.make_ring = [&](uint32_t wanted) { return line.make_ring(wanted); };
+  Session session(server, std::move(session_options));
   FrameSplitter splitter(session.max_frame());
   ReplyBatch batch;
-  Waiting waiting(options.busy_poll);
   Deadline deadline;  // of a frame that has begun
   for (;;) {
-    const size_t n = TRY(waiting.receive(socket, splitter.space(), deadline));
+    const size_t n = TRY(line.receive(splitter.space(), deadline));
     if (n == 0) return ok();
     splitter.commit(n);
     for (;;) {
@@ -101,17 +110,18 @@ Result<void> serve_fd(BorrowedFd socket, FileServer& server, const ServeOptions&
       if (!frame || (!frame.assume_value().empty() &&
                      handle_frame(session, frame.assume_value(), batch, options.observer) == Verdict::kClose)) {
         // What was answered before still goes out.
-        TRY(send_replies(socket, batch, options.frame_timeout));
+        TRY(line.send(batch));
         return Errno{EPROTO};
       }
       if (frame.assume_value().empty()) break;
       deadline.reset();
       splitter.set_max_frame(session.max_frame());
-      if (batch.bytes.size() >= kFlushAt) TRY(send_replies(socket, batch, options.frame_timeout));
+      if (line.ring_is_next() && splitter.buffered() != 0) return Errno{EPROTO};
+      if (batch.bytes.size() >= kFlushAt) TRY(line.send(batch));
     }
     if (splitter.buffered() == 0) deadline.reset();
     else if (!deadline) deadline = after(options.frame_timeout);
-    TRY(send_replies(socket, batch, options.frame_timeout));
+    TRY(line.send(batch));
   }
 }
 

@@ -1,8 +1,11 @@
-// Serves one connected unix stream socket on the calling thread until the peer hangs up.
+// Serves one connected stream socket on the calling thread until the peer hangs up; through a ring, once the client
+// asks for one.
 #pragma once
 #include <chrono>
+#include <optional>
 
 #include "p9/server/session.h"
+#include "p9/transport/ring_line.h"
 
 namespace run9::p9 {
 
@@ -17,9 +20,8 @@ class ServeObserver {
 
 struct ServeOptions {
   SessionOptions session;
-  // How long to poll for the next request before sleeping in the kernel. Waking a sleeper on
-  // another CPU costs a client 50 to 100 us; polling costs this CPU. Only while requests follow each
-  // other as quickly as that. 0: always sleep.
+  // How long to look for the next request before sleeping in the kernel, as long as requests follow each other as
+  // quickly as that. 0: always sleep.
   std::chrono::microseconds busy_poll{0};
   // What a peer may take from a frame's first byte to its last, and to read the replies that are sent together (up
   // to msize and 256 KiB). Between frames it may take as long as it likes. 0: here too.
@@ -27,11 +29,37 @@ struct ServeOptions {
   ServeObserver* observer = nullptr;
 };
 
-// ok() when the peer closed, EPROTO when it broke the framing or never said Tversion, ETIMEDOUT when it took too
-// long; else the socket's error. Borrows the socket, which may be blocking or not.
-Result<void> serve_fd(BorrowedFd socket, FileServer& server, const ServeOptions& options = {});
+// The server's end of a connection: where requests come from and replies go to. Borrows the socket, which may be
+// blocking or not.
+class ServerLine {
+ public:
+  // frame_timeout: as ServeOptions has it, for sending.
+  ServerLine(BorrowedFd socket, std::chrono::microseconds busy_poll, std::chrono::milliseconds frame_timeout)
+      : socket_(socket), busy_poll_(busy_poll), frame_timeout_(frame_timeout), patience_(busy_poll) {}
 
-// As recv does: all replies of the batch, each frame with a descriptor by a sendmsg of its own. ETIMEDOUT; 0: never.
-Result<void> send_replies(BorrowedFd socket, ReplyBatch& batch, std::chrono::milliseconds timeout = {});
+  // Some bytes; 0: the peer has closed. ETIMEDOUT.
+  Result<size_t> receive(std::span<std::byte> to, Deadline deadline);
+  // All of the batch, each frame with a descriptor by a sendmsg of its own. ETIMEDOUT. After the reply to a Tring the
+  // ring is used.
+  Result<void> send(ReplyBatch& batch);
+  // For SessionOptions::make_ring: once in a connection.
+  Result<RingMemory> make_ring(uint32_t wanted);
+  // The peer may not send anything between its Tring and the reply.
+  bool ring_is_next() const { return next_.has_value(); }
+
+ private:
+  Result<void> send(ByteSpan bytes, BorrowedFd fd, Deadline deadline);
+
+  const BorrowedFd socket_;
+  const std::chrono::microseconds busy_poll_;
+  const std::chrono::milliseconds frame_timeout_;
+  Patience patience_;
+  std::optional<Ring> next_;  // as soon as the client has been told
+  std::optional<RingLine> ring_;
+};
+
+// ok() when the peer closed, EPROTO when it broke the framing or never said Tversion, ETIMEDOUT when it took too
+// long; else the socket's error. `options.session.make_ring` is this function's.
+Result<void> serve_fd(BorrowedFd socket, FileServer& server, const ServeOptions& options = {});
 
 }  // namespace run9::p9

@@ -52,6 +52,10 @@ Trmxa 222 4 s /
 Tfdget 224 4 4 / q
 Tfalloc 226 4 4 8 8 8 / a
 Tseek 228 4 8 1 / 8
+Tmkx 212 4 4 n 4 4 4 4 4 s 8 / q a
+Tcopy 230 4 8 4 8 8 / 8
+Tsyncfs 242 4 /
+Tring 234 4 / 4
 Tlease 238 /
 """
 

@@ -152,7 +152,7 @@ def check_gofer_filter(program, more=frozenset()):
                   "fchownat", "utimensat", "fchmodat2")
     refused = [(call, (AT_FDCWD, 0, 0, empty_path, empty_path)) for call in with_dirfd]
     refused += [("symlinkat", (0, AT_FDCWD, 0)), ("linkat", (3, 0, AT_FDCWD)), ("renameat2", (3, 0, AT_FDCWD)),
-                ("mmap", (0, 4096, EXEC, 0x22)), ("mmap", (0, 4096, 3, 2)), ("mprotect", (0, 4096, EXEC)),
+                ("mmap", (0, 4096, EXEC, 0x22)), ("mmap", (0, 4096, EXEC, 1)), ("mmap", (0, 4096, 3, 2)), ("mprotect", (0, 4096, EXEC)),
                 ("fcntl", (3, 4, 0)), ("fchownat", (3, 0, 0, 0, 0)), ("utimensat", (3, 0, 0, 0))]
     check_list("gofer", program, "The gofer's seccomp list", vectors, refused, more)
 

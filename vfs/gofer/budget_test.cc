@@ -145,7 +145,7 @@ TEST_F(BudgetTest, Names) {
   EXPECT_EQ(cost([&] { return rig.rename("/file", "/new"); }), 1) << log;
   EXPECT_EQ(cost([&] { return rig.link("/new", "/other"); }), 1) << log;
   EXPECT_EQ(cost([&] { return rig.unlink("/new"); }), 1) << log;
-  EXPECT_EQ(cost([&] { return rig.symlink("/link", "other"); }), 2) << log;
+  EXPECT_EQ(cost([&] { return rig.symlink("/link", "other"); }), 1) << log;
   EXPECT_EQ(cost([&] { return rig.read("/link"); }), 0) << log;
   EXPECT_EQ(cost([&] {
     return rig.ns->setattr(rig.ctx, rig.walk("/other").value(),

@@ -171,6 +171,17 @@ Result<void> GoferFile::fallocate(OpContext& ctx, int mode, uint64_t offset, uin
   return node_->clear_set_ids(ctx);
 }
 
+Result<uint64_t> GoferFile::copy_from(OpContext& ctx, File& in, uint64_t from, uint64_t to, uint64_t length) {
+  auto* const source = dynamic_cast<GoferFile*>(&in);
+  if (source == nullptr || &source->node_->fs() != &node_->fs()) return Errno{EXDEV};
+  const Fid from_fid = TRY(source->any_fid()), to_fid = TRY(any_fid());
+  const uint64_t copied = TRY(wire().copy(from_fid, from, to_fid, to, length));
+  node_->touched();
+  source->node_->touched();
+  TRY(node_->clear_set_ids(ctx));
+  return copied;
+}
+
 Result<void> GoferDir::readdir(OpContext&, DirSink& sink) {
   if (listing_ == nullptr || position() == 0) listing_ = TRY(node_->listing());
   if (position() < 1) {

@@ -21,6 +21,7 @@ class GoferFile final : public File {
   Result<MapSource> map_source(OpContext&, bool shared, bool writable) override;
   Result<void> fsync(OpContext&, bool data_only) override;
   Result<void> fallocate(OpContext&, int mode, uint64_t offset, uint64_t length) override;
+  Result<uint64_t> copy_from(OpContext&, File& in, uint64_t from, uint64_t to, uint64_t length) override;
   Result<Stat> getattr(OpContext& ctx) override { return node_->getattr(ctx); }
   Result<void> setattr(OpContext&, const vfs::SetAttr& a) override {
     return node_->setattr_by(open_.fid, a);
@@ -28,6 +29,8 @@ class GoferFile final : public File {
 
  private:
   Wire& wire() const;
+  // The open one, or the inode's.
+  Result<Fid> any_fid() const { return open_.fid != p9::kNoFid ? Result<Fid>(open_.fid) : node_->fid(); }
   Result<size_t> write_host(ByteSpan src, uint64_t offset, int extra);
   Result<HostFd> private_copy(OpContext&);
 

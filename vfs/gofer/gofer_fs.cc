@@ -40,12 +40,12 @@ Result<StatFs> GoferFs::statfs(OpContext&) {
                 .namelen = r.namelen};
 }
 
-// sync(2) promises what fsync does for every file. The data is in the host's page cache, and outlives
-// the sandbox there.
-// TODO(compat): a Tsyncfs message, for those who expect it to outlive the host as well.
+// Without the message data is in the host's page cache, and outlives the sandbox there, if not the host.
+// TODO(perf): the gofer answers nobody else of the sandbox until the host has written back.
 Result<void> GoferFs::sync(OpContext&) {
   wire_.flush_drops();
-  return ok();
+  if (read_only() || !wire_.has(p9::kCapSyncfs)) return ok();
+  return wire_.syncfs(TRY(root_->fid()));
 }
 
 std::string GoferFs::show_options() const {

@@ -235,6 +235,21 @@ TEST_P(GoferFsTest, Holes) {
   EXPECT_EQ(code(rig.open("/", O_RDONLY | O_DIRECTORY).value()->fsync(ctx, false)), 0);
 }
 
+TEST_P(GoferFsTest, CopiesBelow) {
+  ASSERT_EQ(code(rig.write("/from", "some text")), 0);
+  ASSERT_EQ(code(rig.write("/to", "-")), 0);
+  const FileRef from = rig.open("/from", O_RDONLY).value(), to = rig.open("/to", O_WRONLY).value();
+  const auto copied = to->copy_from(ctx, *from, 5, 1, 100);
+  if (!dialect()) {
+    EXPECT_EQ(code(copied), EOPNOTSUPP);
+    return;
+  }
+  EXPECT_EQ(copied.value(), 4u);
+  EXPECT_EQ(to->getattr(ctx).value().size, 5u);
+  EXPECT_EQ(rig.read("/to").value(), "-text");
+  EXPECT_EQ(code(rig.fs->sync(ctx)), 0);
+}
+
 TEST_P(GoferFsTest, Mappings) {
   ASSERT_EQ(code(rig.write("/file", "mapped")), 0);
   const FileRef file = rig.open("/file", O_RDWR).value();

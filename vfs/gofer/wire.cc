@@ -140,14 +140,32 @@ Result<Made> Wire::mkdir(Fid dir, std::string_view name, uint32_t mode, Owner ow
   return Made{.qid = file.qid, .attr = file.attr, .fid = control};
 }
 
+Result<Made> Wire::make(p9::Tmkx request) {
+  request.newfid = TRY(client_->alloc_fid());
+  request.attrmask = p9::kAttrAll;
+  const auto made = call(request);
+  if (!made) {
+    release(request.newfid, 0, 1);
+    return made.error();
+  }
+  return Made{.qid = made.assume_value()->qid, .attr = made.assume_value()->attr, .fid = request.newfid};
+}
+
 Result<Made> Wire::mknod(Fid dir, std::string_view name, uint32_t mode, uint64_t rdev,
                          Owner owner) {
+  if (has(p9::kCapMkx)) {
+    return make({.dfid = dir, .name = name, .mode = mode, .uid = owner.uid, .gid = owner.gid,
+                 .major = major(rdev), .minor = minor(rdev)});
+  }
   TRY(call(p9::Tmknod{.dfid = dir, .name = name, .mode = mode, .major = major(rdev),
                       .minor = minor(rdev), .gid = owner.gid}));
   return found_new(dir, name, owner);
 }
 
 Result<Made> Wire::symlink(Fid dir, std::string_view name, std::string_view target, Owner owner) {
+  if (has(p9::kCapMkx)) {
+    return make({.dfid = dir, .name = name, .mode = S_IFLNK, .uid = owner.uid, .gid = owner.gid, .target = target});
+  }
   TRY(call(p9::Tsymlink{.dfid = dir, .name = name, .target = target, .gid = owner.gid}));
   return found_new(dir, name, owner);
 }
@@ -309,6 +327,17 @@ Result<size_t> Wire::write(OpenFid file, uint64_t offset, ByteSpan src) {
 
 Result<void> Wire::fsync(Fid open, bool data_only) {
   TRY(call(p9::Tfsync{.fid = open, .datasync = {data_only ? 1u : 0u}}));
+  return ok();
+}
+
+Result<uint64_t> Wire::copy(Fid in, uint64_t from, Fid out, uint64_t to, uint64_t length) {
+  if (!has(p9::kCapCopy)) return Errno{EOPNOTSUPP};
+  const auto r = TRY(call(p9::Tcopy{.infid = in, .inoffset = from, .outfid = out, .outoffset = to, .length = length}));
+  return r->copied > length ? Errno{EPROTO} : Result<uint64_t>(r->copied);
+}
+
+Result<void> Wire::syncfs(Fid fid) {
+  TRY(call(p9::Tsyncfs{.fid = fid}));
   return ok();
 }
 

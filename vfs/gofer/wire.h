@@ -114,6 +114,9 @@ class Wire {
   Result<size_t> read(OpenFid file, uint64_t offset, std::span<std::byte> dst);
   Result<size_t> write(OpenFid file, uint64_t offset, ByteSpan src);
   Result<void> fsync(Fid open, bool data_only);
+  // Open or merely walked fids. EOPNOTSUPP where the server does not copy.
+  Result<uint64_t> copy(Fid in, uint64_t from, Fid out, uint64_t to, uint64_t length);
+  Result<void> syncfs(Fid fid);
   Result<void> allocate(Fid open, uint32_t mode, uint64_t offset, uint64_t length);
   Result<uint64_t> seek(Fid open, uint64_t offset, uint8_t whence);
   // The whole directory, "." and ".." among the entries.
@@ -149,6 +152,7 @@ class Wire {
   Result<Fid> clone(Fid fid);
   Result<void> check_made(const Result<p9::Answer<p9::Rwalkx>>& answer, Fid control);
   Result<Walked> walk_plain(Fid from, std::span<const std::string_view> names, Bind bind);
+  Result<Made> make(p9::Tmkx request);
   Result<Created> create_plain(Fid dir, std::string_view name, uint32_t mode, Owner owner);
   Result<Made> found_new(Fid dir, std::string_view name, Owner owner);
   Result<void> read_directory_plain(Fid dir, const std::function<void(const WireEntry&)>& take);

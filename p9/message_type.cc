@@ -1,4 +1,4 @@
-#include "p9/messages.h"
+#include "p9/message_type.h"
 
 namespace run9::p9 {
 
@@ -89,6 +89,14 @@ std::string_view name_of(MsgType t) {
     case MsgType::kRfalloc: return "Rfalloc";
     case MsgType::kTseek: return "Tseek";
     case MsgType::kRseek: return "Rseek";
+    case MsgType::kTring: return "Tring";
+    case MsgType::kRring: return "Rring";
+    case MsgType::kTmkx: return "Tmkx";
+    case MsgType::kRmkx: return "Rmkx";
+    case MsgType::kTcopy: return "Tcopy";
+    case MsgType::kRcopy: return "Rcopy";
+    case MsgType::kTsyncfs: return "Tsyncfs";
+    case MsgType::kRsyncfs: return "Rsyncfs";
     case MsgType::kTlease: return "Tlease";
     case MsgType::kRlease: return "Rlease";
   }

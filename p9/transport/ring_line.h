@@ -1,0 +1,56 @@
+// RingLine: one end of a connection whose messages go through a Ring. The socket that brought the ring's memory goes
+// on to tell that the peer is gone, to wake a side that sleeps, and to bring descriptors: records of eight bytes, 0 for
+// the bell, and otherwise the end of the frame that the descriptor belongs to, counted in bytes of replies.
+//
+// A bell is sent for an announced sleep and read by the sleeper, one for one, so they do not pile up in the socket.
+#pragma once
+#include <deque>
+
+#include "p9/transport/patience.h"
+#include "p9/transport/ring.h"
+#include "p9/transport/socket_io.h"
+
+namespace run9::p9 {
+
+class RingLine {
+ public:
+  // The socket outlives it.
+  RingLine(Ring ring, BorrowedFd socket, std::chrono::microseconds patience)
+      : ring_(std::move(ring)), socket_(socket), patience_(patience) {}
+
+  // Blocks until there is something; no bytes: the peer has closed. A descriptor belongs to the frame that holds the
+  // last byte.
+  Result<Received> receive(std::span<std::byte> to, Deadline deadline = {});
+  bool has_data() const { return ring_.can_take(); }
+  // As far as there is room.
+  Result<size_t> send_some(ByteSpan bytes);
+  // All of it, waiting for the peer to take the rest.
+  Result<void> send(ByteSpan bytes, Deadline deadline = {});
+  // A server's reply with a descriptor.
+  Result<void> send_with_fd(ByteSpan frame, BorrowedFd fd, Deadline deadline = {});
+  using What = Ring::What;
+  // ECONNRESET: the peer has closed. ETIMEDOUT, after which the line cannot be used.
+  Result<void> wait(What what, Deadline deadline = {});
+
+ private:
+  bool ready(What what) const;
+  Result<void> sleep(What what, Deadline deadline);
+  Result<void> hear_bell(Deadline deadline);
+  // For a peer that sleeps until there is `what`.
+  void ring_bell(What what);
+  enum class Heard { kBell, kDescriptor };
+  Result<Heard> read_record();
+
+  Ring ring_;
+  const BorrowedFd socket_;
+  Patience patience_;
+  struct Waiting {
+    UniqueFd fd;
+    uint64_t end;  // of its frame
+  };
+  // A client's: descriptors whose frames are not taken yet, and how many there were in all.
+  std::deque<Waiting> waiting_;
+  uint64_t fds_ = 0;
+};
+
+}  // namespace run9::p9
