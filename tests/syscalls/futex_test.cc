@@ -222,6 +222,24 @@ TEST(FutexTest, RestartedWithoutTimeoutAfterASignal) {
   waker.join();
 }
 
+// By a call site of the shape that most programs have: mov $nr, %eax; syscall.
+long wake_at_plain_site(Word* word) {
+  long result;
+  register long timeout asm("r10") = 0;
+  asm volatile("mov %1, %%eax; syscall"
+               : "=a"(result)
+               : "i"(SYS_futex), "D"(word), "S"(FUTEX_WAKE_PRIVATE), "d"(1), "r"(timeout)
+               : "rcx", "r11", "memory");
+  return result;
+}
+
+// A signal that comes just before the wake-up is no reason to give an error: Go dies of one.
+TEST(FutexTest, WakingIsNotInterrupted) {
+  Word word{0};
+  AlarmStorm storm;
+  for (int i = 0; i < 300'000; ++i) ASSERT_EQ(0, wake_at_plain_site(&word));
+}
+
 TEST(FutexTest, PiLock) {
   Word word{0};
   if (sys(SYS_futex, &word, FUTEX_LOCK_PI, 0, nullptr) == -1 && errno == ENOSYS)
