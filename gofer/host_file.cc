@@ -81,9 +81,11 @@ Result<uint64_t> HostFile::seek(uint64_t offset, uint8_t whence) {
 Result<uint64_t> HostFile::copy_from(p9::OpenFile& in, uint64_t from, uint64_t to, uint64_t length) {
   node_->act();
   // Every open file here that is no directory's is a HostFile; the Session lets no directory through.
-  const int source = static_cast<HostFile&>(in).fd_.get();
+  const auto& source = static_cast<HostFile&>(in);
+  if (!node_->is_same_users(*source.node_)) return Errno{EXDEV};
   auto source_at = static_cast<off_t>(from), target_at = static_cast<off_t>(to);
-  const ssize_t n = copy_file_range(source, &source_at, fd_.get(), &target_at, std::min(length, kMostCopied), 0);
+  const ssize_t n =
+      copy_file_range(source.fd_.get(), &source_at, fd_.get(), &target_at, std::min(length, kMostCopied), 0);
   if (n < 0) return last_errno();
   return static_cast<uint64_t>(n);
 }

@@ -56,6 +56,7 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   HostServer& server() const { return server_; }
   // First thing in every operation of a node or open file that asks the host for anything.
   void act() const { server_.become(user_); }
+  bool is_same_users(const HostNode& other) const { return user_ == other.user_; }
   FileId id() const { return id_; }
   BorrowedFd fd() const { return fd_.borrow(); }
   bool is_dir() const { return S_ISDIR(mode_); }

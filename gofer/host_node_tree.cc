@@ -23,7 +23,7 @@ Result<void> HostNode::check_new(std::string_view name) const {
 
 Result<void> HostNode::check_same_tree(const HostNode& other) const {
   if (&other.export_ != &export_) return Errno{EXDEV};
-  return other.user_ == user_ ? Result<void>(ok()) : Errno{EPERM};
+  return is_same_users(other) ? Result<void>(ok()) : Errno{EPERM};
 }
 
 // Gives a new file to whom the client said: true if something changed. In a set-group-id directory

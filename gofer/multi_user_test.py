@@ -153,7 +153,7 @@ class MultiUser(unittest.TestCase):
         self.file("f", ALICE, STAFF)
         self.directory("d", ALICE, STAFF)
         self.file("d/x", ALICE, STAFF)
-        c = self.connect()  # root may attach as anyone
+        c = self.connect(version=ninep.DIALECT)  # root may attach as anyone
         c.attach(100, uid=ALICE)
         c.attach(200, uid=BOB)
         fids = {}
@@ -170,6 +170,9 @@ class MultiUser(unittest.TestCase):
             "link": lambda c, f, d: (c.link(d, f, "hard"), c.unlink(d, "hard")),
             "rename": lambda c, f, d: (c.rename(d, "x", d, "y"), c.rename(d, "y", d, "x")),
             "readdir": lambda c, f, d: (c.walk(d, 94), c.open(94, os.O_DIRECTORY), c.readdir(94), c.clunk(94)),
+            "make": lambda c, f, d: (c.make(d, "made", stat.S_IFLNK, "x"), c.unlink(d, "made")),
+            "copy": lambda c, f, d: c.copy(f, 0, f, 100, 1),
+            "sync": lambda c, f, d: c.syncfs(f),
             "chmod": lambda c, f, d: c.setattr(f, mode=0o600),
             "truncate": lambda c, f, d: c.setattr(f, size=3),
         }
@@ -191,10 +194,17 @@ class MultiUser(unittest.TestCase):
         self.fails(errno.EPERM, c.link, bobs, fids[100][0], "stolen")
         self.fails(errno.EPERM, c.rename, fids[100][1], "x", bobs, "stolen")
         self.assertEqual(os.listdir(self.host("bobs")), [])
+        self.file("bobs/f", BOB, STAFF)
+        self.fails(errno.EXDEV, c.copy, fids[100][0], 0, c.find(bobs, 301, "f"), 0, 1)
         # What bob makes in between is his.
         c.setattr(fids[0][0], mode=0o600)
         c.mkdir(bobs, "own")
-        self.assertEqual(self.owner("bobs/own"), (BOB, STAFF))
+        c.syncfs(fids[0][0])
+        c.make(bobs, "made", stat.S_IFREG | 0o600)
+        c.copy(fids[0][0], 0, fids[0][0], 10, 1)
+        c.make(bobs, "link", stat.S_IFLNK, "f")
+        for name in ("own", "made", "link"):
+            self.assertEqual(self.owner(f"bobs/{name}"), (BOB, STAFF), name)
 
     def test_nothing_is_left_for_the_next_connection(self):
         """More connections than threads: each thread has served root and alice before bob."""

@@ -51,7 +51,7 @@ constexpr GoferMetric kGofer[] = {
      [](const auto& s) -> uint64_t { return s.places(); }},
     {"run9_gofer_fids", "gauge", "Fids of all connections.",
      [](const auto& s) { return s.fids(); }},
-    {"run9_gofer_descriptors_donated_total", "counter", "Open files handed to clients.",
+    {"run9_gofer_descriptors_donated_total", "counter", "Descriptors handed to clients: of open files, leases and rings.",
      [](const auto& s) { return s.descriptors_donated(); }},
 };
 

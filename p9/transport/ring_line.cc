@@ -8,6 +8,7 @@ namespace run9::p9 {
 namespace {
 
 constexpr size_t kMaxWaitingFds = 64;  // as many as Demux
+constexpr uint32_t kLookAtSocket = 256;
 
 // recv(2) without a control buffer: the kernel discards descriptors, which no request may bring.
 Result<Received> receive_bell(BorrowedFd socket) {
@@ -26,6 +27,8 @@ bool RingLine::ready(What what) const {
 }
 
 Result<void> RingLine::wait(What what, Deadline deadline) {
+  // Here, since a peer that rings for nothing would never let poll(2) come to it.
+  if (deadline && std::chrono::steady_clock::now() >= *deadline) return Errno{ETIMEDOUT};
   Result<void> done = ok();
   patience_.wait([&] { return ready(what); }, [&] { done = sleep(what, deadline); });
   return done;
@@ -66,6 +69,15 @@ void RingLine::ring_bell(What what) {
   static_cast<void>(::send(socket_.get(), &bell, sizeof bell, MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 
+// Who sleeps hears of it; a peer that always has something to say keeps us from sleeping.
+Result<bool> RingLine::ended() {
+  if (!last_ && ++receives_ % kLookAtSocket == 0) {
+    pollfd p{socket_.get(), POLLRDHUP, 0};
+    if (poll(&p, 1, 0) > 0) last_ = ring_.taken() + TRY(ring_.available());
+  }
+  return last_ && ring_.taken() >= *last_;
+}
+
 Result<Received> RingLine::receive(std::span<std::byte> to, Deadline deadline) {
   size_t n = 0;
   while ((n = TRY(ring_.available())) == 0) {
@@ -75,7 +87,9 @@ Result<Received> RingLine::receive(std::span<std::byte> to, Deadline deadline) {
   }
   // Counted before the bytes of their frames were put.
   while (ring_.brings_descriptors() && ring_.descriptors() != fds_) TRY(read_record());
+  if (TRY(ended())) return Received{};
   n = std::min(n, to.size());
+  if (last_) n = std::min<uint64_t>(n, *last_ - ring_.taken());
   if (!waiting_.empty()) n = std::min<uint64_t>(n, waiting_.front().end - ring_.taken());
   Received got{TRY(ring_.take(to.first(n))), {}};
   ring_bell(What::kRoom);

@@ -5,6 +5,7 @@
 // A bell is sent for an announced sleep and read by the sleeper, one for one, so they do not pile up in the socket.
 #pragma once
 #include <deque>
+#include <optional>
 
 #include "p9/transport/patience.h"
 #include "p9/transport/ring.h"
@@ -34,6 +35,8 @@ class RingLine {
 
  private:
   bool ready(What what) const;
+  // True once all is taken that came before the socket was closed, or shut down on our side.
+  Result<bool> ended();
   Result<void> sleep(What what, Deadline deadline);
   Result<void> hear_bell(Deadline deadline);
   // For a peer that sleeps until there is `what`.
@@ -51,6 +54,8 @@ class RingLine {
   // A client's: descriptors whose frames are not taken yet, and how many there were in all.
   std::deque<Waiting> waiting_;
   uint64_t fds_ = 0;
+  uint32_t receives_ = 0;
+  std::optional<uint64_t> last_;  // how much there is to take in all, once the socket has ended
 };
 
 }  // namespace run9::p9

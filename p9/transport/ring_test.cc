@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -123,11 +124,12 @@ TEST(RingTest, AClientMapsOnlyWhatCannotShrink) {
 // A server on a thread, and a client that does all by hand.
 class RawClient {
  public:
-  RawClient() {
+  explicit RawClient(const ServeOptions& options = {}) {
     int raw[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, raw) == 0);
     socket = UniqueFd(raw[0]);
-    thread_ = std::thread([this, end = UniqueFd(raw[1])] { result = serve_fd(end.borrow(), tree_); });
+    servers_end = raw[1];
+    thread_ = std::thread([this, end = UniqueFd(raw[1]), options] { result = serve_fd(end.borrow(), tree_, options); });
     call(Tversion{.msize = 65536, .version = kVersionX});
     call(Tattach{.fid = Fid{0}});
     memory = {call(Tring{.stream_size = Ring::kMinStream}).fd, Ring::kMinStream};
@@ -158,7 +160,18 @@ class RawClient {
   }
   Raw& raw() { return *raw_; }
 
+  // Far more bells than the server can have heard by the next time.
+  void ring_without_end() {
+    static const std::byte kBells[64 * 1024] = {};
+    static_cast<void>(::send(socket.get(), kBells, sizeof kBells, MSG_DONTWAIT | MSG_NOSIGNAL));
+  }
+  bool is_closed() const {
+    pollfd p{socket.get(), POLLRDHUP, 0};
+    return poll(&p, 1, 0) > 0;
+  }
+
   UniqueFd socket;
+  int servers_end = -1;  // the server's own, while it serves
   RingMemory memory;
   Result<void> result = Errno{EAGAIN};
 
@@ -249,6 +262,51 @@ TEST(RingServerTest, APeerThatNeverReadsHoldsNobody) {
     if (i % 100 == 0) peer.bell();
   }
   static_cast<void>(peer.end());
+}
+
+// A server that drains shuts its socket down: no client may keep it from coming to that.
+TEST(RingServerTest, AClientThatNeverRestsIsDrained) {
+  RawClient peer({.busy_poll = std::chrono::seconds(1)});  // it does not sleep either
+  Ring ring = Ring::map(peer.memory, Ring::Side::kClient).value();
+  std::vector<std::byte> frames, replies(Ring::kMinStream);
+  for (int i = 0; i < 1000; ++i) {
+    const auto one = encode(Tag{1}, Tflush{});
+    frames.insert(frames.end(), one.begin(), one.end());
+  }
+  ASSERT_TRUE(ring.put(frames));
+  peer.bell();
+  while (!ring.can_take()) sched_yield();
+  shutdown(peer.servers_end, SHUT_RD);
+  size_t sent = 0;
+  while (!peer.is_closed()) {
+    sent += ring.put(ByteSpan(frames).subspan(sent % frames.size())).value();
+    ASSERT_TRUE(ring.take(replies));
+  }
+  EXPECT_TRUE(peer.end());
+}
+
+template <typename Act>
+Errno ends_with(const ServeOptions& options, Act act) {
+  RawClient peer(options);
+  Ring ring = Ring::map(peer.memory, Ring::Side::kClient).value();
+  act(peer, ring);
+  while (!peer.is_closed()) peer.ring_without_end();
+  const auto result = peer.end();
+  return result ? Errno{} : result.error();
+}
+
+TEST(RingServerTest, BellsAloneDoNotStretchAFramesTime) {
+  const ServeOptions options{.frame_timeout = std::chrono::milliseconds(50)};
+  const auto request = encode(Tag{1}, Tgetattr{.fid = Fid{0}, .request_mask = kGetAll});
+  EXPECT_EQ(ends_with(options, [&](RawClient&, Ring& ring) { CHECK(ring.put(ByteSpan(request).first(9)).has_value()); }),
+            Errno{ETIMEDOUT});
+  // It never takes its replies, of which there are more than the ring has room for.
+  EXPECT_EQ(ends_with(options, [&](RawClient& peer, Ring& ring) {
+    while (!peer.is_closed()) {
+      CHECK(ring.put(request).has_value());
+      peer.ring_without_end();
+    }
+  }), Errno{ETIMEDOUT});
 }
 
 // What a server can do to a client: each call fails, none hangs and nothing is read beyond the memory.

@@ -13,6 +13,8 @@ RLERROR = 7
 TSTATFS, TLOPEN, TLCREATE, TSYMLINK, TMKNOD, TREADLINK, TGETATTR, TSETATTR = 8, 12, 14, 16, 18, 22, 24, 26
 TXATTRWALK, TXATTRCREATE, TREADDIR, TFSYNC, TLINK, TMKDIR, TRENAMEAT, TUNLINKAT = 30, 32, 40, 50, 70, 72, 74, 76
 TVERSION, TATTACH, TFLUSH, TWALK, TREAD, TWRITE, TCLUNK = 100, 104, 108, 110, 116, 118, 120
+DIALECT = "9P2000.L.x"
+TMKX, TCOPY, TSYNCFS = 212, 230, 242  # of the dialect
 
 
 def string(text):
@@ -50,10 +52,10 @@ def connect(address, timeout=20):
 class Client:
     """Requests raise OSError with the server's errno, ConnectionError when there is no server any more."""
 
-    def __init__(self, address, msize=65536, attach=True, **user):
+    def __init__(self, address, msize=65536, attach=True, version="9P2000.L", **user):
         self.socket = connect(address)
         self.tag = 0
-        self.call(TVERSION, struct.pack("<I", msize) + string("9P2000.L"), NOTAG)
+        self.call(TVERSION, struct.pack("<I", msize) + string(version), NOTAG)
         if attach:
             self.attach(0, **user)
 
@@ -163,6 +165,18 @@ class Client:
 
     def clunk(self, fid):
         self.call(TCLUNK, struct.pack("<I", fid))
+
+    # --- of the dialect
+
+    def make(self, fid, name, mode, target=""):
+        self.call(TMKX, struct.pack("<II", fid, NOFID) + string(name) + struct.pack("<IIIII", mode, NONUNAME, NONUNAME, 0, 0) +
+                  string(target) + struct.pack("<Q", 0))
+
+    def copy(self, fid, offset, to, to_offset, count):
+        return struct.unpack("<Q", self.call(TCOPY, struct.pack("<IQIQQ", fid, offset, to, to_offset, count)))[0]
+
+    def syncfs(self, fid):
+        self.call(TSYNCFS, struct.pack("<I", fid))
 
     # --- for hostile clients
 
