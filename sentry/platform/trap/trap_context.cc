@@ -235,16 +235,17 @@ void TrapContext::start_running() {
 
 void TrapContext::stop_running() {
   running_ = fresh_ = false;
+  if (std::exchange(asleep_, false)) space_->platform_.count_asleep(-1);
   if (!std::exchange(resting_, false)) space_->platform_.count_running(-1);
   if (--space_->running_ == 0) space_->platform_.remove(*space_);
 }
 
 void TrapContext::note_rest(uint32_t state) {
   if (state != kReply) fresh_ = false;
-  const bool rests = state == kResting || fresh_;
-  if (rests == resting_) return;
-  resting_ = rests;
-  space_->platform_.count_running(rests ? -1 : 1);
+  const bool asleep = state == kResting;
+  if (std::exchange(asleep_, asleep) != asleep) space_->platform_.count_asleep(asleep ? 1 : -1);
+  const bool rests = asleep || fresh_;
+  if (std::exchange(resting_, rests) != rests) space_->platform_.count_running(rests ? -1 : 1);
 }
 
 bool TrapContext::resting() const {

@@ -264,13 +264,19 @@ void TrapPlatform::count_running(int change) {
   set_guest_spin();
 }
 
+void TrapPlatform::count_asleep(int change) {
+  asleep_ += change;
+  set_guest_spin();
+}
+
 // A guest thread waits a little for its answer only while a core is left for the worker.
 void TrapPlatform::set_guest_spin() {
   const uint32_t spin = running_contexts() < cpus_ && cpus_ > 1 && !wakes_.share_core() ? guest_spin_ : 0;
   if (shared().guest_spin != spin) shared().guest_spin = spin;
-  // Whoever is waited for must be running on another core; they need no worker.
+  // Whoever is waited for runs on another core, or soon does: one that sleeps now was awake not long ago. They need no
+  // worker.
   const int running = running_contexts();
-  const uint32_t futex_spin = running >= 2 && running <= cpus_ ? guest_spin_ : 1;
+  const uint32_t futex_spin = running + asleep_ >= 2 && running <= cpus_ && cpus_ > 1 ? guest_spin_ : 1;
   if (shared().futex_spin != futex_spin) shared().futex_spin = futex_spin;
 }
 

@@ -117,7 +117,8 @@ class TrapContext final : public Context {
   bool only_call_ = false;  // of regs_, only the number, the arguments and rax are what they should be
   bool regs_changed_ = false;
   bool polled_ = false;  // one of TrapPlatform::polled_
-  bool resting_ = false;
+  bool resting_ = false;  // asleep or fresh: not counted as running
+  bool asleep_ = false;   // in a call that it makes at the host itself
   bool fresh_ = false;  // its thread has not been seen to run yet: it may be queued behind the one that made it
   bool broken_off_ = false;
   bool in_futex_ = false;  // the report that is waited for is a futex's
@@ -267,6 +268,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   void on_ready(uint32_t events) override;  // the wake eventfd
   void reap();
   void count_running(int change);
+  void count_asleep(int change);
   void set_guest_spin();  // after each change of what it depends on
   Wakes& wakes() { return wakes_; }
   void add(TrapSpace& space);
@@ -295,6 +297,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   std::map<int, TrapSpace*> by_pid_;
   uint64_t vdso_ = 0;
   int running_ = 0;
+  int asleep_ = 0;  // of those that do not run: asleep in calls at the host
   uint32_t spaces_made_ = 0;
   bool woken_ = false;
   int cpus_ = 1;
