@@ -91,6 +91,8 @@ std::string_view name_of(MsgType t) {
     case MsgType::kRseek: return "Rseek";
     case MsgType::kTlease: return "Tlease";
     case MsgType::kRlease: return "Rlease";
+    case MsgType::kTmopen: return "Tmopen";
+    case MsgType::kRmopen: return "Rmopen";
   }
   return "?";
 }

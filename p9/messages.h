@@ -51,6 +51,7 @@ enum class MsgType : uint8_t {
   kTfalloc = 226, kRfalloc = 227,
   kTseek = 228, kRseek = 229,
   kTlease = 238, kRlease = 239,
+  kTmopen = 246, kRmopen = 247,
 };
 constexpr uint8_t to_int(MsgType t) { return static_cast<uint8_t>(t); }
 // Requests have even numbers, replies odd ones.
@@ -738,6 +739,20 @@ struct Tlease {
   static constexpr auto kFields = std::tuple{};
 };
 
+struct Rmopen {
+  static constexpr auto kType = MsgType::kRmopen;
+  static constexpr bool kManyFds = true;
+  List<OpenedX, kMaxOpens> files;  // of each name, as far as the server went
+  static constexpr auto kFields = std::tuple{&Rmopen::files};
+};
+struct Tmopen {
+  using Reply = Rmopen;
+  static constexpr auto kType = MsgType::kTmopen;
+  Fid fid{};  // their directory
+  List<Name, kMaxOpens> names;
+  static constexpr auto kFields = std::tuple{&Tmopen::fid, &Tmopen::names};
+};
+
 template <typename... M>
 struct TypeList {};
 using Requests = TypeList<
@@ -745,13 +760,13 @@ using Requests = TypeList<
     Txattrwalk, Txattrcreate, Treaddir, Tfsync, Tlock, Tgetlock, Tlink, Tmkdir, Trenameat,
     Tunlinkat, Tversion, Tauth, Tattach, Tflush, Twalk, Tread, Twrite, Tclunk, Tremove, Tcaps,
     Twalkx, Treaddirx, Twalkdir, Tmclunk, Tsetx, Trename2, Tgetxa, Tsetxa, Tlistxa, Trmxa, Tfdget, Tfalloc,
-    Tseek, Tlease>;
+    Tseek, Tlease, Tmopen>;
 using Replies = TypeList<
     Rlerror, Rstatfs, Rlopen, Rlcreate, Rsymlink, Rmknod, Rrename, Rreadlink, Rgetattr, Rsetattr,
     Rxattrwalk, Rxattrcreate, Rreaddir, Rfsync, Rlock, Rgetlock, Rlink, Rmkdir, Rrenameat,
     Runlinkat, Rversion, Rauth, Rattach, Rflush, Rwalk, Rread, Rwrite, Rclunk, Rremove, Rcaps,
     Rwalkx, Rreaddirx, Rwalkdir, Rmclunk, Rsetx, Rrename2, Rgetxa, Rsetxa, Rlistxa, Rrmxa, Rfdget, Rfalloc,
-    Rseek, Rlease>;
+    Rseek, Rlease, Rmopen>;
 
 // "Tlopen"; "?" for a number that is no message.
 std::string_view name_of(MsgType t);

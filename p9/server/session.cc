@@ -30,6 +30,7 @@ constexpr uint64_t cap_of(MsgType type) {
     case MsgType::kTseek: return kCapSeek;
     case MsgType::kTrename2: return kCapRename2;
     case MsgType::kTlease: return kCapLease;
+    case MsgType::kTmopen: return kCapMopen | kCapFd;
     default: return 0;
   }
 }
@@ -85,7 +86,7 @@ Verdict Session::handle_frame(ByteSpan frame, ReplyBatch& out) {
   if (!header) return Verdict::kClose;
   const Header h = header.assume_value();
   const size_t start = out.bytes.size();
-  donation_.reset();
+  donated_.clear();
   // One request may come before Tversion, and gets its refusal; a peer that goes on is no client.
   if (msize_ == 0 && h.type != MsgType::kTversion && ++stray_frames_ > 1) return Verdict::kClose;
 
@@ -94,13 +95,13 @@ Verdict Session::handle_frame(ByteSpan frame, ReplyBatch& out) {
   if (done && msize_ != 0 && out.bytes.size() - start >= msize_) done = Errno{EMSGSIZE};
   if (!done) {
     out.bytes.truncate(start);
-    donation_.reset();
+    donated_.clear();
     Errno error = done.assume_error();
     if (error == Errno{EPROTO} && msize_ != 0) error = Errno{EINVAL};  // a malformed body
     encode_to(out.bytes, h.tag, Rlerror{.ecode = static_cast<uint32_t>(to_int(error))});
   }
-  if (donation_.valid()) {
-    out.donations.push_back({start, out.bytes.size(), std::move(donation_)});
+  if (!donated_.empty()) {
+    out.donations.push_back({start, out.bytes.size(), std::exchange(donated_, {})});
   }
   return Verdict::kContinue;
 }
@@ -174,7 +175,7 @@ Result<Rcaps> Session::handle(const Tcaps& t) {
 }
 
 Result<Rlease> Session::handle(const Tlease&) {
-  donation_ = TRY(server_.events());
+  donated_.push_back(TRY(server_.events()));
   return Rlease{};
 }
 

@@ -8,19 +8,19 @@
 namespace run9::p9 {
 
 Result<void> BlockingChannel::receive() {
-  Received got = TRY(receive_with_fd(socket_.borrow(), demux_.space(), 0));
+  Received got = TRY(receive_with_fds(socket_.borrow(), demux_.space(), 0));
   if (got.bytes == 0) return Errno{ECONNRESET};
-  return demux_.commit(got.bytes, std::move(got.fd));
+  return demux_.commit(got.bytes, std::move(got.fds));
 }
 
 Result<Reply> BlockingChannel::round_trip(std::vector<std::byte> frame, Tag tag) {
   ++requests_;
   ++trips_;
-  TRY(send_with_fd(socket_.borrow(), frame, BorrowedFd{}));
+  TRY(send_with_fds(socket_.borrow(), frame, {}));
   for (;;) {
     if (auto in = TRY(demux_.next())) {
       if (in->tag != tag) return Errno{EPROTO};  // nobody else is asking
-      return Reply{std::move(in->frame), std::move(in->fd)};
+      return Reply{std::move(in->frame), std::move(in->fds)};
     }
     TRY(receive());
   }
@@ -76,7 +76,7 @@ Result<bool> BlockingChannel::take_reply(std::span<Exchange> all) {
   if (!in) return false;
   for (Exchange& e : all) {
     if (e.tag != in->tag || e.error == Errno{}) continue;
-    e.take(Reply{std::move(in->frame), std::move(in->fd)});
+    e.take(Reply{std::move(in->frame), std::move(in->fds)});
     return true;
   }
   return Errno{EPROTO};  // an answer that nobody asked for

@@ -77,11 +77,11 @@ Result<void> send_replies(BorrowedFd socket, ReplyBatch& batch, std::chrono::mil
   const Deadline deadline = after(timeout);
   size_t sent = 0;
   for (const ReplyBatch::Donation& d : batch.donations) {
-    TRY(send_with_fd(socket, bytes.subspan(sent, d.start - sent), BorrowedFd{}, deadline));
-    TRY(send_with_fd(socket, bytes.subspan(d.start, d.end - d.start), d.fd.borrow(), deadline));
+    TRY(send_with_fds(socket, bytes.subspan(sent, d.start - sent), {}, deadline));
+    TRY(send_with_fds(socket, bytes.subspan(d.start, d.end - d.start), d.fds, deadline));
     sent = d.end;
   }
-  TRY(send_with_fd(socket, bytes.subspan(sent), BorrowedFd{}, deadline));
+  TRY(send_with_fds(socket, bytes.subspan(sent), {}, deadline));
   batch.clear();
   return ok();
 }

@@ -31,7 +31,7 @@ struct ServeOptions {
 // long; else the socket's error. Borrows the socket, which may be blocking or not.
 Result<void> serve_fd(BorrowedFd socket, FileServer& server, const ServeOptions& options = {});
 
-// As recv does: all replies of the batch, each frame with a descriptor by a sendmsg of its own. ETIMEDOUT; 0: never.
+// As recv does: all replies of the batch, each frame with descriptors by a sendmsg of its own. ETIMEDOUT; 0: never.
 Result<void> send_replies(BorrowedFd socket, ReplyBatch& batch, std::chrono::milliseconds timeout = {});
 
 }  // namespace run9::p9

@@ -53,6 +53,7 @@ Tfdget 224 4 4 / q
 Tfalloc 226 4 4 8 8 8 / a
 Tseek 228 4 8 1 / 8
 Tlease 238 /
+Tmopen 246 4 (n)* / (o)*
 """
 
 
@@ -92,6 +93,8 @@ class Sample:
             return self.group("8 4 4 4 4 8 8 8 8 8 4 4 x x x x 8 8")
         if kind == "w":
             return self.group("q a")
+        if kind == "o":
+            return self.group("4 q")
         if kind == "d":
             return struct.pack("<I", 5) + b"bytes", "<5 bytes>"
         if kind.startswith("("):
