@@ -76,6 +76,8 @@ Result<void> GoferChannel::send_in_turn(std::span<const std::byte> frames) {
 }
 
 void GoferChannel::wait_for(const Waiting& w) {
+  // The calling guest thread looks for its answer on a core that the gofer needs: have it sleep.
+  if (!w.answered && !lost_ && !loop_.core_for_peer()) loop_.yield();
   const uint64_t spin_until = loop_.may_spin() ? EventLoop::now_ns() + kSpinNs : 0;
   while (!w.answered && !lost_ && spin_until != 0 && EventLoop::now_ns() < spin_until) {
     if (!receive()) __builtin_ia32_pause();
