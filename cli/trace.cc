@@ -29,7 +29,7 @@ class Log {
   Log(Reporter& report, bool summary) : report_(report), summary_(summary) {}
 
   // direction: '>' to the server, '<' from it.
-  void message(int connection, char direction, ByteSpan frame, bool with_fd) {
+  void message(int connection, char direction, ByteSpan frame, size_t fds) {
     const auto header = decode_header(frame);
     if (!header) return;
     const MsgType type = header.assume_value().type;
@@ -41,10 +41,10 @@ class Log {
       report_.result(boost::json::object{
           {"time", at}, {"connection", connection}, {"to", direction == '>' ? "server" : "client"}, {"message", name},
           {"tag", static_cast<uint16_t>(header.assume_value().tag)}, {"size", frame.size()},
-          {"descriptor", with_fd}, {"text", json_text(describe(frame))}});
+          {"descriptors", fds}, {"text", json_text(describe(frame))}});
     } else {
       fmt::print("{:10.6f} {} {} {}{}\n", at, connection, direction, printable(describe(frame)),
-                 with_fd ? " +descriptor" : "");
+                 fds == 0 ? "" : fds == 1 ? " +descriptor" : fmt::format(" +{} descriptors", fds));
     }
     fflush(stdout);
   }
@@ -86,17 +86,17 @@ struct Half {
 
   // False: this side is through.
   bool pass(int connection, Log& log) {
-    auto got = receive_with_fd(from, demux.space(), 0);
+    auto got = receive_with_fds(from, demux.space(), 0);
     if (!got || got.assume_value().bytes == 0) return false;
-    if (!demux.commit(got.assume_value().bytes, std::move(got.assume_value().fd))) return false;
+    if (!demux.commit(got.assume_value().bytes, std::move(got.assume_value().fds))) return false;
     for (;;) {
       auto next = demux.next();
       if (!next) return false;
       auto& in = next.assume_value();
       if (!in) return true;
       if (decode_header(in->frame).assume_value().type == MsgType::kRcaps) hide_ring(in->frame);
-      log.message(connection, direction, in->frame, in->fd.valid());
-      if (!send_with_fd(to, in->frame, in->fd.borrow())) return false;
+      log.message(connection, direction, in->frame, in->fds.size());
+      if (!send_with_fds(to, in->frame, in->fds)) return false;
     }
   }
 };

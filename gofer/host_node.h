@@ -29,6 +29,7 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   Result<p9::AttrX> get_attr(uint64_t attrmask, p9::OpenFile* open) override;
   Result<void> set_attr(const p9::SetAttr& set, p9::OpenFile* open) override;
   Result<std::unique_ptr<p9::OpenFile>> open(p9::OpenFlags flags) override;
+  Result<p9::Donated> donate_child(std::string_view name) override;
   Result<p9::Created> create(std::string_view name, p9::OpenFlags flags, uint32_t mode,
                              p9::Owner owner, uint64_t attrmask) override;
   Result<p9::Walked> mkdir(std::string_view name, uint32_t mode, p9::Owner owner,
@@ -89,8 +90,6 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
 
   // A descriptor with access to this very file.
   Result<UniqueFd> reopen(uint64_t flags);
-  // EPERM for what must not be opened: devices, FIFOs, sockets.
-  Result<void> check_openable() const;
   // One with any access, for fsetxattr and its like; EPERM on other kinds of files.
   Result<UniqueFd> reopen_for_metadata();
   // Still ours under its name? ENOENT, ESTALE.

@@ -30,7 +30,7 @@ class HostServer final : public p9::FileServer {
   Result<p9::NodeRef> attach(const p9::AttachRequest& request) override;
   bool read_only() const override { return read_only_; }
   uint64_t caps() const override {
-    return p9::kCapAll & ~(watches_.possible() ? 0 : p9::kCapLease) & ~(donates_ ? 0 : p9::kCapFd);
+    return p9::kCapAll & ~(watches_.possible() ? 0 : p9::kCapLease) & ~(donates_ ? 0 : p9::kCapFd | p9::kCapMopen);
   }
   // The connection is none that descriptors can be sent over.
   void never_donate() { donates_ = false; }

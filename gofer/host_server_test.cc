@@ -214,6 +214,29 @@ TEST_F(HostServerTest, WalkxOpensAndDonates) {
   EXPECT_EQ(read(open).assume_value(), "via fd");
 }
 
+TEST_F(HostServerTest, MopenOpensRegularFilesAlone) {
+  std::filesystem::create_directories(dir_.path("d/sub"));
+  for (const char* name : {"d/a", "d/b", "d/hidden", "secret"}) dir_.write(name, name);
+  ASSERT_EQ(symlink("a", dir_.path("d/link").c_str()), 0);
+  ASSERT_EQ(link(dir_.path("secret").c_str(), dir_.path("d/other").c_str()), 0);
+  ASSERT_EQ(mkfifo(dir_.path("d/fifo").c_str(), 0666), 0);
+  serve("", {.hide = {dir_.path("d/hidden"), dir_.path("secret")}});
+  const Fid d = walk({"d"}).assume_value();
+  const auto r = client().call(Tmopen{
+      .fid = d, .names = {"fifo", "b", "sub", "link", "none", "hidden", "other", "a"}}).assume_value();
+  std::vector<int> errors;
+  for (const OpenedX& f : r->files) errors.push_back(static_cast<int>(f.error));
+  EXPECT_EQ(errors, (std::vector<int>{EPERM, 0, EISDIR, ELOOP, ENOENT, ENOENT, ENOENT, 0}));
+  ASSERT_EQ(r.fds.size(), 2u);
+  char text[8] = {};
+  EXPECT_EQ(pread(r.fds[0].get(), text, sizeof text, 0), 3);
+  EXPECT_STREQ(text, "d/b");
+  EXPECT_EQ(::write(r.fds[1].get(), "x", 1), -1);
+  EXPECT_EQ(fcntl(r.fds[1].get(), F_GETFL) & O_ACCMODE, O_RDONLY);
+  const auto a = walk({"d", "a"}).assume_value();
+  EXPECT_EQ(r->files[7].qid.path, getattr(a).assume_value().qid.path);
+}
+
 TEST_F(HostServerTest, UnlinkedFileStaysUsable) {
   serve();
   const Fid f = create("f", kORdwr).assume_value();

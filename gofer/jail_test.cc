@@ -150,6 +150,7 @@ void use_everything(Client& c) {
   EXPECT_EQ(c.call(link).assume_value()->target, "f");
   EXPECT_TRUE(c.call(Treaddirx{.fid = root, .count = 1 << 16, .attrmask = kAttrAll,
                                .flags = kReaddirOpen}));
+  EXPECT_EQ(c.call(Tmopen{.fid = root, .names = {"f", "m", "p"}}).assume_value().fds.size(), 2u);
   for (const char* name : {"f", "s", "p", "m", "x"}) {
     EXPECT_TRUE(c.call(Tunlinkat{.dirfid = root, .name = name})) << name;
   }

@@ -188,6 +188,8 @@ class MultiUser(unittest.TestCase):
                             c.clunk(fid)
         for name in ("f", "d", "d/x"):
             self.assertEqual(self.owner(name), (ALICE, STAFF))
+        for base, error in ((0, 0), (200, errno.EACCES), (100, 0), (200, errno.EACCES)):
+            self.assertEqual(c.mopen(base, "f"), [error], base)
         # Nor does one user's fid lend its rights to another's.
         self.directory("bobs", BOB, STAFF)
         bobs = c.find(200, 300, "bobs")

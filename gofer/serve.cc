@@ -23,7 +23,7 @@ class Observer final : public p9::ServeObserver {
     start_ = Clock::now();
   }
 
-  void replied(ByteSpan frame, bool donates, const p9::Session& session) override {
+  void replied(ByteSpan frame, size_t fds, const p9::Session& session) override {
     if (log_ == Log9p::kYes) log_message('>', frame);
     if (counters_ == nullptr) return;
     const auto header = p9::decode_header(frame);
@@ -31,7 +31,7 @@ class Observer final : public p9::ServeObserver {
         static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now() - start_).count()));
     current_->bytes_out.add(frame.size());
     if (header && header.assume_value().type == p9::MsgType::kRlerror) current_->errors.add(1);
-    if (donates) counters_->donated.add(1);
+    counters_->donated.add(fds);
     counters_->fids.set(session.fid_count());
   }
 

@@ -9,10 +9,10 @@
 
 namespace run9::p9 {
 
-// One reply: a whole frame, and the descriptor that came with it, if one did.
+// One reply: a whole frame, and the descriptors that came with it.
 struct Reply {
   std::vector<std::byte> frame;
-  UniqueFd fd;
+  std::vector<UniqueFd> fds;
 };
 
 // A request of several that are sent together, and what became of it.

@@ -31,7 +31,8 @@ template <typename R>
 struct Answer {
   std::vector<std::byte> frame;
   R msg;
-  UniqueFd fd;
+  UniqueFd fd;                // if one came, for all replies but
+  std::vector<UniqueFd> fds;  // Rmopen's
   const R* operator->() const { return &msg; }
   const R& operator*() const { return msg; }
 };
@@ -120,8 +121,14 @@ class Client {
   template <typename T>
   static Result<Answer<typename T::Reply>> answer_of(Result<Reply> got) {
     Reply reply = TRY(std::move(got));
-    Answer<typename T::Reply> answer{std::move(reply.frame), {}, std::move(reply.fd)};
+    Answer<typename T::Reply> answer{std::move(reply.frame), {}, {}, {}};
     answer.msg = TRY(decode<typename T::Reply>(answer.frame));
+    if constexpr (requires { T::Reply::kManyFds; }) {
+      answer.fds = std::move(reply.fds);
+    } else {
+      if (reply.fds.size() > 1) return Errno{EPROTO};
+      if (!reply.fds.empty()) answer.fd = std::move(reply.fds.front());
+    }
     return answer;
   }
   Result<Tag> take_tag();

@@ -3,16 +3,16 @@
 namespace run9::p9 {
 
 namespace {
-constexpr size_t kMaxWaitingFds = 64;
+constexpr size_t kMaxWaiting = 64;
 }
 
-Result<void> Demux::commit(size_t n, UniqueFd fd) {
+Result<void> Demux::commit(size_t n, std::vector<UniqueFd> fds) {
   CHECK(n > 0);
   splitter_.commit(n);
   received_ += n;
-  if (!fd.valid()) return ok();
-  if (donated_.size() >= kMaxWaitingFds) return Errno{EPROTO};
-  donated_.push_back({received_ - 1, std::move(fd)});
+  if (fds.empty()) return ok();
+  if (donated_.size() >= kMaxWaiting) return Errno{EPROTO};
+  donated_.push_back({received_ - 1, std::move(fds)});
   return ok();
 }
 
@@ -25,8 +25,8 @@ Result<std::optional<Incoming>> Demux::next() {
   in.frame.assign(frame.begin(), frame.end());
   taken_ += frame.size();
   while (!donated_.empty() && donated_.front().last_byte < taken_) {
-    if (in.fd.valid()) return Errno{EPROTO};
-    in.fd = std::move(donated_.front().fd);
+    if (!in.fds.empty()) return Errno{EPROTO};
+    in.fds = std::move(donated_.front().fds);
     donated_.pop_front();
   }
   return std::optional<Incoming>{std::move(in)};

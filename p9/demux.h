@@ -1,7 +1,7 @@
 // The receiving half of a client's connection, without the connection: bytes and descriptors in,
 // whole frames with their tags and descriptors out.
 //
-// A descriptor belongs to the frame that holds the last byte of the receive that delivered it. The
+// Descriptors belong to the frame that holds the last byte of the receive that delivered them. The
 // server sends such a frame with a sendmsg of its own, and recvmsg on a stream socket stops at the
 // end of the buffer that the descriptor is attached to (spec/9p2000Lx.md, "Descriptors").
 #pragma once
@@ -16,7 +16,7 @@ namespace run9::p9 {
 struct Incoming {
   Tag tag{};
   std::vector<std::byte> frame;
-  UniqueFd fd;
+  std::vector<UniqueFd> fds;
 };
 
 // Any error is final: the stream cannot be trusted again. Single-threaded.
@@ -27,17 +27,17 @@ class Demux {
 
   // Where to receive to.
   std::span<std::byte> space() { return splitter_.space(); }
-  // n bytes were received there, n > 0, and fd with them unless invalid. EPROTO if more frames with
-  // descriptors are waiting than a server may have outstanding.
-  Result<void> commit(size_t n, UniqueFd fd);
-  // Nothing when more bytes are needed. EPROTO for a frame that cannot be, and for one with two
-  // descriptors.
+  // n bytes were received there, n > 0, and these with them. EPROTO if more frames with descriptors
+  // are waiting than a server may have outstanding.
+  Result<void> commit(size_t n, std::vector<UniqueFd> fds);
+  // Nothing when more bytes are needed. EPROTO for a frame that cannot be, and for one whose
+  // descriptors came in two messages.
   Result<std::optional<Incoming>> next();
 
  private:
   struct Donated {
     uint64_t last_byte;  // stream offset of the last byte of its receive
-    UniqueFd fd;
+    std::vector<UniqueFd> fds;
   };
   FrameSplitter splitter_;
   uint64_t received_ = 0;

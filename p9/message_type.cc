@@ -99,6 +99,8 @@ std::string_view name_of(MsgType t) {
     case MsgType::kRsyncfs: return "Rsyncfs";
     case MsgType::kTlease: return "Tlease";
     case MsgType::kRlease: return "Rlease";
+    case MsgType::kTmopen: return "Tmopen";
+    case MsgType::kRmopen: return "Rmopen";
   }
   return "?";
 }

@@ -53,6 +53,7 @@ enum class MsgType : uint8_t {
   kTring = 234, kRring = 235,
   kTlease = 238, kRlease = 239,
   kTsyncfs = 242, kRsyncfs = 243,
+  kTmopen = 246, kRmopen = 247,
 };
 constexpr uint8_t to_int(MsgType t) { return static_cast<uint8_t>(t); }
 // Requests have even numbers, replies odd ones.

@@ -304,4 +304,18 @@ struct Tlease {
   static constexpr auto kFields = std::tuple{};
 };
 
+struct Rmopen {
+  static constexpr auto kType = MsgType::kRmopen;
+  static constexpr bool kManyFds = true;  // of them on one frame, where other replies have one at most
+  List<OpenedX, kMaxOpens> files;  // of each name, as far as the server went
+  static constexpr auto kFields = std::tuple{&Rmopen::files};
+};
+struct Tmopen {
+  using Reply = Rmopen;
+  static constexpr auto kType = MsgType::kTmopen;
+  Fid fid{};  // their directory
+  List<Name, kMaxOpens> names;
+  static constexpr auto kFields = std::tuple{&Tmopen::fid, &Tmopen::names};
+};
+
 }  // namespace run9::p9

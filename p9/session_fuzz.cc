@@ -208,6 +208,10 @@ class Run {
     CHECK(session_.fid_count() == model_.bound().size());
     dice_.bound.assign(model_.bound().begin(), model_.bound().end());
     CHECK(replies.donations.size() <= 1);
+    if (!replies.donations.empty()) {
+      const size_t fds = replies.donations.front().fds.size();
+      CHECK(fds == 1 || (h.type == MsgType::kRmopen && fds <= kMaxOpens));
+    }
   }
 
   Dice dice_;

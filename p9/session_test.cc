@@ -31,7 +31,7 @@ class DirectChannel final : public Channel {
     if (session_.handle_frame(frame, batch) == Verdict::kClose) return Errno{ECONNRESET};
     Reply reply;
     reply.frame.assign(batch.bytes.bytes().begin(), batch.bytes.bytes().end());
-    if (!batch.donations.empty()) reply.fd = std::move(batch.donations[0].fd);
+    if (!batch.donations.empty()) reply.fds = std::move(batch.donations[0].fds);
     return reply;
   }
   void set_msize(uint32_t) override {}
@@ -291,7 +291,7 @@ class ScriptedChannel final : public Channel {
   std::vector<std::vector<std::byte>> replies;
   Result<Reply> round_trip(std::vector<std::byte>, Tag) override {
     CHECK(at_ < replies.size());
-    return Reply{replies[at_++], UniqueFd{}};
+    return Reply{replies[at_++], {}};
   }
   void set_msize(uint32_t) override {}
 
@@ -455,6 +455,23 @@ TEST_F(DialectTest, OneShotRequests) {
   EXPECT_TRUE(client.call(Tfdget{.fid = walk({"f"})}).value().fd.valid());
 }
 
+TEST_F(DialectTest, MopenOpensWhatItCan) {
+  make_file("f", "first");
+  make_file("g", "second");
+  make_dir(root, "d");
+  const auto r = client.call(Tmopen{.fid = root, .names = {"g", "none", "d", "f"}}).value();
+  ASSERT_EQ(r->files.size(), 4u);
+  EXPECT_EQ(r->files[1].error, uint32_t{ENOENT});
+  EXPECT_EQ(r->files[2].error, uint32_t{EISDIR});
+  ASSERT_EQ(r.fds.size(), 2u);
+  char text[8] = {};
+  EXPECT_EQ(pread(r.fds[0].get(), text, sizeof text, 0), 6);
+  EXPECT_STREQ(text, "second");
+  EXPECT_EQ(pread(r.fds[1].get(), text, sizeof text, 0), 5);
+  EXPECT_EQ(error_of(Tmopen{.fid = walk({"f"}), .names = {"x"}}), Errno{0});
+  EXPECT_EQ(client.call(Tmopen{.fid = walk({"f"}), .names = {"x"}}).value()->files[0].error, uint32_t{ENOTDIR});
+}
+
 TEST_F(DialectTest, DroppedFidsGoInOneMessage) {
   const size_t before = session.fid_count();
   for (int i = 0; i < 10; ++i) client.drop(walk({}));
@@ -513,6 +530,10 @@ TEST(SocketTest, DescriptorsArePairedWithTheirFramesInAPipeline) {
   session.handle_frame(encode(kNoTag, Tversion{.msize = 65536, .version = kVersionX}), batch);
   session.handle_frame(encode(Tag{0}, Tattach{.fid = Fid{0}}), batch);
   for (uint16_t i = 1; i < 20; ++i) {
+    if (i % 5 == 0) {  // some of them with several
+      session.handle_frame(encode(Tag{i}, Tmopen{.fid = Fid{0}, .names = {"n3", "none", "n3"}}), batch);
+      continue;
+    }
     const uint32_t wflags = i % 3 == 0 ? kWalkOpen | kWalkCreate | kWalkWantFd : 0;
     session.handle_frame(encode(Tag{i}, Twalkx{.fid = Fid{0}, .wflags = wflags, .oflags = kORdwr,
                                                .names = {"n" + std::to_string(i)}}),
@@ -525,15 +546,15 @@ TEST(SocketTest, DescriptorsArePairedWithTheirFramesInAPipeline) {
   for (;;) {
     const auto space = demux.space();
     const size_t most = std::array<size_t, 4>{3, 50, 300, 100000}[receives++ % 4];
-    auto got = receive_with_fd(pair.a.borrow(), space.first(std::min(most, space.size())), 0);
+    auto got = receive_with_fds(pair.a.borrow(), space.first(std::min(most, space.size())), 0);
     ASSERT_TRUE(got);
     if (got.value().bytes == 0) break;
-    ASSERT_TRUE(demux.commit(got.value().bytes, std::move(got.value().fd)));
+    ASSERT_TRUE(demux.commit(got.value().bytes, std::move(got.value().fds)));
     while (auto in = demux.next().value()) {
       ++frames;
       if (in->tag == kNoTag) continue;
       const auto tag = static_cast<uint16_t>(in->tag);
-      EXPECT_EQ(in->fd.valid(), tag != 0 && tag % 3 == 0) << tag;
+      EXPECT_EQ(in->fds.size(), tag == 0 ? 0u : tag % 5 == 0 ? 2u : tag % 3 == 0 ? 1u : 0u) << tag;
     }
   }
   EXPECT_EQ(frames, 21u);

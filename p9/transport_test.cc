@@ -124,13 +124,13 @@ TEST(FrameTimeoutTest, WhoNeverReadsIsHungUpOn) {
 class Seen final : public ServeObserver {
  public:
   void requested(ByteSpan frame) override { types.push_back(decode_header(frame).value().type); }
-  void replied(ByteSpan frame, bool donates, const Session& session) override {
+  void replied(ByteSpan frame, size_t fds, const Session& session) override {
     types.push_back(decode_header(frame).value().type);
-    donated += donates ? 1 : 0;
+    donated += fds;
     fids = session.fid_count();
   }
   std::vector<MsgType> types;
-  int donated = 0;
+  size_t donated = 0;
   size_t fids = 0;
 };
 
@@ -150,13 +150,14 @@ TEST(ObserverTest, SeesRequestsAndReplies) {
     Twalkx t{.fid = root, .wflags = kWalkOpen | kWalkCreate | kWalkWantFd, .oflags = kORdwr};
     t.names = {"f"};
     EXPECT_TRUE(client.call(t).value().fd.valid());
+    EXPECT_EQ(client.call(Tmopen{.fid = root, .names = {"f", "none", "f"}}).value().fds.size(), 2u);
     EXPECT_FALSE(client.call(Tgetattr{.fid = Fid{99}}));
   }
   server.join();
-  const std::vector<MsgType> end(seen.types.end() - 4, seen.types.end());
-  EXPECT_EQ(end, (std::vector{MsgType::kTwalkx, MsgType::kRwalkx, MsgType::kTgetattr,
-                              MsgType::kRlerror}));
-  EXPECT_EQ(seen.donated, 2);  // the ring that the client asked for, and the file
+  const std::vector<MsgType> end(seen.types.end() - 6, seen.types.end());
+  EXPECT_EQ(end, (std::vector{MsgType::kTwalkx, MsgType::kRwalkx, MsgType::kTmopen, MsgType::kRmopen,
+                              MsgType::kTgetattr, MsgType::kRlerror}));
+  EXPECT_EQ(seen.donated, 4u);  // the ring that the client asked for, and the file three times
   EXPECT_EQ(seen.fids, 1u);
 }
 

@@ -26,6 +26,7 @@ inline constexpr uint32_t kMaxMsize = 1u << 20;
 inline constexpr size_t kMaxWalk = 16;
 inline constexpr size_t kMaxWalkx = 64;
 inline constexpr size_t kMaxClunks = 1024;
+inline constexpr size_t kMaxOpens = 32;  // names of a Tmopen, and so descriptors on a frame
 inline constexpr size_t kMaxName = 255;
 inline constexpr size_t kMaxXattr = 65536;
 inline constexpr std::string_view kVersionL = "9P2000.L";
@@ -199,10 +200,10 @@ struct DirentX {
 inline constexpr uint64_t kCapWalkx = 1 << 0, kCapReaddirx = 1 << 1, kCapWalkdir = 1 << 2,
     kCapClunkx = 1 << 3, kCapSetx = 1 << 4, kCapXattr1 = 1 << 5, kCapFd = 1 << 6,
     kCapAlloc = 1 << 7, kCapSeek = 1 << 8, kCapCopy = 1 << 9, kCapRename2 = 1 << 10, kCapLease = 1 << 11,
-    kCapRing = 1 << 12, kCapMkx = 1 << 13, kCapSyncfs = 1 << 15;
+    kCapRing = 1 << 12, kCapMkx = 1 << 13, kCapSyncfs = 1 << 15, kCapMopen = 1 << 16;
 inline constexpr uint64_t kCapAll = kCapWalkx | kCapReaddirx | kCapWalkdir | kCapClunkx |
     kCapSetx | kCapXattr1 | kCapFd | kCapAlloc | kCapSeek | kCapRename2 |
-    kCapLease | kCapRing | kCapCopy | kCapMkx | kCapSyncfs;
+    kCapLease | kCapRing | kCapCopy | kCapMkx | kCapSyncfs | kCapMopen;
 
 // Twalkx flags; spec/9p2000Lx.md, "walkx".
 inline constexpr uint32_t kWalkOpen = 1 << 0;       // open the last component as openfid
@@ -230,6 +231,14 @@ struct WalkedX {
   AttrX attr;
   static constexpr auto kFields = std::tuple{&WalkedX::qid, &WalkedX::attr};
   bool operator==(const WalkedX&) const = default;
+};
+
+// What became of one name of Tmopen. A descriptor rides on the frame for each whose error is 0.
+struct OpenedX {
+  uint32_t error = 0;  // an errno
+  Qid qid;
+  static constexpr auto kFields = std::tuple{&OpenedX::error, &OpenedX::qid};
+  bool operator==(const OpenedX&) const = default;
 };
 
 inline constexpr uint32_t kReaddirOpen = 1 << 0;  // Treaddirx.flags: fid need not be open

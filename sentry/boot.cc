@@ -104,6 +104,7 @@ void sentry_main(BootSpec spec) {
   kernel.boot_log(fmt::format("platform {}: {} CPUs, 1 worker", spec.platform, options.cpus));
   kernel.boot_log(fmt::format("memory limit {} MiB", options.limits.memory >> 20));
 
+  const long host_files = sysconf(_SC_OPEN_MAX);  // no longer to be asked for under the filter
   const auto filtered = install_sentry_filter(spec.platform == "ptrace");
   if (!filtered.has_value()) fail(sync, fmt::format("seccomp: {}", describe(filtered.error())));
   kernel.boot_log("seccomp filter installed");
@@ -126,7 +127,7 @@ void sentry_main(BootSpec spec) {
 
   loop.spawn([&] {
     std::string error;
-    if (!make_mounts(kernel, spec.mounts, error).has_value()) fail(sync, error);
+    if (!make_mounts(kernel, spec.mounts, static_cast<size_t>(host_files), error).has_value()) fail(sync, error);
     register_devices(kernel);
     const auto console = spec.init.terminal ? HasConsole::kYes : HasConsole::kNo;
     if (const auto d = make_devices(kernel, console); !d.has_value()) fail(sync, "devices: " + describe(d.error()));

@@ -21,21 +21,26 @@ namespace {
 // What a file that is exported is called in its export's directory (gofer/jail.cc).
 constexpr std::string_view kGoferFileName = "file";
 
-Result<vfs::FileSystemRef> connect_gofer(Kernel& kernel, MountSpec& m) {
+// Descriptors that a tree keeps of files which nobody has open: a part of what the host gives us, for it also has to do for
+// those that somebody has.
+size_t kept_files(size_t host_files) { return std::clamp<size_t>(host_files / 8, 64, 8192); }
+
+Result<vfs::FileSystemRef> connect_gofer(Kernel& kernel, MountSpec& m, size_t host_files) {
   auto channel = TRY(GoferChannel::create(kernel.loop(), std::move(m.gofer)));
   vfs::gofer::GoferOptions options;
   options.aname = m.aname;
   options.caching = m.exclusive || m.overlay ? vfs::Caching::kAuthoritative : vfs::Caching::kRevalidate;
   options.read_only = (m.flags & vfs::kMntReadOnly) != 0 && !m.overlay;
   options.source = m.source;
+  options.max_host_files = kept_files(host_files);
   options.channel = channel;
   return vfs::gofer::GoferFs::create(kernel.context(), std::make_unique<p9::Client>(*channel), options);
 }
 
-Result<vfs::FileSystemRef> make_fs(Kernel& kernel, MountSpec& m) {
+Result<vfs::FileSystemRef> make_fs(Kernel& kernel, MountSpec& m, size_t host_files) {
   vfs::FileSystemRef fs;
   if (m.type == "gofer") {
-    fs = TRY(connect_gofer(kernel, m));
+    fs = TRY(connect_gofer(kernel, m, host_files));
   } else {
     fs = TRY(make_file_system(kernel, kernel.context(), m.type, m.source, m.data));
   }
@@ -98,13 +103,13 @@ Result<void> mount_file(Kernel& kernel, vfs::FileSystemRef fs, const vfs::Path& 
 
 }  // namespace
 
-Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, std::string& error) {
+Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, size_t host_files, std::string& error) {
   if (mounts.empty() || mounts.front().destination != "/") {
     error = "the first mount must be /";
     return Errno{EINVAL};
   }
   for (MountSpec& m : mounts) {
-    auto fs = make_fs(kernel, m);
+    auto fs = make_fs(kernel, m, host_files);
     if (!fs.has_value() && fs.error() == Errno{ENODEV}) {
       log_warn("mount {}: no file system {}", m.destination, m.type);
       continue;

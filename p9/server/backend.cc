@@ -19,6 +19,13 @@ Result<UniqueFd> OpenFile::donate() { return kUnsupported; }
 
 Result<void> Node::set_attr(const SetAttr&, OpenFile*) { return kUnsupported; }
 Result<std::unique_ptr<OpenFile>> Node::open(OpenFlags) { return kUnsupported; }
+Result<Donated> Node::donate_child(std::string_view name) {
+  const NodeRef child = TRY(walk(name, 0)).node;
+  const Qid qid = child->qid();
+  if (is(qid, QidType::kDir)) return Errno{EISDIR};
+  const auto file = TRY(child->open(kORdonly));
+  return Donated{qid, TRY(file->donate())};
+}
 Result<Created> Node::create(std::string_view, OpenFlags, uint32_t, Owner, uint64_t) {
   return kUnsupported;
 }

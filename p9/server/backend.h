@@ -40,6 +40,12 @@ struct Created {
   std::unique_ptr<OpenFile> file;
 };
 
+// A regular file and a descriptor of it, for the client to keep.
+struct Donated {
+  Qid qid;
+  UniqueFd fd;
+};
+
 struct LockRequest {
   LockType type{};
   LockFlags flags{};
@@ -107,6 +113,9 @@ class Node {
 
   // Without O_CREAT; ELOOP for a symlink. O_DIRECTORY on another file is ENOTDIR.
   virtual Result<std::unique_ptr<OpenFile>> open(OpenFlags flags);
+  // walk(), open() for reading and donate() of a regular file in this directory, without what is left
+  // behind. EISDIR, ELOOP or EPERM for others, which are not opened.
+  virtual Result<Donated> donate_child(std::string_view name);
   // O_CREAT is implied; O_EXCL only if said. An existing file is opened (and truncated for O_TRUNC);
   // an existing symlink is ELOOP. attrmask as in walk().
   virtual Result<Created> create(std::string_view name, OpenFlags flags, uint32_t mode, Owner owner,

@@ -34,6 +34,7 @@ constexpr uint64_t cap_of(MsgType type) {
     case MsgType::kTmkx: return kCapMkx;
     case MsgType::kTcopy: return kCapCopy;
     case MsgType::kTsyncfs: return kCapSyncfs;
+    case MsgType::kTmopen: return kCapMopen | kCapFd;
     default: return 0;
   }
 }
@@ -89,7 +90,7 @@ Verdict Session::handle_frame(ByteSpan frame, ReplyBatch& out) {
   if (!header) return Verdict::kClose;
   const Header h = header.assume_value();
   const size_t start = out.bytes.size();
-  donation_.reset();
+  donated_.clear();
   // One request may come before Tversion, and gets its refusal; a peer that goes on is no client.
   if (msize_ == 0 && h.type != MsgType::kTversion && ++stray_frames_ > 1) return Verdict::kClose;
 
@@ -98,13 +99,13 @@ Verdict Session::handle_frame(ByteSpan frame, ReplyBatch& out) {
   if (done && msize_ != 0 && out.bytes.size() - start >= msize_) done = Errno{EMSGSIZE};
   if (!done) {
     out.bytes.truncate(start);
-    donation_.reset();
+    donated_.clear();
     Errno error = done.assume_error();
     if (error == Errno{EPROTO} && msize_ != 0) error = Errno{EINVAL};  // a malformed body
     encode_to(out.bytes, h.tag, Rlerror{.ecode = static_cast<uint32_t>(to_int(error))});
   }
-  if (donation_.valid()) {
-    out.donations.push_back({start, out.bytes.size(), std::move(donation_)});
+  if (!donated_.empty()) {
+    out.donations.push_back({start, out.bytes.size(), std::exchange(donated_, {})});
   }
   return Verdict::kContinue;
 }
@@ -184,13 +185,13 @@ Result<Rcaps> Session::handle(const Tcaps& t) {
 }
 
 Result<Rlease> Session::handle(const Tlease&) {
-  donation_ = TRY(server_.events());
+  donated_.push_back(TRY(server_.events()));
   return Rlease{};
 }
 
 Result<Rring> Session::handle(const Tring& t) {
   RingMemory memory = TRY(options_.make_ring(t.stream_size));
-  donation_ = std::move(memory.fd);
+  donated_.push_back(std::move(memory.fd));
   return Rring{.stream_size = memory.stream_size};
 }
 

@@ -26,7 +26,7 @@ struct ReplyBatch {
   struct Donation {
     size_t start = 0;  // the frame's place in `bytes`
     size_t end = 0;
-    UniqueFd fd;
+    std::vector<UniqueFd> fds;
   };
   FrameBuffer bytes;
   std::vector<Donation> donations;  // by ascending start
@@ -91,6 +91,7 @@ class Session {
   Result<Rlock> handle(const Tlock& t);
   Result<Rgetlock> handle(const Tgetlock& t);
   Result<Rfdget> handle(const Tfdget& t);
+  Result<Rmopen> handle(const Tmopen& t);
   Result<Rfalloc> handle(const Tfalloc& t);
   Result<Rseek> handle(const Tseek& t);
   Result<Rcopy> handle(const Tcopy& t);
@@ -141,10 +142,10 @@ class Session {
   bool dialect_ = false;
   int stray_frames_ = 0;  // requests before Tversion
 
-  // The current reply's: what its views point into, and its descriptor.
+  // The current reply's: what its views point into, and its descriptors.
   std::string text_;
   std::vector<std::byte> data_;
-  UniqueFd donation_;
+  std::vector<UniqueFd> donated_;
 };
 
 }  // namespace run9::p9

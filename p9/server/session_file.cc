@@ -201,8 +201,24 @@ Result<Rgetlock> Session::handle(const Tgetlock& t) {
 Result<Rfdget> Session::handle(const Tfdget& t) {
   FidEntry* e = TRY(fids_.find_node(t.fid));
   const auto file = TRY(open_node(*e->node, t.oflags));
-  donation_ = TRY(file->donate());
+  donated_.push_back(TRY(file->donate()));
   return Rfdget{.qid = e->node->qid()};
+}
+
+Result<Rmopen> Session::handle(const Tmopen& t) {
+  FidEntry* dir = TRY(fids_.find_node(t.fid));
+  Rmopen reply;
+  for (const Name& name : t.names) {
+    OpenedX& told = reply.files.emplace_back();
+    auto file = dir->node->donate_child(name);
+    if (!file) {
+      told.error = static_cast<uint32_t>(to_int(file.error()));
+      continue;
+    }
+    told.qid = file.assume_value().qid;
+    donated_.push_back(std::move(file.assume_value().fd));
+  }
+  return reply;
 }
 
 Result<Rfalloc> Session::handle(const Tfalloc& t) {

@@ -15,14 +15,14 @@ Result<void> BlockingChannel::receive() {
     const auto to = demux_.space();
     patience_.wait(
         [&] {
-          got = receive_with_fd(socket_.borrow(), to, MSG_DONTWAIT);
+          got = receive_with_fds(socket_.borrow(), to, MSG_DONTWAIT);
           return got || got.error() != Errno{EAGAIN};
         },
-        [&] { got = receive_with_fd(socket_.borrow(), to, 0); });
+        [&] { got = receive_with_fds(socket_.borrow(), to, 0); });
   }
   Received some = TRY(std::move(got));
   if (some.bytes == 0) return Errno{ECONNRESET};
-  return demux_.commit(some.bytes, std::move(some.fd));
+  return demux_.commit(some.bytes, std::move(some.fds));
 }
 
 Result<void> BlockingChannel::start_ring(RingMemory memory) {
@@ -31,7 +31,7 @@ Result<void> BlockingChannel::start_ring(RingMemory memory) {
 }
 
 Result<void> BlockingChannel::send_all(ByteSpan bytes) {
-  return ring_ ? ring_->send(bytes) : send_with_fd(socket_.borrow(), bytes, BorrowedFd{});
+  return ring_ ? ring_->send(bytes) : send_with_fds(socket_.borrow(), bytes, {});
 }
 
 Result<Reply> BlockingChannel::round_trip(std::vector<std::byte> frame, Tag tag) {
@@ -41,7 +41,7 @@ Result<Reply> BlockingChannel::round_trip(std::vector<std::byte> frame, Tag tag)
   for (;;) {
     if (auto in = TRY(demux_.next())) {
       if (in->tag != tag) return Errno{EPROTO};  // nobody else is asking
-      return Reply{std::move(in->frame), std::move(in->fd)};
+      return Reply{std::move(in->frame), std::move(in->fds)};
     }
     TRY(receive());
   }
@@ -101,7 +101,7 @@ Result<bool> BlockingChannel::take_reply(std::span<Exchange> all) {
   if (!in) return false;
   for (Exchange& e : all) {
     if (e.tag != in->tag || e.error == Errno{}) continue;
-    e.take(Reply{std::move(in->frame), std::move(in->fd)});
+    e.take(Reply{std::move(in->frame), std::move(in->fds)});
     return true;
   }
   return Errno{EPROTO};  // an answer that nobody asked for

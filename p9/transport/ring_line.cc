@@ -7,7 +7,7 @@ namespace run9::p9 {
 
 namespace {
 
-constexpr size_t kMaxWaitingFds = 64;  // as many as Demux
+constexpr size_t kMaxWaiting = 64;  // as many as Demux
 constexpr uint32_t kLookAtSocket = 256;
 
 // recv(2) without a control buffer: the kernel discards descriptors, which no request may bring.
@@ -50,15 +50,16 @@ Result<void> RingLine::hear_bell(Deadline deadline) {
 Result<RingLine::Heard> RingLine::read_record() {
   uint64_t end = 0;
   Received got = TRY(ring_.brings_descriptors()
-                         ? receive_with_fd(socket_, std::as_writable_bytes(std::span(&end, 1)), 0)
+                         ? receive_with_fds(socket_, std::as_writable_bytes(std::span(&end, 1)), 0)
                          : receive_bell(socket_));
   if (got.bytes == 0) return Errno{ECONNRESET};
-  if (!got.fd.valid()) return Heard::kBell;  // of any length: what it says is "look"
-  if (got.bytes != sizeof end || end <= ring_.taken() || waiting_.size() >= kMaxWaitingFds) return Errno{EPROTO};
+  // Without descriptors it is one that had more than there is room for here: its frame comes without them.
+  if (got.fds.empty() && end == 0) return Heard::kBell;  // of any length: what it says is "look"
+  if (got.bytes != sizeof end || end <= ring_.taken() || waiting_.size() >= kMaxWaiting) return Errno{EPROTO};
   if (!waiting_.empty() && end <= waiting_.back().end) return Errno{EPROTO};
-  ++fds_;
-  waiting_.push_back({std::move(got.fd), end});
-  return Heard::kDescriptor;
+  ++records_;
+  waiting_.push_back({std::move(got.fds), end});
+  return Heard::kDescriptors;
 }
 
 void RingLine::ring_bell(What what) {
@@ -86,7 +87,7 @@ Result<Received> RingLine::receive(std::span<std::byte> to, Deadline deadline) {
     TRY(woken);
   }
   // Counted before the bytes of their frames were put.
-  while (ring_.brings_descriptors() && ring_.descriptors() != fds_) TRY(read_record());
+  while (ring_.brings_descriptors() && ring_.descriptors() != records_) TRY(read_record());
   if (TRY(ended())) return Received{};
   n = std::min(n, to.size());
   if (last_) n = std::min<uint64_t>(n, *last_ - ring_.taken());
@@ -94,7 +95,7 @@ Result<Received> RingLine::receive(std::span<std::byte> to, Deadline deadline) {
   Received got{TRY(ring_.take(to.first(n))), {}};
   ring_bell(What::kRoom);
   if (!waiting_.empty() && waiting_.front().end == ring_.taken()) {
-    got.fd = std::move(waiting_.front().fd);
+    got.fds = std::move(waiting_.front().fds);
     waiting_.pop_front();
   }
   return got;
@@ -114,9 +115,9 @@ Result<void> RingLine::send(ByteSpan bytes, Deadline deadline) {
   }
 }
 
-Result<void> RingLine::send_with_fd(ByteSpan frame, BorrowedFd fd, Deadline deadline) {
+Result<void> RingLine::send_with_fds(ByteSpan frame, std::span<const UniqueFd> fds, Deadline deadline) {
   const uint64_t end = ring_.sent() + frame.size();
-  TRY(p9::send_with_fd(socket_, std::as_bytes(std::span(&end, 1)), fd, deadline));
+  TRY(p9::send_with_fds(socket_, std::as_bytes(std::span(&end, 1)), fds, deadline));
   ring_.count_descriptor();
   return send(frame, deadline);
 }

@@ -1,6 +1,6 @@
 // RingLine: one end of a connection whose messages go through a Ring. The socket that brought the ring's memory goes
 // on to tell that the peer is gone, to wake a side that sleeps, and to bring descriptors: records of eight bytes, 0 for
-// the bell, and otherwise the end of the frame that the descriptor belongs to, counted in bytes of replies.
+// the bell, and otherwise the end of the frame that its descriptors belong to, counted in bytes of replies.
 //
 // A bell is sent for an announced sleep and read by the sleeper, one for one, so they do not pile up in the socket.
 #pragma once
@@ -19,7 +19,7 @@ class RingLine {
   RingLine(Ring ring, BorrowedFd socket, std::chrono::microseconds patience)
       : ring_(std::move(ring)), socket_(socket), patience_(patience) {}
 
-  // Blocks until there is something; no bytes: the peer has closed. A descriptor belongs to the frame that holds the
+  // Blocks until there is something; no bytes: the peer has closed. Descriptors belong to the frame that holds the
   // last byte.
   Result<Received> receive(std::span<std::byte> to, Deadline deadline = {});
   bool has_data() const { return ring_.can_take(); }
@@ -27,8 +27,8 @@ class RingLine {
   Result<size_t> send_some(ByteSpan bytes);
   // All of it, waiting for the peer to take the rest.
   Result<void> send(ByteSpan bytes, Deadline deadline = {});
-  // A server's reply with a descriptor.
-  Result<void> send_with_fd(ByteSpan frame, BorrowedFd fd, Deadline deadline = {});
+  // A server's reply with descriptors.
+  Result<void> send_with_fds(ByteSpan frame, std::span<const UniqueFd> fds, Deadline deadline = {});
   using What = Ring::What;
   // ECONNRESET: the peer has closed. ETIMEDOUT, after which the line cannot be used.
   Result<void> wait(What what, Deadline deadline = {});
@@ -41,19 +41,19 @@ class RingLine {
   Result<void> hear_bell(Deadline deadline);
   // For a peer that sleeps until there is `what`.
   void ring_bell(What what);
-  enum class Heard { kBell, kDescriptor };
+  enum class Heard { kBell, kDescriptors };
   Result<Heard> read_record();
 
   Ring ring_;
   const BorrowedFd socket_;
   Patience patience_;
   struct Waiting {
-    UniqueFd fd;
+    std::vector<UniqueFd> fds;
     uint64_t end;  // of its frame
   };
-  // A client's: descriptors whose frames are not taken yet, and how many there were in all.
+  // A client's: descriptors whose frames are not taken yet, and how many records brought some.
   std::deque<Waiting> waiting_;
-  uint64_t fds_ = 0;
+  uint64_t records_ = 0;
   uint32_t receives_ = 0;
   std::optional<uint64_t> last_;  // how much there is to take in all, once the socket has ended
 };

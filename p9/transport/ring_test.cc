@@ -132,7 +132,7 @@ class RawClient {
     thread_ = std::thread([this, end = UniqueFd(raw[1]), options] { result = serve_fd(end.borrow(), tree_, options); });
     call(Tversion{.msize = 65536, .version = kVersionX});
     call(Tattach{.fid = Fid{0}});
-    memory = {call(Tring{.stream_size = Ring::kMinStream}).fd, Ring::kMinStream};
+    memory = {std::move(call(Tring{.stream_size = Ring::kMinStream}).fds.at(0)), Ring::kMinStream};
     raw_.emplace(memory);
   }
   ~RawClient() { static_cast<void>(end()); }
@@ -143,18 +143,18 @@ class RawClient {
   }
   template <typename T>
   Received call(const T& t) {
-    CHECK(send_with_fd(socket.borrow(), encode(Tag{1}, t), {}).has_value());
-    return receive_with_fd(socket.borrow(), buffer_, 0).value();
+    CHECK(send_with_fds(socket.borrow(), encode(Tag{1}, t), {}).has_value());
+    return receive_with_fds(socket.borrow(), buffer_, 0).value();
   }
   // A server that has hung up does not hear it.
   void bell() {
     const uint64_t bell = 0;
-    static_cast<void>(send_with_fd(socket.borrow(), std::as_bytes(std::span(&bell, 1)), {}).has_value());
+    static_cast<void>(send_with_fds(socket.borrow(), std::as_bytes(std::span(&bell, 1)), {}).has_value());
   }
   // Until the server has hung up (ECONNRESET: without having heard every bell).
   void expect_closed() {
     for (;;) {
-      const auto got = receive_with_fd(socket.borrow(), buffer_, 0);
+      const auto got = receive_with_fds(socket.borrow(), buffer_, 0);
       if (!got || got.assume_value().bytes == 0) return;
     }
   }
@@ -225,7 +225,7 @@ TEST(RingServerTest, NothingMayFollowTringOnTheSocket) {
   encode_to(all, kNoTag, Tversion{.msize = 65536, .version = kVersionX});
   encode_to(all, Tag{1}, Tring{.stream_size = Ring::kMinStream});
   encode_to(all, Tag{2}, Tflush{});
-  ASSERT_TRUE(send_with_fd(a.borrow(), all.bytes(), {}));
+  ASSERT_TRUE(send_with_fds(a.borrow(), all.bytes(), {}));
   MemTree tree;
   EXPECT_EQ(serve_fd(b.borrow(), tree).error(), Errno{EPROTO});
 }
@@ -311,7 +311,7 @@ TEST(RingServerTest, BellsAloneDoNotStretchAFramesTime) {
 
 // What a server can do to a client: each call fails, none hangs and nothing is read beyond the memory.
 template <typename Forge>
-Errno client_error(Forge forge) {
+Result<Reply> client_gets(Forge forge) {
   int raw[2];
   CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, raw) == 0);
   const UniqueFd server(raw[1]);
@@ -324,7 +324,11 @@ Errno client_error(Forge forge) {
   forge(shared, ring, server.borrow());
   // Whatever it waits for then, it will not come.
   shutdown(server.get(), SHUT_WR);
-  const auto reply = channel.round_trip(encode(Tag{1}, Tflush{}), Tag{1});
+  return channel.round_trip(encode(Tag{1}, Tflush{}), Tag{1});
+}
+template <typename Forge>
+Errno client_error(Forge forge) {
+  const auto reply = client_gets(forge);
   return reply ? Errno{} : reply.error();
 }
 
@@ -342,7 +346,7 @@ TEST(RingClientTest, AHostileServerIsALostConnection) {
   const auto with = [&](uint64_t end, size_t bytes) {
     return client_error([&](Raw& raw, Ring& ring, BorrowedFd socket) {
       const UniqueFd fd(open("/dev/null", O_RDONLY | O_CLOEXEC));
-      CHECK(send_with_fd(socket, std::as_bytes(std::span(&end, 1)).first(bytes), fd.borrow()).has_value());
+      CHECK(send_with_fds(socket, std::as_bytes(std::span(&end, 1)).first(bytes), std::span(&fd, 1)).has_value());
       raw.write(kDescriptors, 1);
       CHECK(ring.put(reply).has_value());
     });
@@ -350,6 +354,22 @@ TEST(RingClientTest, AHostileServerIsALostConnection) {
   EXPECT_EQ(with(0, 8), Errno{EPROTO});
   EXPECT_EQ(with(7, 3), Errno{EPROTO});
   EXPECT_EQ(with(reply.size(), 8), Errno{});
+}
+
+TEST(RingClientTest, AFrameHasAllItsDescriptorsOrNone) {
+  const auto reply = encode(Tag{1}, Rflush{});
+  for (const size_t count : {size_t{2}, kMaxOpens, size_t{0}}) {  // none: they were left out on the way
+    const auto got = client_gets([&](Raw& raw, Ring& ring, BorrowedFd socket) {
+      std::vector<UniqueFd> fds;
+      while (fds.size() < count) fds.emplace_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+      const uint64_t end = reply.size();
+      CHECK(send_with_fds(socket, std::as_bytes(std::span(&end, 1)), fds).has_value());
+      raw.write(kDescriptors, 1);
+      CHECK(ring.put(reply).has_value());
+    });
+    ASSERT_TRUE(got) << count;
+    EXPECT_EQ(got.value().fds.size(), count);
+  }
 }
 
 }  // namespace

@@ -43,7 +43,8 @@ Verdict handle_frame(Session& session, ByteSpan frame, ReplyBatch& batch, ServeO
   observer->requested(frame);
   const Verdict verdict = session.handle_frame(frame, batch);
   if (const ByteSpan reply = batch.bytes.bytes().subspan(start); !reply.empty()) {
-    observer->replied(reply, batch.donations.size() > donations, session);
+    const size_t fds = batch.donations.size() > donations ? batch.donations.back().fds.size() : 0;
+    observer->replied(reply, fds, session);
   }
   return verdict;
 }
@@ -62,9 +63,9 @@ Result<size_t> ServerLine::receive(std::span<std::byte> to, Deadline deadline) {
   return n;
 }
 
-Result<void> ServerLine::send(ByteSpan bytes, BorrowedFd fd, Deadline deadline) {
-  if (!ring_) return send_with_fd(socket_, bytes, fd, deadline);
-  return fd.valid() ? ring_->send_with_fd(bytes, fd, deadline) : ring_->send(bytes, deadline);
+Result<void> ServerLine::send(ByteSpan bytes, std::span<const UniqueFd> fds, Deadline deadline) {
+  if (!ring_) return send_with_fds(socket_, bytes, fds, deadline);
+  return fds.empty() ? ring_->send(bytes, deadline) : ring_->send_with_fds(bytes, fds, deadline);
 }
 
 Result<void> ServerLine::send(ReplyBatch& batch) {
@@ -73,11 +74,11 @@ Result<void> ServerLine::send(ReplyBatch& batch) {
   const Deadline deadline = after(frame_timeout_);
   size_t sent = 0;
   for (const ReplyBatch::Donation& d : batch.donations) {
-    TRY(send(bytes.subspan(sent, d.start - sent), BorrowedFd{}, deadline));
-    TRY(send(bytes.subspan(d.start, d.end - d.start), d.fd.borrow(), deadline));
+    TRY(send(bytes.subspan(sent, d.start - sent), {}, deadline));
+    TRY(send(bytes.subspan(d.start, d.end - d.start), d.fds, deadline));
     sent = d.end;
   }
-  TRY(send(bytes.subspan(sent), BorrowedFd{}, deadline));
+  TRY(send(bytes.subspan(sent), {}, deadline));
   batch.clear();
   if (next_) {
     ring_.emplace(std::move(*next_), socket_, busy_poll_);

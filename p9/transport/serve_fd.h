@@ -14,8 +14,8 @@ class ServeObserver {
  public:
   virtual ~ServeObserver() = default;
   virtual void requested(ByteSpan frame) = 0;
-  // The reply to the last one; not yet sent.
-  virtual void replied(ByteSpan frame, bool donates, const Session& session) = 0;
+  // The reply to the last one, and how many descriptors go with it; not yet sent.
+  virtual void replied(ByteSpan frame, size_t fds, const Session& session) = 0;
 };
 
 struct ServeOptions {
@@ -39,7 +39,7 @@ class ServerLine {
 
   // Some bytes; 0: the peer has closed. ETIMEDOUT.
   Result<size_t> receive(std::span<std::byte> to, Deadline deadline);
-  // All of the batch, each frame with a descriptor by a sendmsg of its own. ETIMEDOUT. After the reply to a Tring the
+  // All of the batch, each frame with descriptors by a sendmsg of its own. ETIMEDOUT. After the reply to a Tring the
   // ring is used.
   Result<void> send(ReplyBatch& batch);
   // For SessionOptions::make_ring: once in a connection.
@@ -48,7 +48,7 @@ class ServerLine {
   bool ring_is_next() const { return next_.has_value(); }
 
  private:
-  Result<void> send(ByteSpan bytes, BorrowedFd fd, Deadline deadline);
+  Result<void> send(ByteSpan bytes, std::span<const UniqueFd> fds, Deadline deadline);
 
   const BorrowedFd socket_;
   const std::chrono::microseconds busy_poll_;

@@ -5,37 +5,34 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+#include "p9/types.h"
+
 namespace run9::p9 {
 
 namespace {
 
-// Room for more descriptors than are welcome, so that an unwanted one is closed by us rather than
-// left behind by MSG_CTRUNC.
-constexpr size_t kFdRoom = 4;
-
-// The first descriptor of the message; every other is closed.
-Result<UniqueFd> take_fds(msghdr& msg) {
-  UniqueFd first;
-  bool more = (msg.msg_flags & MSG_CTRUNC) != 0;
+// All that came, or none: where one was left out (there was no room for so many, here or in our table) the others could
+// be taken for it.
+std::vector<UniqueFd> take_fds(msghdr& msg) {
+  std::vector<UniqueFd> fds;
   for (cmsghdr* c = CMSG_FIRSTHDR(&msg); c != nullptr; c = CMSG_NXTHDR(&msg, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
     const size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < n; ++i) {
       int raw;
       std::memcpy(&raw, CMSG_DATA(c) + i * sizeof raw, sizeof raw);
-      UniqueFd fd(raw);
-      if (first.valid()) more = true;
-      else first = std::move(fd);
+      fds.emplace_back(raw);
     }
   }
-  if (more) return Errno{EPROTO};
-  return first;
+  if ((msg.msg_flags & MSG_CTRUNC) != 0) fds.clear();
+  return fds;
 }
 
 }  // namespace
 
-Result<Received> receive_with_fd(BorrowedFd socket, std::span<std::byte> to, int flags) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFdRoom)];
+Result<Received> receive_with_fds(BorrowedFd socket, std::span<std::byte> to, int flags) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxOpens)];
   iovec iov{to.data(), to.size()};
   msghdr msg{};
   msg.msg_iov = &iov;
@@ -47,7 +44,7 @@ Result<Received> receive_with_fd(BorrowedFd socket, std::span<std::byte> to, int
     n = recvmsg(socket.get(), &msg, flags | MSG_CMSG_CLOEXEC);
   } while (n < 0 && errno == EINTR);
   if (n < 0) return last_errno();
-  return Received{static_cast<size_t>(n), TRY(take_fds(msg))};
+  return Received{static_cast<size_t>(n), take_fds(msg)};
 }
 
 Result<void> wait_for(BorrowedFd socket, short events, Deadline deadline) {
@@ -66,23 +63,26 @@ Result<void> wait_for(BorrowedFd socket, short events, Deadline deadline) {
   }
 }
 
-Result<void> send_with_fd(BorrowedFd socket, ByteSpan bytes, BorrowedFd fd, Deadline deadline) {
+Result<void> send_with_fds(BorrowedFd socket, ByteSpan bytes, std::span<const UniqueFd> fds, Deadline deadline) {
+  CHECK(fds.size() <= kMaxOpens);
   const int flags = MSG_NOSIGNAL | (deadline ? MSG_DONTWAIT : 0);
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxOpens)] = {};
   while (!bytes.empty()) {
     iovec iov{const_cast<std::byte*>(bytes.data()), bytes.size()};
     msghdr msg{};
     msg.msg_iov = &iov;
     msg.msg_iovlen = 1;
-    if (fd.valid()) {
+    if (!fds.empty()) {
       msg.msg_control = control;
-      msg.msg_controllen = sizeof control;
+      msg.msg_controllen = CMSG_SPACE(sizeof(int) * fds.size());
       cmsghdr* c = CMSG_FIRSTHDR(&msg);
       c->cmsg_level = SOL_SOCKET;
       c->cmsg_type = SCM_RIGHTS;
-      c->cmsg_len = CMSG_LEN(sizeof(int));
-      const int raw = fd.get();
-      std::memcpy(CMSG_DATA(c), &raw, sizeof raw);
+      c->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
+      for (size_t i = 0; i < fds.size(); ++i) {
+        const int raw = fds[i].get();
+        std::memcpy(CMSG_DATA(c) + i * sizeof raw, &raw, sizeof raw);
+      }
     }
     const ssize_t n = sendmsg(socket.get(), &msg, flags);
     if (n < 0 && errno == EINTR) continue;
@@ -91,7 +91,7 @@ Result<void> send_with_fd(BorrowedFd socket, ByteSpan bytes, BorrowedFd fd, Dead
       continue;
     }
     if (n < 0) return last_errno();
-    fd = BorrowedFd{};
+    fds = {};
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
   return ok();

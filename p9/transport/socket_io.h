@@ -1,8 +1,9 @@
-// recvmsg and sendmsg on a unix stream socket, with at most one descriptor at a time.
+// recvmsg and sendmsg on a unix stream socket, with descriptors.
 #pragma once
 #include <chrono>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/unique_fd.h"
@@ -11,14 +12,15 @@ namespace run9::p9 {
 
 struct Received {
   size_t bytes = 0;  // 0: the peer has closed
-  UniqueFd fd;
+  std::vector<UniqueFd> fds;
 };
-// flags: MSG_DONTWAIT or 0. Descriptors beyond the first are closed and EPROTO is the result.
-Result<Received> receive_with_fd(BorrowedFd socket, std::span<std::byte> to, int flags);
+// flags: MSG_DONTWAIT or 0. No descriptor of a message that had more than a frame may have (kMaxOpens), or more than this
+// process may open: who waits for them finds that they are missing.
+Result<Received> receive_with_fds(BorrowedFd socket, std::span<std::byte> to, int flags);
 using Deadline = std::optional<std::chrono::steady_clock::time_point>;  // none: never
 // poll(2) for one descriptor. ETIMEDOUT.
 Result<void> wait_for(BorrowedFd socket, short events, Deadline deadline);
-// All of `bytes`; the descriptor, if valid, rides on the first byte. Blocks, to the deadline: ETIMEDOUT.
-Result<void> send_with_fd(BorrowedFd socket, ByteSpan bytes, BorrowedFd fd, Deadline deadline = {});
+// All of `bytes`; the descriptors, at most kMaxOpens, ride on the first byte. Blocks, to the deadline: ETIMEDOUT.
+Result<void> send_with_fds(BorrowedFd socket, ByteSpan bytes, std::span<const UniqueFd> fds, Deadline deadline = {});
 
 }  // namespace run9::p9

@@ -5,6 +5,7 @@
 
 #include "base/layer_clock.h"
 #include "base/log.h"
+#include "p9/transport/socket_io.h"
 
 namespace run9::sentry {
 namespace {
@@ -75,6 +76,8 @@ Result<void> GoferChannel::send_in_turn(std::span<const std::byte> frames) {
 }
 
 void GoferChannel::wait_for(const Waiting& w) {
+  // The calling guest thread looks for its answer on a core that the gofer needs: have it sleep.
+  if (!w.answered && !lost_ && !loop_.core_for_peer()) loop_.yield();
   const uint64_t spin_until = loop_.may_spin() ? EventLoop::now_ns() + kSpinNs : 0;
   while (!w.answered && !lost_ && spin_until != 0 && EventLoop::now_ns() < spin_until) {
     if (!receive()) __builtin_ia32_pause();
@@ -119,33 +122,17 @@ void GoferChannel::on_ready(uint32_t events) {
 }
 
 bool GoferChannel::receive() {
-  const auto space = demux_.space();
-  iovec iov{space.data(), space.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
-  msghdr m{};
-  m.msg_iov = &iov;
-  m.msg_iovlen = 1;
-  m.msg_control = control;
-  m.msg_controllen = sizeof control;
-  const ssize_t n = recvmsg(socket_.get(), &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (n < 0) {
-    if (errno != EAGAIN && errno != EINTR) lose(strerror(errno));
+  auto got = p9::receive_with_fds(socket_.borrow(), demux_.space(), MSG_DONTWAIT);
+  if (!got) {
+    if (got.error() != Errno{EAGAIN}) lose(strerror(to_int(got.error())));
     return false;
   }
-  UniqueFd fd;
-  for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
-      int number;
-      memcpy(&number, CMSG_DATA(c) + at, sizeof number);
-      fd = UniqueFd(number);  // one a message is what the protocol allows; others are closed
-    }
-  }
-  if (n == 0) {
+  p9::Received& in = got.assume_value();
+  if (in.bytes == 0) {
     lose("it closed the connection");
     return false;
   }
-  if (!demux_.commit(static_cast<size_t>(n), std::move(fd)).has_value()) {
+  if (!demux_.commit(in.bytes, std::move(in.fds)).has_value()) {
     lose("it broke the protocol");
     return false;
   }
@@ -156,15 +143,15 @@ bool GoferChannel::receive() {
       return false;
     }
     if (!next.value()) return true;
-    p9::Incoming in = std::move(*next.value());
-    const auto it = waiting_.find(static_cast<uint16_t>(in.tag));
+    p9::Incoming answer = std::move(*next.value());
+    const auto it = waiting_.find(static_cast<uint16_t>(answer.tag));
     if (it == waiting_.end()) {
       lose("it answered a request that nobody made");
       return false;
     }
     Waiting* w = it->second;
     waiting_.erase(it);
-    w->reply = {std::move(in.frame), std::move(in.fd)};
+    w->reply = {std::move(answer.frame), std::move(answer.fds)};
     w->answered = true;
     if (w->fiber != loop_.current()) loop_.ready(w->fiber);
   }

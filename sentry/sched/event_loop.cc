@@ -162,6 +162,10 @@ bool EventLoop::may_spin() const {
   return now_ns() - last_activity_ < kShortSpinNs;
 }
 
+bool EventLoop::core_for_peer() const {
+  return online_cpus_ >= 3 + (platform_ == nullptr ? 0 : platform_->running_contexts());
+}
+
 void EventLoop::run() {
   uint64_t next_fd_poll = 0;
   int burst = 0;

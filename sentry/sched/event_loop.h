@@ -79,6 +79,9 @@ class EventLoop {
 
   // A core is left for waiting: no more threads run guest code than there are cores beside ours.
   bool may_spin() const;
+  // Another process that is asked something has a core to itself, beside ours, the guest thread's that waits for us
+  // meanwhile, and those that run guest code.
+  bool core_for_peer() const;
   uint64_t spin_limit_ns = 500'000;  // 0: never spin
   // Something arrived that is worth spinning after (an event of a guest).
   void note_activity() { last_activity_ = now_ns(); }

@@ -57,6 +57,7 @@ Tcopy 230 4 8 4 8 8 / 8
 Tsyncfs 242 4 /
 Tring 234 4 / 4
 Tlease 238 /
+Tmopen 246 4 (n)* / (o)*
 """
 
 
@@ -96,6 +97,8 @@ class Sample:
             return self.group("8 4 4 4 4 8 8 8 8 8 4 4 x x x x 8 8")
         if kind == "w":
             return self.group("q a")
+        if kind == "o":
+            return self.group("4 q")
         if kind == "d":
             return struct.pack("<I", 5) + b"bytes", "<5 bytes>"
         if kind.startswith("("):

@@ -14,7 +14,7 @@ TSTATFS, TLOPEN, TLCREATE, TSYMLINK, TMKNOD, TREADLINK, TGETATTR, TSETATTR = 8, 
 TXATTRWALK, TXATTRCREATE, TREADDIR, TFSYNC, TLINK, TMKDIR, TRENAMEAT, TUNLINKAT = 30, 32, 40, 50, 70, 72, 74, 76
 TVERSION, TATTACH, TFLUSH, TWALK, TREAD, TWRITE, TCLUNK = 100, 104, 108, 110, 116, 118, 120
 DIALECT = "9P2000.L.x"
-TMKX, TCOPY, TSYNCFS = 212, 230, 242  # of the dialect
+TMKX, TCOPY, TSYNCFS, TMOPEN = 212, 230, 242, 246  # of the dialect
 
 
 def string(text):
@@ -177,6 +177,11 @@ class Client:
 
     def syncfs(self, fid):
         self.call(TSYNCFS, struct.pack("<I", fid))
+
+    def mopen(self, fid, *names):
+        """Each name's errno; the descriptors are dropped."""
+        body = self.call(TMOPEN, struct.pack("<IH", fid, len(names)) + b"".join(map(string, names)))
+        return [struct.unpack_from("<I", body, 2 + 17 * i)[0] for i in range(struct.unpack_from("<H", body)[0])]
 
     # --- for hostile clients
 

@@ -30,6 +30,19 @@ class BudgetTest : public testing::Test {
     std::filesystem::create_directories(rig.at_host("a/b/c/d"));
     rig.host_write("a/b/c/d/file", "text");
   }
+  // The names in a directory, in the order that it is read in.
+  std::vector<std::string> in_order(std::string_view path) {
+    struct Sink final : DirSink {
+      std::vector<std::string> names;
+      bool add(const DirEntry& e) override {
+        if (!e.name.starts_with('.')) names.emplace_back(e.name);
+        return true;
+      }
+    } sink;
+    const FileRef dir = rig.open(path, O_RDONLY | O_DIRECTORY).value();
+    EXPECT_TRUE(dir->readdir(rig.ctx, sink));
+    return sink.names;
+  }
   Rig rig;
   std::string log;
 };
@@ -94,18 +107,89 @@ TEST_F(BudgetTest, ReaddirAndStatOfHundred) {
   }), 101);
 }
 
-// A file whose name is known from a listing needs no fid to be opened.
+// A file whose name is known from a listing needs no fid to be opened; those that are opened in the listing's order come many
+// at a time.
 TEST_F(BudgetTest, OpenOfListedFiles) {
-  std::filesystem::create_directory(rig.at_host("dir"));
-  for (int i = 0; i < 10; ++i) rig.host_write("dir/f" + std::to_string(i), "text");
-  ASSERT_TRUE(rig.list("/dir"));
-  EXPECT_EQ(cost([&]() -> Result<void> {
-    for (int i = 0; i < 10; ++i) {
-      const std::string text = TRY(rig.read("/dir/f" + std::to_string(i)));
-      EXPECT_EQ(text, "text");
+  std::filesystem::create_directories(rig.at_host("dir/sub"));
+  for (int i = 0; i < 100; ++i) rig.host_write("dir/f" + std::to_string(i), std::to_string(i));
+  const std::vector<std::string> order = in_order("/dir");
+  const auto read_all = [&]() -> Result<void> {
+    for (const std::string& name : order) {
+      if (name == "sub") continue;
+      EXPECT_EQ(TRY(rig.read("/dir/" + name)), name.substr(1));
     }
     return ok();
-  }), 10) << log;
+  };
+  EXPECT_EQ(cost(read_all), 5) << log;  // 1 + 8, 1 + 16, 1 + 31, 1 + 31, the rest
+  EXPECT_EQ(cost(read_all), 0) << log;
+}
+
+// Nothing is opened ahead for those who open here and there; nor again, once it was in vain.
+TEST_F(BudgetTest, OpenHereAndThere) {
+  std::filesystem::create_directories(rig.at_host("dir"));
+  for (int i = 0; i < 100; ++i) rig.host_write("dir/f" + std::to_string(i), "text");
+  std::vector<std::string> order = in_order("/dir");
+  EXPECT_EQ(cost([&] { return rig.read("/dir/" + order[50]); }), 1);
+  EXPECT_EQ(log.find("Tmopen"), log.npos) << log;
+  EXPECT_EQ(cost([&] { return rig.read("/dir/" + order[1]); }), 1);
+  EXPECT_NE(log.find("Tmopen"), log.npos) << log;
+  EXPECT_EQ(cost([&] { return rig.read("/dir/" + order[11]); }), 1);
+  EXPECT_EQ(cost([&] { return rig.read("/dir/" + order[12]); }), 1);
+  EXPECT_EQ(log.find("Tmopen"), log.npos) << log;
+  // Who reads the directory anew begins anew.
+  order = in_order("/dir");
+  EXPECT_EQ(cost([&] { return rig.read("/dir/" + order[0]); }), 1);
+  EXPECT_NE(log.find("Tmopen"), log.npos) << log;
+}
+
+// What was opened ahead of need is not what somebody gets who opens another file by that name.
+TEST_F(BudgetTest, OpenedAheadAndReplaced) {
+  std::filesystem::create_directories(rig.at_host("dir"));
+  for (int i = 0; i < 8; ++i) rig.host_write("dir/f" + std::to_string(i), "old");
+  const std::vector<std::string> order = in_order("/dir");
+  EXPECT_EQ(rig.read("/dir/" + order[0]).value(), "old");
+  ASSERT_TRUE(rig.write("/new", "new"));
+  ASSERT_TRUE(rig.rename("/new", "/dir/" + order[1]));
+  EXPECT_EQ(rig.read("/dir/" + order[1]).value(), "new");
+  ASSERT_TRUE(rig.unlink("/dir/" + order[2]));
+  EXPECT_EQ(rig.read("/dir/" + order[2]).error(), Errno{ENOENT});
+  ASSERT_TRUE(rig.write("/dir/" + order[3], "more than before"));
+  EXPECT_EQ(rig.read("/dir/" + order[3]).value(), "more than before");
+  // The one who opens it needs the right to.
+  const auto set_mode = [&](const std::string& path, uint32_t mode) {
+    return rig.ns->setattr(rig.ctx, rig.walk(path).value(), {.valid = kSetMode, .mode = mode});
+  };
+  ASSERT_TRUE(set_mode("/", 0755));
+  ASSERT_TRUE(set_mode("/dir/" + order[5], 0600));
+  rig.ctx.mutable_creds().fsuid = 1;
+  rig.ctx.mutable_creds().cap_effective = 0;
+  EXPECT_EQ(rig.read("/dir/" + order[4]).value(), "old");
+  EXPECT_EQ(rig.read("/dir/" + order[5]).error(), Errno{EACCES});
+}
+
+TEST_F(BudgetTest, Append) {
+  ASSERT_TRUE(rig.write("/file", "one"));
+  const FileRef file = rig.open("/file", O_WRONLY | O_APPEND).value();
+  EXPECT_EQ(cost([&] { return file->write(rig.ctx, as_bytes("two")); }), 0);
+  ASSERT_TRUE(file->write(rig.ctx, as_bytes("three")));
+  EXPECT_EQ(file->position(), 11u);
+  // Others who write to it are noticed.
+  const FileRef other = rig.open("/file", O_RDWR).value();
+  ASSERT_TRUE(other->pwrite(rig.ctx, as_bytes("far"), 20));
+  ASSERT_TRUE(file->write(rig.ctx, as_bytes("end")));
+  EXPECT_EQ(file->position(), 26u);
+  ASSERT_TRUE(other->setattr(rig.ctx, {.valid = kSetSize, .size = 2}));
+  ASSERT_TRUE(file->write(rig.ctx, as_bytes("!")));
+  EXPECT_EQ(file->position(), 3u);
+  EXPECT_EQ(rig.host_read("file"), "on!");
+}
+
+// A name that we removed ourselves is not asked for when it is made again.
+TEST_F(BudgetTest, RemoveAndMakeAgain) {
+  ASSERT_TRUE(rig.mkdir("/dir"));
+  ASSERT_TRUE(rig.write("/dir/file", "text"));
+  EXPECT_EQ(cost([&] { return rig.unlink("/dir/file"); }), 1) << log;
+  EXPECT_EQ(cost([&] { return rig.write("/dir/file", "again"); }), 1) << log;
 }
 
 // As find does it: a directory costs one trip at the most, for neighbours are listed along with it.

@@ -294,6 +294,8 @@ void GoferInode::name_added(OpContext& ctx, std::string_view name, const GoferIn
 void GoferInode::name_removed(OpContext& ctx, std::string_view name, const GoferInode&) {
   if (names_.listing != nullptr) names_.listing->erase(name);
   changed(ctx);
+  // Who removes a file may make it anew.
+  if (gofer().authoritative()) names_.missing = name;
 }
 
 // The server's clock is the host's, and so is ours: the times differ from its by less than a tick.
@@ -320,6 +322,7 @@ void GoferInode::lost_name(OpContext& ctx) {
   unlinked_ = true;
   drop_listing();
   gofer().forget(*this);
+  static_cast<void>(gofer().opened_ahead().take(qid_.path));
 }
 
 namespace {
@@ -449,6 +452,7 @@ std::shared_ptr<Listing> GoferInode::keep_listing(std::shared_ptr<Listing> listi
 
 void GoferInode::drop_listing() {
   names_.listed_ahead.clear();
+  names_.run = {};
   if (names_.listing == nullptr) return;
   gofer().listing_dropped(names_.place, names_.cost);
   names_.listing.reset();

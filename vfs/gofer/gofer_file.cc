@@ -85,12 +85,14 @@ Result<size_t> GoferFile::pwrite(OpContext& ctx, ByteSpan src, uint64_t offset) 
 
 Result<size_t> GoferFile::append(OpContext& ctx, ByteSpan src, uint64_t& end) {
   if (host_ == nullptr) return File::append(ctx, src, end);
-  // RWF_APPEND finds the end under the host's lock: others may write to a shared tree.
-  const uint64_t size = TRY(host_size(host_));
+  const auto known = node_->known_end();
+  const uint64_t size = known ? *known : TRY(host_size(host_));
   src = TRY(within_limit(ctx, src, size));
   if (src.empty()) return 0;
+  // RWF_APPEND finds the end under the host's lock: others may write to a shared tree.
   const size_t n = TRY(write_host(src, 0, RWF_APPEND));
-  end = TRY(host_size(host_));
+  end = known ? size + n : TRY(host_size(host_));
+  node_->ends_at(end);
   TRY(node_->clear_set_ids(ctx));
   return n;
 }
@@ -183,6 +185,7 @@ Result<uint64_t> GoferFile::copy_from(OpContext& ctx, File& in, uint64_t from, u
 }
 
 Result<void> GoferDir::readdir(OpContext&, DirSink& sink) {
+  if (position() == 0) node_->read_from_the_start();
   if (listing_ == nullptr || position() == 0) listing_ = TRY(node_->listing());
   if (position() < 1) {
     if (!sink.add({.ino = node_->ino(), .next = 1, .type = DT_DIR, .name = "."})) return ok();

@@ -14,6 +14,7 @@
 #include "vfs/gofer/gofer_inode.h"
 #include "vfs/gofer/host_files.h"
 #include "vfs/gofer/leases.h"
+#include "vfs/gofer/opened_ahead.h"
 #include "vfs/gofer/wire.h"
 
 namespace run9::vfs::gofer {
@@ -51,6 +52,7 @@ class GoferFs final : public FileSystem {
   Wire& wire() { return wire_; }
   Leases& leases() { return leases_; }
   HostFileCache& host_files() { return host_files_; }
+  OpenedAhead& opened_ahead() { return opened_ahead_; }
   bool authoritative() const { return options_.caching == Caching::kAuthoritative; }
   Result<void> writable() const;
   // The one live inode of that file, made if there is none; takes the fid over (kNoFid: none).
@@ -70,6 +72,7 @@ class GoferFs final : public FileSystem {
   Wire wire_;
   Leases leases_;  // kRevalidate
   HostFileCache host_files_;
+  OpenedAhead opened_ahead_;
   std::unordered_map<uint64_t, std::weak_ptr<GoferInode>> inodes_;  // by qid.path
   std::list<GoferInode*> listings_;  // newest first
   size_t listed_ = 0;                // what they cost together

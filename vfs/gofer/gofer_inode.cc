@@ -2,10 +2,9 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "vfs/gofer/gofer_file.h"
+#include "vfs/gofer/coarse_now.h"
 #include "vfs/gofer/gofer_fs.h"
 #include "vfs/permission.h"
 
@@ -15,12 +14,6 @@ namespace {
 
 // How long the attributes that came with a walk serve the getattr that follows it.
 constexpr int64_t kFreshNs = 10'000'000;
-
-int64_t coarse_now() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-  return t.tv_sec * int64_t{1'000'000'000} + t.tv_nsec;
-}
 
 Timespec to_timespec(const p9::TimeX& t) { return {static_cast<int64_t>(t.sec), t.nsec}; }
 p9::TimeX from_host(const timespec& t) {
@@ -173,6 +166,11 @@ void GoferInode::touched() {
   unread_ = false;
 }
 
+std::optional<uint64_t> GoferInode::known_end() const {
+  if (!gofer().authoritative() || end_.version != version_) return std::nullopt;
+  return end_.bytes;
+}
+
 Stat GoferInode::stat_now() const {
   Stat st{.mask = static_cast<uint32_t>(attr_.valid & (p9::kAttrBasic | p9::kAttrBtime)),
           .ino = ino(), .mode = attr_.mode, .nlink = attr_.nlink, .uid = attr_.uid,
@@ -276,83 +274,6 @@ Result<std::string> GoferInode::readlink(OpContext&) {
     if (link_.empty()) link_ = TRY(wire().readlink(fid));
   }
   return link_;
-}
-
-Result<HostFd> GoferInode::host_file(Access access, bool exact) {
-  const bool write = access == Access::kReadWrite;
-  HostFd& slot = write ? rw_ : ro_;
-  if (slot == nullptr && !write && !exact && rw_ != nullptr) {
-    gofer().host_files().use(*this);
-    return rw_;
-  }
-  if (slot == nullptr) {
-    if (!wire().has(p9::kCapFd)) return Errno{EOPNOTSUPP};
-    const auto flags = write ? p9::kORdwr : p9::kORdonly;
-    Result<UniqueFd> got = fid_ == p9::kNoFid ? donated_by_name(flags) : Errno{ESTALE};
-    if (!got && got.error() == Errno{ESTALE}) got = wire().donated(TRY(fid()), flags);
-    while (!got && got.error() == Errno{ENOENT}) {
-      TRY(walk_by_other_name());
-      got = wire().donated(TRY(fid()), flags);
-    }
-    UniqueFd host = TRY(std::move(got));
-    // Another fiber may have been quicker.
-    if (slot == nullptr) slot = std::make_shared<UniqueFd>(std::move(host));
-  }
-  const HostFd held = slot;
-  gofer().host_files().use(*this);
-  return held;
-}
-
-void GoferInode::opened_already(UniqueFd host) {
-  if (ro_ != nullptr) return;
-  ro_ = std::make_shared<UniqueFd>(std::move(host));
-  gofer().host_files().use(*this);
-}
-
-// Needs no fid, now or later. ESTALE: the name is not ours any more, or never was.
-Result<UniqueFd> GoferInode::donated_by_name(p9::OpenFlags flags) {
-  const auto parent = parent_;
-  if (parent == nullptr || !wire().has(p9::kCapWalkx)) return Errno{ESTALE};
-  const std::string name = name_;
-  const Fid dir = TRY(parent->fid());
-  auto got = wire().donated_by_name(dir, name, flags);
-  if (!got && got.error() != Errno{ENOENT}) return got.error();
-  if (!got || got.assume_value().qid.path != qid_.path) return Errno{ESTALE};
-  return std::move(got.assume_value().host);
-}
-
-Result<FileRef> GoferInode::open(OpContext&, const Path& self, uint32_t flags) {
-  auto me = std::static_pointer_cast<GoferInode>(shared_from_this());
-  if (is_dir()) return FileRef(std::make_shared<GoferDir>(self, flags, std::move(me)));
-  if (!is_regular()) return Errno{ENXIO};
-  const bool write = (flags & O_ACCMODE) != O_RDONLY;
-  if (write) TRY(gofer().writable());
-  unread_ = false;
-  auto host = host_file(write ? Access::kReadWrite : Access::kRead);
-  if (host) {
-    return FileRef(std::make_shared<GoferFile>(self, flags, std::move(me), host.assume_value()));
-  }
-  if (host.error() == Errno{EACCES} && (flags & O_ACCMODE) == O_WRONLY) {
-    // May be written but not read by the gofer. Not kept: nobody else can do with it.
-    UniqueFd only = TRY(wire().donated(TRY(fid()), p9::kOWronly));
-    return FileRef(std::make_shared<GoferFile>(self, flags, std::move(me),
-                                               std::make_shared<UniqueFd>(std::move(only))));
-  }
-  if (host.error() != Errno{EOPNOTSUPP}) return host.error();
-  OpenFid open = std::exchange(spare_open_, {});
-  if (open.fid == p9::kNoFid) {
-    const auto mode = write ? p9::kORdwr : p9::kORdonly;
-    auto opened = wire().open(TRY(fid()), mode);
-    while (!opened && opened.error() == Errno{ENOENT}) {
-      TRY(walk_by_other_name());
-      opened = wire().open(TRY(fid()), mode);
-    }
-    if (!opened && opened.error() == Errno{EACCES} && (flags & O_ACCMODE) == O_WRONLY) {
-      opened = wire().open(TRY(fid()), p9::kOWronly);
-    }
-    open = TRY(std::move(opened));
-  }
-  return FileRef(std::make_shared<GoferFile>(self, flags, std::move(me), open));
 }
 
 Result<std::vector<std::byte>> GoferInode::getxattr(OpContext&, std::string_view name) {

@@ -7,6 +7,7 @@
 #pragma once
 #include <deque>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -65,6 +66,9 @@ class GoferInode final : public Inode, public HostFiles {
   void opened_already(UniqueFd host);
   // What went through a host descriptor or an open fid made the known attributes old.
   void touched();
+  // An append just left the file with so many bytes. Known as long as nothing else is done to it.
+  void ends_at(uint64_t end) { end_ = {end, version_}; }
+  std::optional<uint64_t> known_end() const;
   // setattr through an open fid, which works for an unlinked file on every server; kNoFid: none.
   Result<void> setattr_by(Fid open, const vfs::SetAttr&);
   // Somebody may write through a shared mapping from now on, as long as the descriptor lives.
@@ -73,6 +77,8 @@ class GoferInode final : public Inode, public HostFiles {
   Result<void> clear_set_ids(OpContext&);
   // All names of this directory.
   Result<std::shared_ptr<Listing>> listing();
+  // Somebody begins to read this directory.
+  void read_from_the_start();
   void drop_listing();
 
  private:
@@ -95,13 +101,19 @@ class GoferInode final : public Inode, public HostFiles {
   void leased(uint32_t watch, uint64_t asked_at);
   bool name_believed() const;
 
+  // Descriptors (gofer_open.cc).
+  using Named = Wire::Named;
+  Result<UniqueFd> donated_by_name(p9::OpenFlags flags);
+  UniqueFd take_opened_ahead();
+  std::vector<Named> open_next(Named first);
+  Result<UniqueFd> open_together(std::span<const Named> files);
+
   // Directories (gofer_dir.cc).
   Result<std::shared_ptr<GoferInode>> known_child(std::string_view name);
   Result<std::shared_ptr<Listing>> fetch_listing();
   Result<std::shared_ptr<Listing>> fetch_by_name();
   std::vector<std::shared_ptr<GoferInode>> read_next();
   std::shared_ptr<Listing> keep_listing(std::shared_ptr<Listing> listing);
-  Result<UniqueFd> donated_by_name(p9::OpenFlags flags);
   void take_back(const GoferInode& child);
   Owner new_owner_of(OpContext&, uint32_t& mode) const;
   InodeRef made(OpContext&, std::string_view name, const Made& file);
@@ -132,6 +144,9 @@ class GoferInode final : public Inode, public HostFiles {
   AttrX attr_;
   // Counts our own changes: what the server told across one may be older than it.
   uint64_t version_ = 0;
+  struct {
+    uint64_t bytes, version;
+  } end_{0, ~uint64_t{0}};
   bool attr_known_ = true;  // kAuthoritative: attr_ is what the server would say
   bool touched_ = false;    // but for size, blocks and times, which a host descriptor tells
   bool mapped_ = false;
@@ -161,6 +176,13 @@ class GoferInode final : public Inode, public HostFiles {
     std::string missing;  // a name that a walk just did not find
     size_t ahead = 0;     // how many directories in it to list along with the next one that is read
     std::deque<std::shared_ptr<GoferInode>> listed_ahead;  // kept until somebody else does
+    // Files that are opened one after the other, in the listing's order, since it was read.
+    struct Run {
+      static constexpr uint64_t kNever = ~uint64_t{0};  // opening ahead was in vain
+      uint64_t last = 0;  // the position of the last one that was opened
+      size_t batch = 0;   // how many were opened ahead of need along with one that was needed,
+      size_t used = 0;    // and how many of them somebody has opened since
+    } run;
   };
   Names names_;
 };

@@ -247,7 +247,7 @@ Result<p9::Rstatfs> Wire::statfs(Fid fid) { return TRY(call(p9::Tstatfs{.fid = f
 Result<UniqueFd> Wire::donated(Fid fid, p9::OpenFlags flags) {
   if (!has(p9::kCapFd)) return Errno{EOPNOTSUPP};
   auto r = TRY(call(p9::Tfdget{.fid = fid, .oflags = flags}));
-  if (!r.fd.valid()) return Errno{EPROTO};
+  if (!r.fd.valid()) return Errno{ENFILE};  // this process may have no more
   return std::move(r.fd);
 }
 
@@ -262,8 +262,25 @@ Result<Wire::Donated> Wire::donated_by_name(Fid dir, std::string_view name,
     return Errno{r->error == 0 ? EIO : static_cast<int>(r->error)};
   }
   if (r->status != p9::WalkStatus::kOk) return Errno{ESTALE};
-  if (!r.fd.valid()) return Errno{EPROTO};
+  if (!r.fd.valid()) return Errno{ENFILE};
   return Donated{r->walked[0].qid, std::move(r.fd)};
+}
+
+Result<std::vector<Wire::Opened>> Wire::donated_by_names(Fid dir, std::span<const Named> files) {
+  p9::Tmopen t{.fid = dir};
+  for (const Named& f : files) t.names.emplace_back(f.name);
+  auto r = TRY(call(t));
+  if (r->files.size() > files.size()) return Errno{EPROTO};
+  std::vector<Opened> opened;
+  auto fd = r.fds.begin();
+  for (const p9::OpenedX& f : r->files) {
+    Opened& o = opened.emplace_back(Errno{static_cast<int>(f.error)}, f.qid);
+    if (f.error != 0) continue;
+    // None came: there is no room for them here.
+    if (fd == r.fds.end()) return r.fds.empty() ? Errno{ENFILE} : Errno{EPROTO};
+    o.host = std::move(*fd++);
+  }
+  return opened;
 }
 
 Result<Fid> Wire::clone(Fid fid) {

@@ -109,6 +109,17 @@ class Wire {
     UniqueFd host;
   };
   Result<Donated> donated_by_name(Fid dir, std::string_view name, p9::OpenFlags flags);
+  struct Named {
+    std::string name;
+    uint64_t path = 0;  // its qid's, as far as we know
+  };
+  struct Opened {
+    Errno error{};
+    Qid qid;
+    UniqueFd host;  // valid if there is no error
+  };
+  // For reading, by the names in `dir`, in one round trip: in their order, as far as the server went. Needs kCapMopen.
+  Result<std::vector<Opened>> donated_by_names(Fid dir, std::span<const Named> files);
   // Opens the file of `fid`, which stays as it is.
   Result<OpenFid> open(Fid fid, p9::OpenFlags flags);
   Result<size_t> read(OpenFid file, uint64_t offset, std::span<std::byte> dst);
