@@ -48,7 +48,7 @@ class CallTracer:
         try:
             self._remove_old()
             os.mkdir(self._base)
-            self._write("buffer_size_kb", "16384")
+            self._write("buffer_size_kb", "65536")
             for option in ("event-fork", "record-tgid"):
                 self._write("options/" + option, "1")
         except OSError as e:
