@@ -163,7 +163,9 @@ def container_ends_first():
 
 def hostile():
     """A guest that writes all over its control page, notes of time included: each layer's time is still some time."""
-    r = run9("do", "--profile", "--", os.path.join(os.path.abspath(sys.argv[1]), "hostile_guest"), "scribble", "1")
+    # A checkout below /tmp or /root would be hidden.
+    programs = os.path.abspath(sys.argv[1])
+    r = run9("do", "--profile", "--expose", programs, "--", os.path.join(programs, "hostile_guest"), "scribble", "1")
     table = rows(r.stderr)
     wall, guest, calls, waiting, sentry = table.get("head", [0] * 5)
     # It has a few threads; a forged note could have made it centuries.
