@@ -44,7 +44,7 @@ void jump(uint64_t to);
 // This thread's control page; null where there is none (the ptrace platform, or no FSGSBASE).
 ControlPage* my_page();
 inline ControlPage* page_of(uint64_t slot) {
-  return reinterpret_cast<ControlPage*>(STUB_CTL + (slot + 1) * 0x1000);
+  return reinterpret_cast<ControlPage*>(run9::sentry::trap::page_address(slot));
 }
 // A request written by hand into a page, and its answer; kNoAnswer if there is none.
 inline constexpr long kNoAnswer = -100000;

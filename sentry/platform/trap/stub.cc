@@ -69,7 +69,7 @@ const volatile SharedPage* shared() { return reinterpret_cast<const volatile Sha
 
 ControlPage* control_of(uint64_t stack_address) {
   const uint64_t slot = (stack_address - STUB_STACKS) / STUB_SLOT_STACK;
-  return reinterpret_cast<ControlPage*>(STUB_CTL + (slot + 1) * 0x1000);
+  return reinterpret_cast<ControlPage*>(page_address(slot));
 }
 
 uint64_t slot_of(uint64_t stack_address) { return (stack_address - STUB_STACKS) / STUB_SLOT_STACK; }
@@ -170,7 +170,7 @@ long clone_at_host(uint64_t sp, ControlPage* control) {
 // its vector registers, the Sentry's first answer has the others, and flags and call site are the caller's.
 long clone_thread_fast(const ThreadOrder& order, const ControlPage* c) {
   const uint64_t slot = order.args[0] % STUB_SLOTS;
-  auto* control = reinterpret_cast<ControlPage*>(STUB_CTL + (slot + 1) * 0x1000);
+  auto* control = reinterpret_cast<ControlPage*>(page_address(slot));
   control->mode = c->mode;
   control->flags = c->flags;
   control->tail = c->tail;
@@ -193,7 +193,7 @@ long clone_thread(const ThreadOrder& order, ucontext_t* uc) {
         reinterpret_cast<uint64_t>(copy->uc_mcontext.fpregs) + delta);
   }
   copy->uc_stack.ss_sp = reinterpret_cast<void*>(new_base);
-  auto* control = reinterpret_cast<ControlPage*>(STUB_CTL + (slot + 1) * 0x1000);
+  auto* control = reinterpret_cast<ControlPage*>(page_address(slot));
   control->frame = here + delta;
   control->fpstate = reinterpret_cast<uint64_t>(copy->uc_mcontext.fpregs);
   uint64_t sp = ((here + delta - 1024) & ~uint64_t{15}) - 8;
@@ -211,15 +211,15 @@ long rest_in_futex(ControlPage* c, const uint64_t* args) {
   return r;
 }
 
-bool waits(uint64_t op) {
-  const uint64_t command = op & ~uint64_t{FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME};
-  return command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
+uint32_t futex_command(uint64_t op) {
+  return static_cast<uint32_t>(op) & ~uint32_t{FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME};
 }
+bool waits(uint32_t command) { return command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET; }
 
 // In a handler no kick would end a wait. Only guests that call with the trap, direction or alignment flag set come here
 // (leave_to_dispatcher): their waits are over at once, as they may be for no reason.
 long futex_in_handler(ControlPage* c, const uint64_t* args) {
-  if (args[6] != __NR_futex || waits(args[1])) return -EAGAIN;
+  if (args[6] != __NR_futex || waits(futex_command(args[1]))) return -EAGAIN;
   c->kicked = 0;
   return gate_guest_futex(c, args);
 }
@@ -415,16 +415,15 @@ bool needs_frame(uint64_t nr, uint64_t arg) {
 }
 
 // A call that came by SIGSYS goes on in the dispatcher, as if its site were patched: small copies ride along there,
-// and it can be interrupted. Flags that the dispatcher would suffer from, or not restore, stay out.
+// and it can be interrupted.
 bool leave_to_dispatcher(ControlPage* c, ucontext_t* uc) {
-  constexpr uint64_t kTrap = 0x100, kDirection = 0x400, kAlignment = 0x40000;
   auto& g = uc->uc_mcontext.gregs;
   const auto flags = static_cast<uint64_t>(g[REG_EFL]);
-  if ((flags & (kTrap | kDirection | kAlignment)) != 0 || !has_fsgsbase()) return false;
+  if (!fit_for_dispatcher(flags) || !has_fsgsbase()) return false;
   const auto nr = static_cast<uint64_t>(g[REG_RAX]);
   // clone3's argument is looked at in the dispatcher, where a fault can be.
   if (nr != __NR_clone3 && needs_frame(nr, static_cast<uint64_t>(g[REG_RDI]))) return false;
-  c->flags = static_cast<uint32_t>((flags & 0xd7) << 8 | (flags >> 11 & 1));  // as lahf and seto give them
+  c->flags = lahf_and_seto(flags);
   g[REG_RCX] = g[REG_RIP];
   g[REG_R11] = reinterpret_cast<greg_t>(c);
   g[REG_RIP] = reinterpret_cast<greg_t>(dispatch_plain);
@@ -646,15 +645,13 @@ bool changes_soon(ControlPage* c, uint64_t word, uint32_t value) {
 Futex futex_here(ControlPage* c) {
   const uint64_t word = c->gregs[kRdi], second = c->gregs[kR8];
   const auto op = static_cast<uint32_t>(c->gregs[kRsi]), value = static_cast<uint32_t>(c->gregs[kRdx]);
-  const uint32_t command = op & ~uint32_t{FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME};
+  const uint32_t command = futex_command(op);
   const uint64_t timeout = c->gregs[kR10];
   constexpr uint64_t kEnd = uint64_t{STUB_GUEST_END_HIGH + 1} << 32;
   if (word >= kEnd) return Futex::kAsk;
-  bool waits = false;
   switch (command) {
     case FUTEX_WAIT:
     case FUTEX_WAIT_BITSET:
-      waits = true;
       if (timeout != 0 && command == FUTEX_WAIT) return Futex::kAsk;
       break;
     case FUTEX_WAKE:
@@ -669,12 +666,12 @@ Futex futex_here(ControlPage* c) {
   const uint64_t args[7] = {word, op, value, timeout, second, static_cast<uint32_t>(c->gregs[kR9]), __NR_futex};
   const bool plain = timeout == 0 && word % 4 == 0 && (command == FUTEX_WAIT || args[5] != 0);
   long r;
-  if (waits && plain && changes_soon(c, word, value)) {
+  if (waits(command) && plain && changes_soon(c, word, value)) {
     r = -EAGAIN;
   } else {
     uint64_t from = 0, to = 0;
     note(from);
-    r = waits ? rest_in_futex(c, args) : gate_guest_futex(c, args);
+    r = waits(command) ? rest_in_futex(c, args) : gate_guest_futex(c, args);
     note(to);
     if (from != 0 && to != 0) c->times.rested += to - from;
   }

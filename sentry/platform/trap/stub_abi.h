@@ -104,6 +104,14 @@ struct CommandPage {
   Command commands[CMD_MAX];
 };
 
+// A thread whose call did not come from a patched site is sent to the dispatcher only without the flags that this would
+// suffer from, or not restore: trap, direction, alignment check.
+constexpr bool fit_for_dispatcher(uint64_t eflags) { return (eflags & (0x100 | 0x400 | 0x40000)) == 0; }
+// ControlPage::flags: as lahf and seto give them.
+constexpr uint32_t lahf_and_seto(uint64_t eflags) {
+  return static_cast<uint32_t>((eflags & 0xd7) << 8 | (eflags >> 11 & 1));
+}
+
 // Written by the Sentry, read by every stub. The sleep words lie behind it: each counts the replies to threads
 // that sleep on it, in whatever stub, so that a thread of one may wake a thread of another, or its agent.
 struct SharedPage {
@@ -240,6 +248,9 @@ static_assert(__builtin_offsetof(ControlPage, mode) == CTL_MODE);
 static_assert(__builtin_offsetof(ControlPage, kicked) == CTL_KICKED);
 static_assert(__builtin_offsetof(ControlPage, flags) == CTL_FLAGS);
 static_assert(__builtin_offsetof(ControlPage, tail) == CTL_TAIL);
+
+// Where a slot's page lies in the stub.
+constexpr uint64_t page_address(uint64_t slot) { return STUB_CTL + (slot + 1) * 0x1000; }
 
 // First page of the control area: which slots have rung.
 struct ControlHeader {

@@ -325,7 +325,7 @@ Result<uint64_t> TrapContext::futex(uint64_t nr, const std::array<uint64_t, 6>& 
   if (deadline != nullptr) {
     // In the page, behind the order.
     memcpy(page().orders[1].args, deadline, sizeof *deadline);
-    order.args[3] = STUB_CTL + (uint64_t{slot_} + 1) * 0x1000 + offsetof(ControlPage, orders[1]);
+    order.args[3] = page_address(slot_) + offsetof(ControlPage, orders[1]);
   }
   queue(order);
   in_futex_ = true;
@@ -498,11 +498,10 @@ TrapContext::OnSite TrapContext::at_patched_site() {
 // A call whose instruction was reached by a jump or a restart is made as from the site itself (leave_to_dispatcher in
 // stub.cc does the same after a SIGSYS): a futex that waits can be broken off there, and copies ride along.
 bool TrapContext::to_dispatcher() {
-  constexpr uint64_t kUnfit = 0x100 | 0x400 | 0x40000;  // trap, direction, alignment check
-  if ((regs_.eflags & kUnfit) != 0 || (space_->platform_.shared().xstate_size & 0x80000000u) == 0) return false;
-  page().flags = static_cast<uint32_t>((regs_.eflags & 0xd7) << 8 | (regs_.eflags >> 11 & 1));
+  if (!fit_for_dispatcher(regs_.eflags) || (space_->platform_.shared().xstate_size & 0x80000000u) == 0) return false;
+  page().flags = lahf_and_seto(regs_.eflags);
   regs_.rcx = regs_.rip;
-  regs_.r11 = STUB_CTL + (uint64_t{slot_} + 1) * 0x1000;
+  regs_.r11 = page_address(slot_);
   regs_.rip = STUB_DISPATCH(MODE_PLAIN);
   return true;
 }

@@ -467,7 +467,7 @@ void TrapSpace::ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags) 
 
 Command TrapSpace::first_thread_command(uint32_t slot, uint64_t frame, uint32_t start_flags) {
   ready_page(slot, frame, start_flags);
-  const uint64_t control = STUB_CTL + (uint64_t{slot} + 1) * 0x1000;
+  const uint64_t control = page_address(slot);
   return command(__NR_clone, kThreadFlags, (frame - 1024) & ~uint64_t{15},
                  control + offsetof(ControlPage, host_tid), control + offsetof(ControlPage, alive), 0, 0,
                  kThread);
