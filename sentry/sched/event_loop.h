@@ -79,6 +79,8 @@ class EventLoop {
 
   // A core is left for waiting: no more threads run guest code than there are cores beside ours.
   bool may_spin() const;
+  // Programs that are not ours want the cores too.
+  bool crowded() const { return crowded_; }
   // Another process that is asked something has a core to itself, beside ours, the guest thread's that waits for us
   // meanwhile, and those that run guest code.
   bool core_for_peer() const;
@@ -99,6 +101,7 @@ class EventLoop {
   bool poll_fds(int64_t timeout_ns);
   void sleep_until_event();
   void switch_to(Fiber* fiber);
+  void give_way();
   Fiber* take_fiber();
 
   UniqueFd epoll_;
@@ -111,6 +114,8 @@ class EventLoop {
   uint64_t last_activity_ = 0;
   int online_cpus_ = 1;
   int descriptors_expected_ = 0;
+  bool crowded_ = false;
+  uint64_t crowded_until_ = 0, crowded_for_ = 0;
 };
 
 }  // namespace run9::sentry

@@ -9,7 +9,7 @@
 namespace hostile {
 namespace {
 
-constexpr int kGates[] = {GATE_SIGRETURN, GATE_FUTEX, GATE_WAKE, GATE_ORDER, GATE_SECCOMP, GATE_INIT, GATE_AGENT,
+constexpr int kGates[] = {GATE_SIGRETURN, GATE_FUTEX, GATE_WAKE, GATE_ORDER, GATE_INIT, GATE_AGENT,
                           GATE_GUEST_FUTEX};
 
 void gates() {

@@ -186,22 +186,37 @@ def gate_vectors(stub):
     return right, wrong
 
 
-def check_stub_filter(role, programs, column):
-    def run(nr, args, ip, arch=bpf.X86_64):
-        """All filters of a thread are run; the strictest answer wins. TRAP is stricter than ALLOW."""
-        results = {bpf.run(p, nr, args, ip, arch) for p in programs}
-        return bpf.ALLOW if results == {bpf.ALLOW} else bpf.TRAP if results <= {bpf.ALLOW, bpf.TRAP} else None
-
+def check_stub_filter(role, program, column, key):
+    """key: of the agents; a guest thread does not know it."""
     stub, addresses = gate_addresses()
     right, wrong = gate_vectors(stub)
+    agents_gate = addresses["AGENT"]
+
+    def run(nr, args, ip, arch=bpf.X86_64):
+        args = (list(args) + [0] * 6)[:6]
+        if role == "agent" and ip == agents_gate:
+            args[4] = args[4] & 0xFFFFFFFF | (key & 0xFFFFFFFF) << 32
+            args[5] = args[5] if nr == NR["mmap"] else key
+        return bpf.run(program, nr, args, ip, arch)
+
+    refusal = {ip: bpf.TRAP for ip in addresses.values()}
+    if role == "guest":
+        refusal[agents_gate] = bpf.KILL_PROCESS
+        for bit in (0, 1 << 7, 1 << 31, 1 << 32, 1 << 63):
+            near = [0, 0, 0, 0, ((key ^ bit) & 0xFFFFFFFF) << 32, key ^ bit]
+            wanted = bpf.ALLOW if bit == 0 else bpf.KILL_PROCESS
+            if run(NR["munmap"], near, agents_gate) != wanted:
+                problems.append(f"guest: munmap at the agents' gate, key changed by {bit:#x}: not {wanted:#x}")
+            if run(NR["mmap"], near, agents_gate) != (bpf.ALLOW if bit & 0xFFFFFFFF == 0 else bpf.KILL_PROCESS):
+                problems.append(f"guest: mmap at the agents' gate, key changed by {bit:#x}")
     listed = security_tables.gates()
     expect(sorted(listed), sorted(addresses), f"{role}: gates")
     for gate, ip in addresses.items():
         got = {nr for nr in range(LAST_NUMBER) if any(run(nr, v, ip) == bpf.ALLOW for v in right)}
         expect(sorted(listed.get(gate, ((), ()))[column]), names(got), f"{role}: gate {gate}")
         for call, args in wrong.get(gate, ()):
-            if run(NR[call], args, ip) != bpf.TRAP:
-                problems.append(f"{role}: {call}{tuple(hex(a) for a in args)} at gate {gate} is not trapped")
+            if run(NR[call], args, ip) != refusal[ip]:
+                problems.append(f"{role}: {call}{tuple(hex(a) for a in args)} at gate {gate} is not refused")
         for other in (ip - 2, ip + 2, ip & 0xFFFFFFFF, ip - (1 << 32), 0x401000):
             for nr in range(LAST_NUMBER):
                 if other not in addresses.values() and any(run(nr, v, other) != bpf.TRAP for v in right):
@@ -245,6 +260,8 @@ def main():
             check_process(role, task, row_of(role), own_id, run9.log, stdio)
         expect(os.readlink(f"/proc/{sentry}/ns/pid"), os.readlink(f"/proc/{with_guest[0]}/ns/pid"), "stub: pid namespace")
 
+        # Any agent's: it waits with the key in its stack pointer.
+        key = ptrace.stack_pointer(with_guest[0])
         seen = set()
         for task, role in tasks.items():
             filters = ptrace.seccomp_filters(int(task.rsplit("/", 1)[1]))
@@ -257,7 +274,7 @@ def main():
             elif role == "gofer":
                 check_gofer_filter(filters[0])
             else:
-                check_stub_filter(role, filters, 0 if role == "agent" else 1)
+                check_stub_filter(role, filters[0], 0 if role == "agent" else 1, key)
         expect({"sentry", "gofer", "agent", "guest"}, seen, "processes")
         # Having looked did no harm.
         expect("alive\n", run9.command("exec", "c", "echo", "alive").stdout, "after all this, exec")

@@ -52,9 +52,9 @@ def unfiltered_calls():
 
 
 def gates():
-    """{gate: (calls of filter A, calls of filter B)}."""
+    """{gate: (calls of an agent, which has the key, calls of a guest thread)}."""
     out = {}
-    for gate, cells in table("The stubs' filters", "gate").items():
+    for gate, cells in table("The stubs' filter", "gate").items():
         if gate:
             out[gate] = (calls(cells[0]), calls(cells[0 if cells[1] == "the same" else 1]))
     return out

@@ -102,9 +102,23 @@ void guest_futex_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label 
   p.jump(allow);
 }
 
-// What the agent may do. Its commands come from a page that the guest cannot write.
-void agent_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) {
+// What the agent may do. Its commands come from a page that the guest cannot write, the key from registers that the guest
+// cannot read (gates.S).
+void agent_gate(BpfProgram& p, uint64_t key, BpfProgram::Label allow, BpfProgram::Label trap, BpfProgram::Label kill) {
   Checks c{p, trap};
+  const auto mapping = p.label(), is_agent = p.label();
+  p.load_nr();
+  p.jump_if_eq(__NR_mmap, mapping);
+  p.load_arg_low(5);
+  p.jump_if_ne(low(key), kill);
+  p.load_arg_high(5);
+  p.jump_if_ne(high(key), kill);
+  p.jump(is_agent);
+  p.bind(mapping);
+  p.load_arg_high(4);
+  p.jump_if_ne(low(key), kill);
+  p.bind(is_agent);
+  p.load_nr();
   for (uint32_t nr : {__NR_futex, __NR_mmap, __NR_munmap, __NR_mprotect, __NR_mremap, __NR_madvise,
                       __NR_recvmsg, __NR_close_range, __NR_dup2, __NR_exit_group}) {
     p.jump_if_eq(nr, allow);
@@ -125,10 +139,10 @@ void agent_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) 
 
 }  // namespace
 
-BpfProgram make_filter_a() {
+BpfProgram make_filter(uint64_t agent_key) {
   BpfProgram p;
   const auto trap = p.label(), allow = p.label(), order = p.label(), futex = p.label(),
-             wake = p.label(), first = p.label(), special = p.label(), guest_futex = p.label();
+             wake = p.label(), sigreturn = p.label(), special = p.label(), guest_futex = p.label(), kill = p.label();
   p.load_ip_high();
   p.jump_if_ne(high(STUB_TEXT), trap);
   p.load_arch();
@@ -138,15 +152,13 @@ BpfProgram make_filter_a() {
   p.jump_if_eq(low(GATE_IP(GATE_ORDER)), order);
   p.jump_if_eq(low(GATE_IP(GATE_FUTEX)), futex);
   p.jump_if_eq(low(GATE_IP(GATE_WAKE)), wake);
-  p.jump_if_eq(low(GATE_IP(GATE_SIGRETURN)), first);
-  p.jump_if_eq(low(GATE_IP(GATE_SECCOMP)), first);
+  p.jump_if_eq(low(GATE_IP(GATE_SIGRETURN)), sigreturn);
   p.jump_if_eq(low(GATE_IP(GATE_AGENT)), special);
   p.jump(trap);
 
-  p.bind(first);  // a gate for one call alone
+  p.bind(sigreturn);
   p.load_nr();
   p.jump_if_eq(__NR_rt_sigreturn, allow);
-  p.jump_if_eq(__NR_seccomp, allow);
   p.jump(trap);
 
   p.bind(futex);
@@ -177,28 +189,13 @@ BpfProgram make_filter_a() {
   p.bind(order);
   order_gate(p, allow, trap);
   p.bind(special);
-  p.load_nr();
-  agent_gate(p, allow, trap);
+  agent_gate(p, agent_key, allow, trap, kill);
   p.bind(allow);
   p.ret(SECCOMP_RET_ALLOW);
   p.bind(trap);
   p.ret(SECCOMP_RET_TRAP);
-  return p;
-}
-
-// Comes on top of filter A and takes away what the agent alone may do. Short, since each new process installs
-// it and the host translates it each time.
-BpfProgram make_filter_b() {
-  BpfProgram p;
-  const auto trap = p.label();
-  p.load_ip_low();
-  p.jump_if_eq(low(GATE_IP(GATE_AGENT)), trap);
-  p.jump_if_eq(low(GATE_IP(GATE_SECCOMP)), trap);
-  p.load_nr();
-  p.jump_if_eq(__NR_seccomp, trap);
-  p.ret(SECCOMP_RET_ALLOW);
-  p.bind(trap);
-  p.ret(SECCOMP_RET_TRAP);
+  p.bind(kill);
+  p.ret(SECCOMP_RET_KILL_PROCESS);
   return p;
 }
 

@@ -1,8 +1,10 @@
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <utility>
 
 #include "sentry/platform/trap/trap_memory.h"
@@ -24,6 +26,13 @@ Result<SharedMemory> SharedMemory::create(const char* name, size_t size, bool re
   const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (read_only_there ? F_SEAL_FUTURE_WRITE : 0) | F_SEAL_SEAL;
   if (fcntl(m.fd_.get(), F_ADD_SEALS, seals) != 0) return last_errno();
   return m;
+}
+
+bool SharedMemory::renew(size_t used) {
+  if (!fd_.valid()) return false;
+  memset(data_, 0, used);
+  struct stat st;
+  return host_fstat(fd_.get(), &st) == 0 && static_cast<size_t>(st.st_blocks) * 512 == used;
 }
 
 SharedMemory::SharedMemory(SharedMemory&& o) noexcept

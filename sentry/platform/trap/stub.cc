@@ -30,14 +30,13 @@ extern "C" {
 long gate_futex(long nr, ...);
 long gate_wake(long nr, ...);
 long gate_order(long nr, ...);
-long gate_seccomp(long nr, ...);
 long gate_init(long nr, ...);
 long gate_guest_futex(ControlPage* c, const uint64_t* args);
 void gate_sigreturn();
 void thread_entry();
 void thread_entry_fast();
 [[noreturn]] void enter_guest(ucontext_t*);
-void stub_init(const uint64_t* stack);
+uint64_t stub_init(const uint64_t* stack);
 [[noreturn]] void thread_main(uint64_t sp);
 uint32_t thread_main_fast(ControlPage* c);
 uint32_t fast_call(ControlPage* c);
@@ -748,13 +747,6 @@ extern "C" void thread_main(uint64_t sp) {
   if (has_fsgsbase()) set_guest_gs(c, 0);
   // The agent blocks every signal; guest threads none.
   memset(&uc->uc_sigmask, 0, 8);
-  if (flags & kInstallFilter) {
-    struct {
-      unsigned short len;
-      const void* filter;
-    } prog = {shared()->filter_b_len, reinterpret_cast<const void*>(STUB_SHARED + 0x2000)};
-    if (gate_seccomp(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) != 0) __builtin_trap();
-  }
   await_reply(c);
   note(c->times.answered);
   apply(c, uc);
@@ -777,21 +769,22 @@ extern "C" uint32_t thread_main_fast(ControlPage* c) {
   return conclude(c, kResetFpu);
 }
 
-extern "C" void stub_init(const uint64_t* stack) {
+// Gives the agent's key. The stack that it comes through is unmapped before there is a guest (TrapPlatform).
+extern "C" uint64_t stub_init(const uint64_t* stack) {
   const uint64_t* p = stack + 1 + stack[0] + 1;  // argv
   while (*p != 0) ++p;
-  uint64_t vdso = 0;
+  uint64_t vdso = 0, name = 0;
   for (++p; *p != AT_NULL; p += 2) {
     if (*p == AT_SYSINFO_EHDR) vdso = p[1];
+    if (*p == AT_EXECFN) name = p[1];
   }
   gate_init(__NR_munmap, 0x10000, STUB_TEXT - 0x100000 - 0x10000);
   map_fixed(STUB_SHARED, STUB_SHARED_SIZE, PROT_READ, MAP_SHARED, 5);
   map_fixed(STUB_CMD_A, 0x1000, PROT_READ, MAP_SHARED, 6);
   map_fixed(STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, 7);
   map_fixed(STUB_PATCHES, STUB_PATCHES_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, 8);
-  map_fixed(STUB_BASES, STUB_BASES_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   const bool can_patch = map_table();
-  map_fixed(STUB_AGENT_PAGE, 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  map_fixed(STUB_AGENT_PAGE, 0x1000 + STUB_BASES_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   map_fixed(STUB_STACKS, uint64_t{STUB_SLOTS} * STUB_SLOT_STACK, PROT_READ | PROT_WRITE,
             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
   gate_init(__NR_madvise, STUB_STACKS, uint64_t{STUB_SLOTS} * STUB_SLOT_STACK, MADV_NOHUGEPAGE);
@@ -809,16 +802,21 @@ extern "C" void stub_init(const uint64_t* stack) {
   }
   const uint64_t all = ~uint64_t{0};
   gate_init(__NR_rt_sigprocmask, SIG_SETMASK, &all, nullptr, 8);
-  uint64_t* results = reinterpret_cast<uint64_t*>(STUB_AGENT_PAGE + AGENT_RESULTS);
-  results[0] = private_vdso(vdso);
-  results[1] = can_patch ? 1 : 0;
+  // The program's name is the last thing on the stack.
+  constexpr uint64_t kPage = 0x1000, kStack = 0x40000, kNameMax = 64, kTop = 0x7ffffffff000;
+  const uint64_t here = reinterpret_cast<uint64_t>(__builtin_frame_address(0)) & ~(kPage - 1);
+  const uint64_t end = (name + kNameMax) / kPage * kPage + kPage;
+  const StubReady ready = {private_vdso(vdso), can_patch ? 1u : 0u, here - kStack, end < kTop ? end : kTop};
   // The Sentry makes barriers for membarrier(2) from outside: forks inherit that we want them.
   gate_init(__NR_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
   gate_init(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  if (gate_init(__NR_write, STUB_FD_AGENT, results, 16) != 16) die(103);  // ready
+  StubSecrets secrets;
+  if (gate_init(__NR_read, STUB_FD_AGENT, &secrets, sizeof secrets) != sizeof secrets) die(103);
+  if (gate_init(__NR_write, STUB_FD_AGENT, &ready, sizeof ready) != sizeof ready) die(103);
   struct {
     unsigned short len;
     const void* filter;
-  } prog = {shared()->filter_a_len, reinterpret_cast<const void*>(STUB_SHARED + 0x1000)};
+  } prog = {static_cast<unsigned short>(secrets.filter_length), secrets.filter};
   if (gate_init(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) != 0) die(104);
+  return secrets.agent_key;
 }

@@ -9,11 +9,11 @@
 
 #define STUB_TEXT 0x7fff00000000
 #define STUB_GUEST_END_HIGH 0x7ffd     // guest addresses end below 0x7ffe00000000
-#define STUB_SHARED 0x7fff00100000   // read-only: SharedPage, then the two seccomp programs
-#define STUB_SHARED_SIZE 0x4000
+#define STUB_SHARED 0x7fff00100000   // read-only: SharedPage, sleep words, the agent's recvmsg header
+#define STUB_SHARED_SIZE 0x2000
 #define STUB_SLEEP_WORDS (STUB_SHARED + 0x800)  // futexes: one for each thread that waits for a reply, or a few
 #define STUB_SLEEP_WORD_COUNT 512
-#define STUB_MESSAGES (STUB_SHARED + 0x3000)  // read-only: the agent's recvmsg header
+#define STUB_MESSAGES (STUB_SHARED + 0x1000)
 #define AGENT_BUFFERS 0x100                   // in the agent's page: what it receives into
 #define AGENT_DESCRIPTORS 8                   // of one message
 #define STUB_CMD_A 0x7fff00200000    // read-only: the agent's commands; a forked child uses the other one
@@ -33,7 +33,7 @@
 #define STUB_WIDE_SLOW 0x60           // offsets in it: the way out if the access to %gs fails
 #define STUB_WIDE_TAIL 0x80           // the instructions from behind the call
 #define STUB_PATCHES_SIZE (STUB_NARROW_COUNT * STUB_PATCH_SIZE + STUB_WIDE_COUNT * STUB_WIDE_SIZE)
-#define STUB_BASES 0x7fff00600000      // this process's own: where each patched file is mapped
+#define STUB_BASES (STUB_AGENT_PAGE + 0x1000)  // this process's own: where each patched file is mapped
 #define STUB_BASES_SIZE 0x4000
 #define STUB_TABLE 0x60000            // read-only: the trampolines' addresses. Low, for a call site's jump
 #define STUB_TABLE_SIZE (STUB_PATCH_COUNT * 8)
@@ -53,10 +53,9 @@
 #define GATE_FUTEX 1
 #define GATE_WAKE 2
 #define GATE_ORDER 3
-#define GATE_SECCOMP 4
-#define GATE_INIT 5   // anything, before the first filter
-#define GATE_AGENT 6
-#define GATE_GUEST_FUTEX 7
+#define GATE_INIT 4   // anything, before the filter
+#define GATE_AGENT 5
+#define GATE_GUEST_FUTEX 6
 #define GATE_IP(n) (STUB_TEXT + 64 * (n) + 42)
 
 // Offsets in the control page, for gates.S and the trampolines.
@@ -112,13 +111,26 @@ constexpr uint32_t lahf_and_seto(uint64_t eflags) {
   return static_cast<uint32_t>((eflags & 0xd7) << 8 | (eflags >> 11 & 1));
 }
 
+// What the template gets through its socket before it installs the filter. The key is in the filter, and in the agents'
+// stack pointers: no memory that a guest can read has it.
+struct StubSecrets {
+  uint64_t agent_key;
+  uint64_t filter_length;  // instructions
+  uint64_t filter[512];    // sock_filter
+};
+// And what it answers.
+struct StubReady {
+  uint64_t vdso;       // 0: none
+  uint64_t can_patch;  // call sites
+  uint64_t stack, stack_end;  // what the secrets passed through: to be unmapped
+};
+
 // Written by the Sentry, read by every stub. The sleep words lie behind it: each counts the replies to threads
 // that sleep on it, in whatever stub, so that a thread of one may wake a thread of another, or its agent.
 struct SharedPage {
   uint32_t worker_sleeps;  // a request must be announced on the eventfd
   uint32_t guest_spin;     // how many pauses a guest thread waits before it sleeps
   uint32_t xstate_size;
-  uint16_t filter_a_len, filter_b_len;  // instructions; at +0x1000 and +0x2000
   uint32_t futex_spin;  // how many pauses a guest thread looks at a futex's word before it sleeps
   uint32_t profiling;   // threads note down ControlPage::times
 };
@@ -134,7 +146,6 @@ enum RequestKind : uint8_t { kReqSyscall = 1, kReqFault = 2, kReqKick = 3, kReqO
 enum ReplyFlags : uint32_t {
   kRegs = 1,           // write all gregs back; otherwise only rax
   kNewFrame = 2,       // a first thread: make a frame from nothing
-  kInstallFilter = 4,  // a first thread: filter B
   kSetFs = 8,
   kSetGs = 16,
   kOrders = 32,
@@ -227,7 +238,7 @@ struct ControlPage {
   uint32_t host_tid;
   uint32_t alive;  // cleared by the host when the thread is gone
   uint32_t arch;   // AUDIT_ARCH_*
-  uint32_t start_flags;  // kNewFrame, kInstallFilter: for thread_main
+  uint32_t start_flags;  // kNewFrame, for thread_main
   Identity identity;
   uint32_t sleep_word;  // which one this thread sleeps on
   uint32_t hand_to;     // number + 1 of the one to wake before it goes to sleep; 0: none

@@ -18,6 +18,8 @@ class SharedMemory {
   void* data() const { return data_; }
   BorrowedFd fd() const { return fd_.borrow(); }
   void close_fd() { fd_.reset(); }
+  // Zeroes the first `used` bytes. False if that is not all that anybody has written, or the descriptor is closed.
+  bool renew(size_t used);
 
  private:
   UniqueFd fd_;

@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -87,6 +88,20 @@ void make_message(char* at) {
   header->msg_controllen = CMSG_SPACE(AGENT_DESCRIPTORS * sizeof(int));
 }
 
+Result<StubSecrets> make_secrets() {
+  StubSecrets s{};
+  // Half of it alone must say something too (filters.cc).
+  while (static_cast<uint32_t>(s.agent_key) == 0) {
+    if (getrandom(&s.agent_key, sizeof s.agent_key, 0) != sizeof s.agent_key) return last_errno();
+  }
+  BpfProgram program = make_filter(s.agent_key);
+  const auto& code = program.finish();
+  CHECK(code.size() * sizeof code[0] <= sizeof s.filter);
+  s.filter_length = code.size();
+  memcpy(s.filter, code.data(), code.size() * sizeof code[0]);
+  return s;
+}
+
 Result<UniqueFd> stub_file() {
   auto fd = TRY(take_fd(memfd_create("run9-stub", MFD_CLOEXEC | MFD_ALLOW_SEALING)));
   const size_t size = static_cast<size_t>(run9_stub_end - run9_stub_begin);
@@ -101,20 +116,12 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
   std::unique_ptr<TrapPlatform> p(new TrapPlatform(loop, sink));
   p->shared_ = TRY(SharedMemory::create("run9-shared", STUB_SHARED_SIZE, true));
   auto* base = static_cast<char*>(p->shared_.data());
-  BpfProgram a = make_filter_a(), b = make_filter_b();
-  const auto& code_a = a.finish();
-  const auto& code_b = b.finish();
-  CHECK(code_a.size() * sizeof(sock_filter) <= 0x1000 && code_b.size() * sizeof(sock_filter) <= 0x1000);
-  memcpy(base + 0x1000, code_a.data(), code_a.size() * sizeof(sock_filter));
-  memcpy(base + 0x2000, code_b.data(), code_b.size() * sizeof(sock_filter));
-  make_message(base + 0x3000);
+  make_message(base + (STUB_MESSAGES - STUB_SHARED));
   p->patcher_ = TRY(TextPatcher::create());
   p->guest_spin_ = guest_spin();
   cpu_set_t& cpus = p->allowed_cpus_;
   if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->cpus_ = CPU_COUNT(&cpus);
   SharedPage& shared = p->shared();
-  shared.filter_a_len = static_cast<uint16_t>(code_a.size());
-  shared.filter_b_len = static_cast<uint16_t>(code_b.size());
   shared.xstate_size = xstate_size();
   p->count_running(0);
 
@@ -146,12 +153,11 @@ TrapPlatform::~TrapPlatform() {
 
 Result<void> TrapPlatform::start_template() {
   const UniqueFd stub = TRY(stub_file());
-  auto [ours, theirs, commands, control] = TRY(SpaceParts::create());
-  const int inherited[] = {theirs.get(), wake_.get(), shared_.fd().get(), commands.fd().get(),
-                           control.fd().get(), patcher_->shared_fd().get()};
+  auto [ours, theirs, memory] = TRY(SpaceParts::create());
+  const int inherited[] = {theirs.get(), wake_.get(), shared_.fd().get(), memory.commands.fd().get(),
+                           memory.control.fd().get(), patcher_->shared_fd().get()};
   // Before its agent looks at the commands: what it sleeps on is said there.
-  template_ = std::make_shared<TrapSpace>(*this, std::move(ours), std::move(commands), std::move(control),
-                                          STUB_CMD_A);
+  template_ = std::make_shared<TrapSpace>(*this, std::move(ours), std::move(memory), STUB_CMD_A);
   const pid_t pid = fork();
   if (pid < 0) return last_errno();
   if (pid == 0) {
@@ -172,24 +178,35 @@ Result<void> TrapPlatform::start_template() {
     _exit(111);
   }
   theirs.reset();
-  template_->commands_.close_fd();
-  template_->control_.close_fd();
+  template_->memory_.commands.close_fd();
+  template_->memory_.control.close_fd();
   template_->pid_ = pid;
   by_pid_[pid] = template_.get();
   patcher_->close_fd();
-  // Not on a fiber yet: wait for the stub's word here. It closes its end if it fails.
-  uint64_t ready[2] = {};  // the vDSO's address; whether call sites can be patched
-  const ssize_t n = recv(template_->socket_.get(), ready, sizeof ready, 0);
-  if (n != sizeof ready) {
+  TRY(greet_template());
+  return ok();
+}
+
+// Not on a fiber yet: waits for the stub here. It closes its end if it fails.
+Result<void> TrapPlatform::greet_template() {
+  const int socket = template_->socket_.get();
+  const StubSecrets secrets = TRY(make_secrets());
+  StubReady ready{};
+  const bool sent = send(socket, &secrets, sizeof secrets, MSG_NOSIGNAL) == sizeof secrets;
+  if (!sent || recv(socket, &ready, sizeof ready, 0) != sizeof ready) {
     int status = 0;
-    waitpid(pid, &status, 0);
-    log_error("the stub did not start (wait status {:#x}); memfds must be executable: vm.memfd_noexec",
-              status);
+    waitpid(template_->pid_, &status, 0);
+    log_error("the stub did not start (wait status {:#x}); memfds must be executable: vm.memfd_noexec", status);
     return Errno{ENOEXEC};
   }
-  vdso_ = ready[0];
-  if (ready[1] == 0 || (shared().xstate_size & 0x80000000u) == 0) {
-    log_info("call sites are not patched: {}", ready[1] == 0 ? "vm.mmap_min_addr is too high" : "no FSGSBASE");
+  const int64_t unmapped = TRY(template_->unmap_first(ready.stack, ready.stack_end - ready.stack));
+  if (unmapped != 0) {
+    log_error("the stub cannot forget its key: {}", describe(Errno{static_cast<int>(-unmapped)}));
+    return Errno{ENOEXEC};
+  }
+  vdso_ = ready.vdso;
+  if (ready.can_patch == 0 || (shared().xstate_size & 0x80000000u) == 0) {
+    log_info("call sites are not patched: {}", ready.can_patch == 0 ? "vm.mmap_min_addr is too high" : "no FSGSBASE");
     patcher_.reset();
   }
   return ok();
@@ -213,10 +230,29 @@ Result<AddressSpaceRef> TrapPlatform::create_address_space() {
 
 Result<SpaceParts> TrapPlatform::take_parts() {
   expect_chores();
-  if (parts_.empty()) return SpaceParts::create();
+  if (parts_.empty()) return make_parts();
   SpaceParts parts = std::move(parts_.front());
   parts_.pop_front();
   return parts;
+}
+
+Result<SpaceParts> TrapPlatform::make_parts() {
+  if (renewed_.empty()) return SpaceParts::create();
+  StubMemory memory = std::move(renewed_.back());
+  renewed_.pop_back();
+  return SpaceParts::create(std::move(memory));
+}
+
+void TrapPlatform::reuse(int pid, StubMemory memory, uint32_t slots) {
+  if (renewed_.size() + dying_.size() >= kMaxReused) return;
+  if (!by_pid_.contains(pid)) return renew(std::move(memory), slots);
+  dying_.insert_or_assign(pid, Used{std::move(memory), slots});
+}
+
+// A guest that has written where there is no thread of its keeps others from getting the page: its memory goes.
+void TrapPlatform::renew(StubMemory memory, uint32_t slots) {
+  if (!memory.commands.renew(0x1000) || !memory.control.renew((slots + 1) * size_t{0x1000})) return;
+  renewed_.push_back(std::move(memory));
 }
 
 void TrapPlatform::bury(std::shared_ptr<TrapSpace> space) {
@@ -242,7 +278,7 @@ void TrapPlatform::do_chores() {
     ready_.push_back(std::move(space).value());
   }
   while (parts_.size() < kPartsAhead) {
-    auto parts = SpaceParts::create();
+    auto parts = make_parts();
     if (!parts.has_value()) break;
     parts_.push_back(std::move(parts).value());
   }
@@ -377,11 +413,22 @@ void TrapPlatform::on_ready(uint32_t) {
   [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &n, sizeof n);
 }
 
+// Somebody called at the agents' gate without their key. It cannot be guessed in so few tries (filters.cc: 32 bits of it
+// at least).
+void TrapPlatform::count_guess(int pid) {
+  log_warn("stub {}: a call in its agent's name, without the key; ended", pid);
+  if (++guesses_ < kMaxGuesses) return;
+  log_error("the guests have tried {} keys of agents: the sandbox ends", guesses_);
+  _exit(128);
+}
+
 void TrapPlatform::reap() {
   int status;
   for (;;) {
     const pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
     if (pid <= 0) return;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) count_guess(pid);
+    if (auto used = dying_.extract(pid)) renew(std::move(used.mapped().memory), used.mapped().slots);
     const auto it = by_pid_.find(pid);
     if (it == by_pid_.end()) continue;
     TrapSpace* space = it->second;

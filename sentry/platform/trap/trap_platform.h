@@ -25,11 +25,17 @@ namespace run9::sentry::trap {
 class TrapPlatform;
 class TrapSpace;
 
-// What a stub is made with: both ends of its agent's socket, and the pages it shares with us. Made ahead of need.
-struct SpaceParts {
-  static Result<SpaceParts> create();
-  UniqueFd ours, theirs;
+// The pages that a stub shares with us.
+struct StubMemory {
   SharedMemory commands, control;
+};
+
+// What a stub is made with: both ends of its agent's socket, and its pages. Made ahead of need.
+struct SpaceParts {
+  // `memory`: of a stub that is gone, as new.
+  static Result<SpaceParts> create(std::optional<StubMemory> memory = {});
+  UniqueFd ours, theirs;
+  StubMemory memory;
 };
 
 class TrapContext final : public Context {
@@ -141,8 +147,7 @@ class TrapContext final : public Context {
 
 class TrapSpace final : public AddressSpace {
  public:
-  TrapSpace(TrapPlatform& platform, UniqueFd socket, SharedMemory commands, SharedMemory control,
-            uint64_t command_address);
+  TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory, uint64_t command_address);
   ~TrapSpace() override;
 
   Result<void> map(Context* via, const MapRequest&) override;
@@ -188,6 +193,8 @@ class TrapSpace final : public AddressSpace {
 
   Result<void> do_or_order(Context* via, const Command& command);
   // Hands the agent a list and waits until it is done; what came back is a hint.
+  // munmap by the template's agent, before there is a fiber; what it gives.
+  Result<int64_t> unmap_first(uint64_t addr, uint64_t length);
   Result<std::vector<int64_t>> run_agent(std::span<const Command> list,
                                          std::span<const int> descriptors = {});
   void post(std::span<const Command> list);
@@ -204,25 +211,25 @@ class TrapSpace final : public AddressSpace {
   void process_died();
   void end_process();
   Command first_thread_of_new();  // of a stub that nobody uses yet: its thread waits for first_thread()
-  ControlHeader& header() const { return *static_cast<ControlHeader*>(control_.data()); }
+  ControlHeader& header() const { return *static_cast<ControlHeader*>(memory_.control.data()); }
   ControlPage& page(uint32_t slot) const {
-    return *reinterpret_cast<ControlPage*>(static_cast<char*>(control_.data()) + (slot + 1) * 0x1000);
+    return *reinterpret_cast<ControlPage*>(static_cast<char*>(memory_.control.data()) + (slot + 1) * 0x1000);
   }
   Command first_thread_command(uint32_t slot, uint64_t frame, uint32_t start_flags);
 
   TrapPlatform& platform_;
   UniqueFd socket_;
-  SharedMemory commands_, control_;
+  StubMemory memory_;
   uint64_t command_address_;
   int pid_ = 0;
   bool dead_ = false;    // given up, or gone
   bool killed_ = false;  // told so
+  const uint32_t sleep_base_;  // processes are apart, as far as it goes
   FiberMutex agent_mutex_;
   std::unordered_map<uint32_t, TrapContext*> contexts_;
   uint32_t next_slot_ = 0;
   uint32_t sleep_word(uint32_t slot) const { return (sleep_base_ + slot) % STUB_SLEEP_WORD_COUNT; }
   uint32_t agent_word() const { return sleep_word(STUB_SLEEP_WORD_COUNT / 2); }
-  const uint32_t sleep_base_;  // processes are apart, as far as it goes
   std::optional<uint32_t> fresh_slot_;  // the thread that first_thread() hands out
   std::vector<uint32_t> free_slots_;  // given up; usable once the host says that the thread is gone
   int running_ = 0;
@@ -253,8 +260,13 @@ class TrapPlatform final : public Platform, private FdHandler {
   friend class Wakes;
   TrapPlatform(EventLoop& loop, EventSink& sink);
   Result<void> start_template();
+  Result<void> greet_template();
   Result<std::shared_ptr<TrapSpace>> make_space();
   Result<SpaceParts> take_parts();
+  Result<SpaceParts> make_parts();
+  // Takes the pages of a stub: those of the next one, once the host says that nobody is left who could write to them.
+  void reuse(int pid, StubMemory memory, uint32_t slots);
+  void renew(StubMemory memory, uint32_t slots);
   // Lets go of a space whose process is no longer wanted, soon.
   void bury(std::shared_ptr<TrapSpace> space);
   void expect_chores();
@@ -267,6 +279,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   void forget(TrapContext& context);
   void on_ready(uint32_t events) override;  // the wake eventfd
   void reap();
+  void count_guess(int pid);
   void count_running(int change);
   void count_asleep(int change);
   void set_guest_spin();  // after each change of what it depends on
@@ -287,6 +300,13 @@ class TrapPlatform final : public Platform, private FdHandler {
   size_t ready_wanted_ = 1;
   bool started_ = false;  // the first program has come; there could be no stub ready for it
   std::deque<SpaceParts> parts_;                   // likewise
+  struct Used {
+    StubMemory memory;
+    uint32_t slots;
+  };
+  static constexpr size_t kMaxReused = 16;
+  std::map<int, Used> dying_;         // by the pid of whom the host has not reported dead yet
+  std::vector<StubMemory> renewed_;
   std::vector<std::shared_ptr<TrapSpace>> buried_;  // to be killed when there is time
   Wakes wakes_;
   Timer chores_;
@@ -295,6 +315,8 @@ class TrapPlatform final : public Platform, private FdHandler {
   static constexpr size_t kMaxPolled = 16;
   std::vector<TrapContext*> polled_;  // their guests ring no bell
   std::map<int, TrapSpace*> by_pid_;
+  static constexpr int kMaxGuesses = 10'000;
+  int guesses_ = 0;
   uint64_t vdso_ = 0;
   int running_ = 0;
   int asleep_ = 0;  // of those that do not run: asleep in calls at the host

@@ -128,12 +128,10 @@ class TrapSpace::Answer : public FdHandler {
   bool closed_ = false;
 };
 
-TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, SharedMemory commands,
-                     SharedMemory control, uint64_t command_address)
+TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory, uint64_t command_address)
     : platform_(platform),
       socket_(std::move(socket)),
-      commands_(std::move(commands)),
-      control_(std::move(control)),
+      memory_(std::move(memory)),
       command_address_(command_address),
       sleep_base_(platform.spaces_made_++ * 8),
       agent_mutex_(platform.loop_),
@@ -141,7 +139,7 @@ TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, SharedMemory comma
   const int on = 1;
   setsockopt(socket_.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
   CHECK(platform_.loop_.watch(socket_.borrow(), EPOLLIN, *answer_).has_value());
-  auto* page = static_cast<CommandPage*>(commands_.data());
+  auto* page = static_cast<CommandPage*>(memory_.commands.data());
   page->sleep_address = STUB_SLEEP_WORDS + 4 * uint64_t{agent_word()};
 }
 
@@ -149,7 +147,9 @@ TrapSpace::~TrapSpace() {
   platform_.loop_.unwatch(socket_.borrow());
   if (running_ > 0) platform_.remove(*this);
   end_process();
-  if (pid_ != 0) platform_.by_pid_.erase(pid_);
+  if (pid_ == 0) return;
+  platform_.reuse(pid_, std::move(memory_), next_slot_);
+  platform_.by_pid_.erase(pid_);
 }
 
 void TrapSpace::process_died() {
@@ -172,7 +172,7 @@ void TrapSpace::process_died() {
 
 void TrapSpace::post(std::span<const Command> list) {
   CHECK(list.size() <= CMD_MAX);
-  auto* page = static_cast<CommandPage*>(commands_.data());
+  auto* page = static_cast<CommandPage*>(memory_.commands.data());
   for (size_t i = 0; i < list.size(); ++i) page->commands[i] = list[i];
   page->count = static_cast<uint32_t>(list.size());
   // Whoever calls from this process waits for the list: the agent wakes it and stops, on the same core.
@@ -231,6 +231,15 @@ Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
   post(list);
   wake_agent();
   return await_agent(nullptr);
+}
+
+Result<int64_t> TrapSpace::unmap_first(uint64_t addr, uint64_t length) {
+  const Command unmap = command(__NR_munmap, addr, length);
+  post(std::span(&unmap, 1));
+  platform_.wakes().now(agent_word());
+  int64_t result = 0;
+  if (recv(socket_.get(), &result, sizeof result, 0) != sizeof result) return Errno{EIO};
+  return result;
 }
 
 Result<void> TrapSpace::do_or_order(Context* via, const Command& c) {
@@ -473,14 +482,18 @@ Command TrapSpace::first_thread_command(uint32_t slot, uint64_t frame, uint32_t 
                  kThread);
 }
 
-Result<SpaceParts> SpaceParts::create() {
+Result<SpaceParts> SpaceParts::create(std::optional<StubMemory> memory) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return last_errno();
   SpaceParts p;
   p.ours = UniqueFd(pair[0]);
   p.theirs = UniqueFd(pair[1]);
-  p.commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
-  p.control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
+  if (memory) {
+    p.memory = std::move(*memory);
+  } else {
+    p.memory.commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
+    p.memory.control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
+  }
   return p;
 }
 
@@ -489,10 +502,9 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prep
   SpaceParts parts = TRY(platform_.take_parts());
   UniqueFd theirs = std::move(parts.theirs);
   const uint64_t child_commands = command_address_ ^ STUB_CMD_TOGGLE;
-  const int descriptors[3] = {parts.commands.fd().get(), parts.control.fd().get(), theirs.get()};
+  const int descriptors[3] = {parts.memory.commands.fd().get(), parts.memory.control.fd().get(), theirs.get()};
 
-  auto child = std::make_shared<TrapSpace>(platform_, std::move(parts.ours), std::move(parts.commands),
-                                           std::move(parts.control), child_commands);
+  auto child = std::make_shared<TrapSpace>(platform_, std::move(parts.ours), std::move(parts.memory), child_commands);
   const Command first[] = {
       command(__NR_dup2, received(2), STUB_FD_AGENT),
       command(__NR_mmap, STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
@@ -528,8 +540,6 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prep
   child->pid_ = author;
   platform_.by_pid_[author] = child.get();
   if (first_results.value().size() != std::size(first) || first_results.value().back() < 0) return Errno{EAGAIN};
-  child->commands_.close_fd();
-  child->control_.close_fd();
   return child;
 }
 
@@ -544,7 +554,7 @@ Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
     return Errno{EAGAIN};
   }
   auto space = TRY(fork_stub([&](TrapSpace& child) {
-    return child.first_thread_command(slot, from.frame_, kInstallFilter);
+    return child.first_thread_command(slot, from.frame_, 0);
   }));
   auto context = std::make_unique<TrapContext>(space, slot);
   space->patched_ = patched_;
@@ -559,7 +569,7 @@ Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
 Command TrapSpace::first_thread_of_new() {
   fresh_slot_ = next_slot_++;
   const uint64_t frame = fresh_frame(*fresh_slot_);
-  return first_thread_command(*fresh_slot_, frame, kInstallFilter | kNewFrame);
+  return first_thread_command(*fresh_slot_, frame, kNewFrame);
 }
 
 // The thread was made with the stub, and waits for its first reply.
