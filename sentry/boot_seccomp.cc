@@ -21,14 +21,14 @@ constexpr uint32_t kAllowed[] = {
     __NR_madvise, __NR_mremap, __NR_brk, __NR_memfd_create, __NR_ftruncate, __NR_fallocate, __NR_fcntl,
     __NR_epoll_ctl, __NR_setsockopt, __NR_accept4, __NR_tgkill, __NR_kill, __NR_wait4,
     __NR_clock_gettime, __NR_exit_group, __NR_rt_sigprocmask, __NR_ioctl,
-    __NR_getrandom, __NR_poll, __NR_fsync, __NR_fdatasync, __NR_membarrier,
+    __NR_getrandom, __NR_poll, __NR_fsync, __NR_fdatasync, __NR_membarrier, __NR_sched_setaffinity,
 };
 
 }  // namespace
 
 Result<void> install_sentry_filter(bool ptrace) {
   BpfProgram p;
-  const auto deny = p.label(), allow = p.label(), map = p.label(), pair = p.label(), self = p.label();
+  const auto deny = p.label(), allow = p.label(), map = p.label(), pair = p.label();
   p.load_arch();
   p.jump_if_ne(AUDIT_ARCH_X86_64, deny);
   p.load_nr();
@@ -38,7 +38,6 @@ Result<void> install_sentry_filter(bool ptrace) {
   p.jump_if_eq(__NR_mmap, map);
   p.jump_if_eq(__NR_mprotect, map);
   p.jump_if_eq(__NR_socketpair, pair);
-  p.jump_if_eq(__NR_sched_setaffinity, self);
   p.bind(deny);
   p.ret(SECCOMP_RET_KILL_PROCESS);
   p.bind(map);  // no new code in the Sentry
@@ -50,10 +49,6 @@ Result<void> install_sentry_filter(bool ptrace) {
   p.bind(pair);
   p.load_arg_low(0);
   p.jump_if_ne(AF_UNIX, executable);
-  p.ret(SECCOMP_RET_ALLOW);
-  p.bind(self);  // the caller's own CPUs
-  p.load_arg_low(0);
-  p.jump_if_ne(0, executable);
   p.ret(SECCOMP_RET_ALLOW);
   p.bind(executable);
   p.ret(SECCOMP_RET_KILL_PROCESS);

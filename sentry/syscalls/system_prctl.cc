@@ -169,7 +169,6 @@ Result<uint64_t> sys_arch_prctl(Task& task, int option, uint64_t address) {
     case ARCH_SET_GS:
       if (address >= kGuestEnd) return Errno{EPERM};
       (option == ARCH_SET_FS ? context.regs().fs_base : context.regs().gs_base) = address;
-      context.set_regs_changed();
       return 0;
     case ARCH_GET_FS:
       TRY(task.memory().write(UserPtr<uint64_t>{address}, context.regs().fs_base));

@@ -105,7 +105,7 @@ void note(uint64_t& ticks) {
 
 // True: the answer is there. False: it takes longer, says the Sentry, or it has taken too long.
 bool spin_for_reply(ControlPage* c) {
-  for (uint32_t i = shared()->guest_spin; i != 0; --i) {
+  for (uint32_t i = shared()->guest_spin << c->patience; i != 0; --i) {
     const uint32_t state = __atomic_load_n(&c->line.state, __ATOMIC_ACQUIRE);
     if (state == kReply) return true;
     if (state == kRequestAsleep) return false;
@@ -142,10 +142,25 @@ void await_reply(ControlPage* c) {
   hand_on(c);  // the answer may have come before this thread knew that it was to sleep
 }
 
+// A guest thread that waits for these awake wakes the agent that the Sentry needs for them, on its own core. That takes
+// the Sentry longer than most calls to find out.
+uint8_t patience_for(uint64_t nr) {
+  switch (nr) {
+    case __NR_execve:
+    case __NR_execveat:
+    case __NR_fork:
+    case __NR_vfork:
+    case __NR_clone:
+    case __NR_clone3: return 4;
+    default: return 0;
+  }
+}
+
 // Hands the request to the Sentry and waits for the reply. The worker looks at all states and bells once more
 // after it has said that it sleeps, so either it sees our request or we see that it sleeps.
 void call_sentry(ControlPage* c, uint64_t slot) {
   note(c->times.asked);
+  c->patience = patience_for(c->gregs[kRax]);
   __atomic_exchange_n(&c->line.state, kRequest, __ATOMIC_SEQ_CST);
   if (c->line.polled == 0) {
     auto* header = reinterpret_cast<ControlHeader*>(STUB_CTL);

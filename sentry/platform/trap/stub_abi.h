@@ -244,7 +244,8 @@ struct ControlPage {
   uint32_t hand_to;     // number + 1 of the one to wake before it goes to sleep; 0: none
   uint32_t order_count;
   uint32_t luck;  // how well it went lately to look at futex words before sleeping (stub.cc)
-  uint8_t padding[48];
+  uint8_t patience;  // how long to wait awake, as a power of two
+  uint8_t padding[47];
   ThreadOrder orders[kMaxOrders];
   uint8_t in_buffer[kInBuffer];
   uint8_t out_buffer[kOutBuffer];

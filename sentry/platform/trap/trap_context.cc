@@ -63,6 +63,9 @@ TrapContext::TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot)
 
 TrapContext::~TrapContext() {
   space_->contexts_.erase(slot_);
+  if (Fiber* const fiber = space_->platform_.loop_.current(); fiber != nullptr && fiber->context == this) {
+    fiber->context = nullptr;
+  }
   space_->platform_.forget(*this);
   if (gone_ || space_->dead_) return;
   if (running_) {
@@ -75,7 +78,8 @@ TrapContext::~TrapContext() {
   reply.flags = kExit | (clear_tid_ != 0 ? kClearTid : 0u);
   reply.results[0].addr = clear_tid_;
   const uint32_t old = __atomic_exchange_n(&page().line.state, kReply, __ATOMIC_SEQ_CST);
-  if (old == kRequestAsleep) space_->platform_.wakes().now(space_->sleep_word(slot_));
+  Wakes& wakes = space_->platform_.wakes();
+  if (old == kRequestAsleep) clear_tid_ != 0 ? wakes.now(space_->sleep_word(slot_)) : wakes.leave(space_->sleep_word(slot_));
   space_->free_slots_.push_back(slot_);
 }
 
@@ -254,7 +258,12 @@ bool TrapContext::resting() const {
 
 void TrapContext::hand_back() {
   const uint32_t old = __atomic_exchange_n(&page().line.state, kReply, __ATOMIC_SEQ_CST);
-  if (old == kRequestAsleep) space_->platform_.wakes().soon(space_->sleep_word(slot_), &page().line.state);
+  const bool starts = std::exchange(starts_, false);
+  if (old != kRequestAsleep) return;
+  Wakes& wakes = space_->platform_.wakes();
+  if (!starts) return wakes.soon(space_->sleep_word(slot_), &page().line.state);
+  // It was made on the worker's core, and would run there.
+  space_->move_first_thread([&] { wakes.now(space_->sleep_word(slot_)); });
 }
 
 bool TrapContext::waits_awake() const { return __atomic_load_n(&page().line.state, __ATOMIC_RELAXED) == kRequest; }

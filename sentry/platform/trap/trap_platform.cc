@@ -49,10 +49,6 @@ class TrapPlatform::ChildWatch : public FdHandler {
 
 namespace {
 
-constexpr size_t kMaxReady = 3;
-constexpr size_t kPartsAhead = 2;
-constexpr size_t kMaxBuried = 8;
-constexpr uint64_t kChoresDelayNs = 100'000;
 constexpr uint64_t kGuestSpinNs = 8'000;  // less than what sleeping and waking cost
 
 // How many `pause`s that is: from 10 to 140 cycles each, as the processor likes.
@@ -139,7 +135,7 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
 }
 
 TrapPlatform::TrapPlatform(EventLoop& loop, EventSink& sink)
-    : loop_(loop), sink_(sink), wakes_(*this), chores_(loop, [this] { loop_.spawn([this] { do_chores(); }); }) {}
+    : loop_(loop), sink_(sink), wakes_(*this), chores_(loop, [this] { chores_due(); }) {}
 
 TrapPlatform::~TrapPlatform() {
   chores_.disarm();
@@ -212,80 +208,6 @@ Result<void> TrapPlatform::greet_template() {
   return ok();
 }
 
-Result<std::shared_ptr<TrapSpace>> TrapPlatform::make_space() {
-  return template_->fork_stub([](TrapSpace& child) { return child.first_thread_of_new(); });
-}
-
-Result<AddressSpaceRef> TrapPlatform::create_address_space() {
-  expect_chores();
-  if (ready_.empty()) {
-    if (started_ && ready_wanted_ < kMaxReady) ++ready_wanted_;  // programs come faster than one at a time
-    started_ = true;
-    return AddressSpaceRef(TRY(make_space()));
-  }
-  auto space = std::move(ready_.back());
-  ready_.pop_back();
-  return AddressSpaceRef(std::move(space));
-}
-
-Result<SpaceParts> TrapPlatform::take_parts() {
-  expect_chores();
-  if (parts_.empty()) return make_parts();
-  SpaceParts parts = std::move(parts_.front());
-  parts_.pop_front();
-  return parts;
-}
-
-Result<SpaceParts> TrapPlatform::make_parts() {
-  if (renewed_.empty()) return SpaceParts::create();
-  StubMemory memory = std::move(renewed_.back());
-  renewed_.pop_back();
-  return SpaceParts::create(std::move(memory));
-}
-
-void TrapPlatform::reuse(int pid, StubMemory memory, uint32_t slots) {
-  if (renewed_.size() + dying_.size() >= kMaxReused) return;
-  if (!by_pid_.contains(pid)) return renew(std::move(memory), slots);
-  dying_.insert_or_assign(pid, Used{std::move(memory), slots});
-}
-
-// A guest that has written where there is no thread of its keeps others from getting the page: its memory goes.
-void TrapPlatform::renew(StubMemory memory, uint32_t slots) {
-  if (!memory.commands.renew(0x1000) || !memory.control.renew((slots + 1) * size_t{0x1000})) return;
-  renewed_.push_back(std::move(memory));
-}
-
-void TrapPlatform::bury(std::shared_ptr<TrapSpace> space) {
-  buried_.push_back(std::move(space));
-  expect_chores();
-  // A storm of exits must not pile up processes.
-  if (buried_.size() > kMaxBuried) buried_.clear();
-}
-
-// What nobody waits for happens a little later, when the guests that were let go run again.
-void TrapPlatform::expect_chores() {
-  if (!in_chores_ && !chores_.armed()) chores_.arm(EventLoop::now_ns() + kChoresDelayNs);
-}
-
-void TrapPlatform::do_chores() {
-  in_chores_ = true;
-  for (const auto& space : buried_) space->end_process();
-  // Their descriptors and pages go with them; none is closed while another may still be added.
-  std::exchange(buried_, {}).clear();
-  while (ready_.size() < ready_wanted_) {
-    auto space = make_space();
-    if (!space.has_value()) break;
-    ready_.push_back(std::move(space).value());
-  }
-  while (parts_.size() < kPartsAhead) {
-    auto parts = make_parts();
-    if (!parts.has_value()) break;
-    parts_.push_back(std::move(parts).value());
-  }
-  in_chores_ = false;
-  if (!buried_.empty()) expect_chores();
-}
-
 void TrapPlatform::add(TrapSpace& space) { active_.push_back(&space); }
 
 void TrapPlatform::remove(TrapSpace& space) {
@@ -347,6 +269,7 @@ bool TrapPlatform::spin() {
 bool TrapPlatform::poll_context(TrapContext& context) {
   const auto kind = context.take_request();
   if (!kind) return false;
+  ++requests_;
   if (context.report_waiter_ != nullptr) {
     loop_.ready(context.report_waiter_);
   } else {

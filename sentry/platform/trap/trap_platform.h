@@ -97,6 +97,7 @@ class TrapContext final : public Context {
   // The guest thread need not spin for this call's answer.
   void will_wait();
   bool waits_awake() const;
+  bool starts_ = false;  // the first thread of a program, which has not run yet
   std::optional<uint32_t> agent_to_wake_;  // its sleep word: when this thread goes to sleep, it wakes the agent first
   // Small reads and writes of the call at hand, in the control page (call_windows.h). False: not there.
   void take_windows(const uint64_t* args);
@@ -177,6 +178,12 @@ class TrapSpace final : public AddressSpace {
 
   // The context whose call runs on the current fiber, if it is one of ours.
   TrapContext* caller() const;
+  // The guest thread whose call the running fiber serves, of whatever space. Null: none.
+  TrapContext* waiting() const;
+  // The agent and the first thread; others are known by the guest's word alone.
+  void run_on(const cpu_set_t& cpus) const;
+  // The first thread goes on at another core than ours when `wake` wakes it.
+  void move_first_thread(const std::function<void()>& wake) const;
   // Text whose call sites are patched (patcher.h). `list` gets our copies in the files' place.
   void use_patches(std::vector<MapRequest>& list);
   void forget_patches(uint64_t addr, uint64_t length);
@@ -222,6 +229,8 @@ class TrapSpace final : public AddressSpace {
   StubMemory memory_;
   uint64_t command_address_;
   int pid_ = 0;
+  uint32_t first_slot_ = 0;
+  int first_tid_ = 0;
   bool dead_ = false;    // given up, or gone
   bool killed_ = false;  // told so
   const uint32_t sleep_base_;  // processes are apart, as far as it goes
@@ -269,8 +278,11 @@ class TrapPlatform final : public Platform, private FdHandler {
   void renew(StubMemory memory, uint32_t slots);
   // Lets go of a space whose process is no longer wanted, soon.
   void bury(std::shared_ptr<TrapSpace> space);
+  void bury_one();
   void expect_chores();
-  void do_chores();
+  void chores_due();
+  void arm_chores(uint64_t now);
+  void do_chore();
   bool poll_space(TrapSpace& space);
   bool poll_context(TrapContext& context);
   // Has this context's state looked at in each round, if there is room for one more.
@@ -280,6 +292,10 @@ class TrapPlatform final : public Platform, private FdHandler {
   void on_ready(uint32_t events) override;  // the wake eventfd
   void reap();
   void count_guess(int pid);
+  void await_agent(int change) {
+    agents_awaited_ += change;
+    loop_.expect_descriptor(change);
+  }
   void count_running(int change);
   void count_asleep(int change);
   void set_guest_spin();  // after each change of what it depends on
@@ -307,10 +323,14 @@ class TrapPlatform final : public Platform, private FdHandler {
   static constexpr size_t kMaxReused = 16;
   std::map<int, Used> dying_;         // by the pid of whom the host has not reported dead yet
   std::vector<StubMemory> renewed_;
-  std::vector<std::shared_ptr<TrapSpace>> buried_;  // to be killed when there is time
+  std::deque<std::shared_ptr<TrapSpace>> buried_;  // to be killed when there is time
   Wakes wakes_;
   Timer chores_;
   bool in_chores_ = false;
+  uint64_t chores_at_ = 0;
+  uint64_t chores_latest_ = 0;  // then they are done in any case
+  uint64_t requests_ = 0, requests_seen_ = 0;  // that have come; when the chores were due last
+  int agents_awaited_ = 0;
   std::vector<TrapSpace*> active_;  // those with a running context
   static constexpr size_t kMaxPolled = 16;
   std::vector<TrapContext*> polled_;  // their guests ring no bell

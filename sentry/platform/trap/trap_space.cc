@@ -77,13 +77,13 @@ class TrapSpace::Answer : public FdHandler {
     const uint64_t now = EventLoop::now_ns();
     timer_.arm(now + kAgentTimeoutNs);
     rescue_.arm(now + kRescueNs);
-    space_.platform_.loop_.expect_descriptor(1);
+    space_.platform_.await_agent(1);
     while (messages.empty() && timer_.armed() && !space_.dead_ && !closed_) {
       waiter_ = space_.platform_.loop_.current();
       space_.platform_.loop_.park();
       waiter_ = nullptr;
     }
-    space_.platform_.loop_.expect_descriptor(-1);
+    space_.platform_.await_agent(-1);
     timer_.disarm();
     rescue_.disarm();
     return !messages.empty();
@@ -175,14 +175,14 @@ void TrapSpace::post(std::span<const Command> list) {
   auto* page = static_cast<CommandPage*>(memory_.commands.data());
   for (size_t i = 0; i < list.size(); ++i) page->commands[i] = list[i];
   page->count = static_cast<uint32_t>(list.size());
-  // Whoever calls from this process waits for the list: the agent wakes it and stops, on the same core.
-  const TrapContext* c = caller();
-  page->wake_address = c != nullptr ? STUB_SLEEP_WORDS + 4 * uint64_t{sleep_word(c->slot_)} : 0;
+  // Whoever calls waits for the list: the agent wakes it and stops, on the same core.
+  const TrapContext* c = waiting();
+  page->wake_address = c != nullptr ? STUB_SLEEP_WORDS + 4 * uint64_t{c->space_->sleep_word(c->slot_)} : 0;
   __atomic_fetch_add(&page->seq, 1, __ATOMIC_SEQ_CST);
 }
 
 void TrapSpace::wake_agent() {
-  TrapContext* c = caller();
+  TrapContext* c = waiting();
   if (c == nullptr || !c->waits_awake()) return platform_.wakes().now(agent_word());
   c->agent_to_wake_ = agent_word();
 }
@@ -340,9 +340,13 @@ void TrapSpace::settle(Context* via) {
   }
 }
 
-TrapContext* TrapSpace::caller() const {
+TrapContext* TrapSpace::waiting() const {
   const Fiber* fiber = platform_.loop_.current();
-  auto* context = fiber != nullptr ? static_cast<TrapContext*>(fiber->context) : nullptr;
+  return fiber != nullptr ? static_cast<TrapContext*>(fiber->context) : nullptr;
+}
+
+TrapContext* TrapSpace::caller() const {
+  TrapContext* const context = waiting();
   return context != nullptr && context->space_.get() == this ? context : nullptr;
 }
 
@@ -476,6 +480,7 @@ void TrapSpace::ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags) 
 
 Command TrapSpace::first_thread_command(uint32_t slot, uint64_t frame, uint32_t start_flags) {
   ready_page(slot, frame, start_flags);
+  first_slot_ = slot;
   const uint64_t control = page_address(slot);
   return command(__NR_clone, kThreadFlags, (frame - 1024) & ~uint64_t{15},
                  control + offsetof(ControlPage, host_tid), control + offsetof(ControlPage, alive), 0, 0,
@@ -540,6 +545,7 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prep
   child->pid_ = author;
   platform_.by_pid_[author] = child.get();
   if (first_results.value().size() != std::size(first) || first_results.value().back() < 0) return Errno{EAGAIN};
+  child->first_tid_ = static_cast<int>(child->page(child->first_slot_).host_tid);  // no guest could write there yet
   return child;
 }
 
@@ -579,6 +585,7 @@ Result<std::unique_ptr<Context>> TrapSpace::first_thread(const Regs& regs) {
   auto context = std::make_unique<TrapContext>(
       std::static_pointer_cast<TrapSpace>(shared_from_this()), slot);
   context->prepare(regs, fresh_frame(slot), 0, 0);
+  context->starts_ = true;
   return context;
 }
 
@@ -616,6 +623,20 @@ void TrapSpace::futex_wake(uint64_t addr) {
   if (addr >= kGuestEnd) return;
   const Command wake = command(__NR_futex, addr, FUTEX_WAKE, 1);
   [[maybe_unused]] const auto done = run_agent(std::span(&wake, 1));
+}
+
+void TrapSpace::run_on(const cpu_set_t& cpus) const {
+  for (const int tid : {pid_, first_tid_}) {
+    if (tid != 0) sched_setaffinity(tid, sizeof cpus, &cpus);
+  }
+}
+
+void TrapSpace::move_first_thread(const std::function<void()>& wake) const {
+  cpu_set_t others = platform_.allowed_cpus_;
+  CPU_CLR(std::max(sched_getcpu(), 0), &others);
+  const bool moved = first_tid_ != 0 && CPU_COUNT(&others) != 0 && sched_setaffinity(first_tid_, sizeof others, &others) == 0;
+  wake();
+  if (moved) sched_setaffinity(first_tid_, sizeof others, &platform_.allowed_cpus_);
 }
 
 void TrapSpace::end_process() {

@@ -62,6 +62,16 @@ void Wakes::all_now() {
   platform_.set_guest_spin();
 }
 
+void Wakes::leave(uint32_t n) {
+  announce(n);
+  leaving_.push_back(n);
+  platform_.expect_chores();
+}
+
+void Wakes::let_leave() {
+  for (const uint32_t n : std::exchange(leaving_, {})) now(n);
+}
+
 void Wakes::check_handed() {
   for (const Sleeper& s : std::exchange(handed_, {})) {
     if (sleeps_still(s.state)) now(s.word);

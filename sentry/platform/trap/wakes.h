@@ -42,6 +42,10 @@ class Wakes {
     if (!waiting_.empty() && EventLoop::now_ns() >= due_ns_) all_now();
   }
   void all_now();
+  // For a thread that is to end, which nobody waits for: when there is time, let_leave().
+  void leave(uint32_t word);
+  void let_leave();
+  bool leaving() const { return !leaving_.empty(); }
 
  private:
   struct Sleeper {
@@ -57,6 +61,7 @@ class Wakes {
 
   TrapPlatform& platform_;
   std::vector<Sleeper> waiting_;
+  std::vector<uint32_t> leaving_;
   uint64_t due_ns_ = 0;
   // Left to guest threads, which may be stopped, or lie: looked after once more.
   std::vector<Sleeper> handed_;

@@ -1,0 +1,132 @@
+// TrapPlatform, the stubs' births and burials: what is made ahead of need, and what is put off until nobody waits.
+#include <sched.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "sentry/platform/trap/trap_platform.h"
+
+namespace run9::sentry::trap {
+namespace {
+
+constexpr size_t kMaxReady = 3;
+constexpr size_t kPartsAhead = 2;
+constexpr size_t kMaxBuried = 16;
+constexpr uint64_t kQuietNs = 40'000;
+constexpr uint64_t kChoresLatestNs = 20'000'000;
+
+}  // namespace
+
+Result<std::shared_ptr<TrapSpace>> TrapPlatform::make_space() {
+  return template_->fork_stub([](TrapSpace& child) { return child.first_thread_of_new(); });
+}
+
+Result<AddressSpaceRef> TrapPlatform::create_address_space() {
+  expect_chores();
+  if (ready_.empty()) {
+    if (started_ && ready_wanted_ < kMaxReady) ++ready_wanted_;  // programs come faster than one at a time
+    started_ = true;
+    return AddressSpaceRef(TRY(make_space()));
+  }
+  auto space = std::move(ready_.back());
+  ready_.pop_back();
+  return AddressSpaceRef(std::move(space));
+}
+
+Result<SpaceParts> TrapPlatform::take_parts() {
+  expect_chores();
+  if (parts_.empty()) return make_parts();
+  SpaceParts parts = std::move(parts_.front());
+  parts_.pop_front();
+  return parts;
+}
+
+Result<SpaceParts> TrapPlatform::make_parts() {
+  if (renewed_.empty()) return SpaceParts::create();
+  StubMemory memory = std::move(renewed_.back());
+  renewed_.pop_back();
+  return SpaceParts::create(std::move(memory));
+}
+
+void TrapPlatform::reuse(int pid, StubMemory memory, uint32_t slots) {
+  if (renewed_.size() + dying_.size() >= kMaxReused) return;
+  if (!by_pid_.contains(pid)) return renew(std::move(memory), slots);
+  dying_.insert_or_assign(pid, Used{std::move(memory), slots});
+}
+
+// A guest that has written where there is no thread of its keeps others from getting the page: its memory goes.
+void TrapPlatform::renew(StubMemory memory, uint32_t slots) {
+  if (!memory.commands.renew(0x1000) || !memory.control.renew((slots + 1) * size_t{0x1000})) return;
+  renewed_.push_back(std::move(memory));
+}
+
+// A storm of exits must not pile up processes.
+void TrapPlatform::bury(std::shared_ptr<TrapSpace> space) {
+  buried_.push_back(std::move(space));
+  if (buried_.size() > kMaxBuried) bury_one();
+  expect_chores();
+}
+
+// Its descriptors and pages go with it.
+void TrapPlatform::bury_one() {
+  const auto space = std::move(buried_.front());
+  buried_.pop_front();
+  space->end_process();
+}
+
+void TrapPlatform::expect_chores() {
+  if (in_chores_ || chores_.armed()) return;
+  const uint64_t now = EventLoop::now_ns();
+  chores_latest_ = now + kChoresLatestNs;
+  requests_seen_ = requests_;
+  arm_chores(now);
+}
+
+void TrapPlatform::arm_chores(uint64_t now) {
+  chores_at_ = now + kQuietNs;
+  chores_.arm(chores_at_);
+}
+
+// What nobody waits for is done when nobody has asked for anything for a moment: guests compute then, or sleep. A process that is made
+// or ends takes the core of whoever runs there.
+void TrapPlatform::chores_due() {
+  const uint64_t now = EventLoop::now_ns();
+  const bool asked = std::exchange(requests_seen_, requests_) != requests_;
+  const bool quiet = !asked && agents_awaited_ == 0 && now < chores_at_ + kQuietNs / 2;  // else we were at work until now
+  if (!quiet && now < chores_latest_) return arm_chores(now);
+  loop_.spawn([this] { do_chore(); });
+}
+
+// One at a time: meanwhile somebody may ask for something. Processes are made and end on our core, which is free, and not on
+// that of a guest which computes.
+void TrapPlatform::do_chore() {
+  in_chores_ = true;
+  cpu_set_t here;
+  CPU_ZERO(&here);
+  CPU_SET(std::max(sched_getcpu(), 0), &here);
+  wakes_.let_leave();
+  bool more = true;
+  if (!buried_.empty()) {
+    buried_.front()->run_on(here);
+    bury_one();
+  } else if (ready_.size() < ready_wanted_) {
+    template_->run_on(here);
+    auto space = make_space();
+    template_->run_on(allowed_cpus_);
+    more = space.has_value();
+    if (more) {
+      space.value()->run_on(allowed_cpus_);
+      ready_.push_back(std::move(space).value());
+    }
+  } else if (parts_.size() < kPartsAhead) {
+    auto parts = make_parts();
+    more = parts.has_value();
+    if (more) parts_.push_back(std::move(parts).value());
+  } else {
+    more = false;
+  }
+  in_chores_ = false;
+  if (more || !buried_.empty() || wakes_.leaving()) arm_chores(EventLoop::now_ns());
+}
+
+}  // namespace run9::sentry::trap
