@@ -36,10 +36,7 @@ Result<std::shared_ptr<UniqueFd>> shared_anonymous(uint64_t length) {
 
 class MemoryManager::Change {
  public:
-  Change(MemoryManager& mm, Task& task) : mm_(mm) {
-    mm_.mutex_.lock();
-    mm_.space_->settle(task.via());
-  }
+  explicit Change(MemoryManager& mm) : mm_(mm) { mm_.mutex_.lock(); }
   ~Change() { mm_.mutex_.unlock(); }
   Change(const Change&) = delete;
   Change& operator=(const Change&) = delete;
@@ -208,7 +205,7 @@ Result<uint64_t> MemoryManager::mmap(Task& task, MapArgs args) {
   if (args.length == 0) return Errno{EINVAL};
   if (!aligned(args.offset)) return Errno{EINVAL};
   if (args.length > kGuestEnd) return Errno{ENOMEM};
-  Change change(*this, task);
+  Change change(*this);
   return mmap_locked(task, std::move(args));
 }
 
@@ -277,7 +274,7 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
 
 Result<void> MemoryManager::munmap(Task& task, uint64_t addr, uint64_t length) {
   if (!aligned(addr) || length == 0 || !in_bounds(addr, length)) return Errno{EINVAL};
-  Change change(*this, task);
+  Change change(*this);
   const uint64_t end = addr + round_up(length);
   // Below the lowest address there is nothing of the guest's, and maybe something of the platform's.
   addr = std::max(addr, kMinAddress);
@@ -291,7 +288,7 @@ Result<void> MemoryManager::mprotect(Task& task, uint64_t addr, uint64_t length,
   if (length == 0) return ok();
   length = round_up(length);
   if (!in_bounds(addr, length)) return Errno{ENOMEM};
-  Change change(*this, task);
+  Change change(*this);
   // As Linux: what comes before a hole is changed, and the hole is reported.
   uint64_t end = addr;
   for (auto it = find(addr); it != vmas_.end() && end < addr + length; it = find(end)) {
@@ -377,7 +374,7 @@ Result<uint64_t> MemoryManager::mremap(Task& task, uint64_t old_addr, uint64_t o
   new_len = round_up(new_len);
   if (!in_bounds(old_addr, old_len)) return Errno{EINVAL};
   if (new_len > kGuestEnd) return Errno{ENOMEM};
-  Change change(*this, task);
+  Change change(*this);
   const auto it = find(old_addr);
   if (it == vmas_.end()) return Errno{EFAULT};
   if (old_len == 0) {
@@ -424,7 +421,7 @@ Result<uint64_t> MemoryManager::mremap(Task& task, uint64_t old_addr, uint64_t o
 }
 
 uint64_t MemoryManager::brk(Task& task, uint64_t addr) {
-  Change change(*this, task);
+  Change change(*this);
   if (addr < brk_start || !in_bounds(addr, kPage)) return brk_end;
   const uint64_t limit = task.process().limit(RLIMIT_DATA);
   if (limit != RLIM_INFINITY && addr - brk_start > limit) return brk_end;
@@ -470,7 +467,7 @@ Result<void> MemoryManager::madvise(Task& task, uint64_t addr, uint64_t length, 
   }
   if (length == 0) return ok();
   if (!in_bounds(addr, length)) return Errno{ENOMEM};
-  Change change(*this, task);
+  Change change(*this);
   const bool whole = covered(addr, length);
   if (advice == MADV_DONTFORK || advice == MADV_DOFORK || advice == MADV_WIPEONFORK ||
       advice == MADV_KEEPONFORK) {
@@ -496,7 +493,7 @@ Result<void> MemoryManager::madvise(Task& task, uint64_t addr, uint64_t length, 
 Result<void> MemoryManager::force_write(Task& task, uint64_t addr, ByteSpan src) {
   if (!in_bounds(addr, src.size())) return Errno{EFAULT};
   if (copy_out(addr, src.data(), src.size()).has_value()) return ok();
-  Change change(*this, task);
+  Change change(*this);
   const uint64_t first = addr & ~(kPage - 1), last = round_up(addr + src.size());
   if (!covered(first, last - first)) return Errno{EFAULT};
   for (auto it = find(first); it != vmas_.end() && it->first < last; ++it) {

@@ -147,9 +147,6 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   virtual Result<void> remap(Context* via, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
                              uint64_t new_length) = 0;
   virtual Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) = 0;
-  // Waits until no context but `via` has orders that are not carried out yet. MemoryManager calls it, under
-  // its lock, before each change: what one thread is still unmapping must not be mapped by another.
-  virtual void settle(Context* via) = 0;
   // Several mappings in one hand-over (exec). Blocks.
   virtual Result<void> map_all(std::span<const MapRequest>) = 0;
 

@@ -191,9 +191,20 @@ void TrapContext::load_regs() {
 
 void TrapContext::queue(const ThreadOrder& order) { orders_.push_back(order); }
 
-bool TrapContext::orders_outstanding() const {
-  return running_ && __atomic_load_n(&page().orders_done, __ATOMIC_ACQUIRE) < orders_expected_ &&
+bool TrapContext::orders_outstanding(uint64_t addr, uint64_t length) const {
+  const auto overlaps = [&](const auto& range) { return range.first < addr + length && addr < range.first + range.second; };
+  return running_ && std::ranges::any_of(ordered_, overlaps) && __atomic_load_n(&page().orders_done, __ATOMIC_ACQUIRE) < orders_expected_ &&
          __atomic_load_n(&page().line.state, __ATOMIC_ACQUIRE) == kReply;
+}
+
+// Of the guest's memory, what the orders change.
+void TrapContext::note_ranges() {
+  ordered_.clear();
+  for (const ThreadOrder& o : orders_) {
+    if (o.kind != kOrderPlain || o.nr == __NR_arch_prctl) continue;
+    ordered_.emplace_back(o.args[0], o.args[1]);
+    if (o.nr == __NR_mremap) ordered_.emplace_back(o.args[4], o.args[2]);
+  }
 }
 
 void TrapContext::write_regs() {
@@ -222,6 +233,7 @@ void TrapContext::write_regs() {
     for (size_t i = 0; i < orders_.size(); ++i) p.orders[i] = orders_[i];
     reply_flags_ |= kOrders;
     orders_expected_ = take(p.orders_done) + 1;
+    note_ranges();
     orders_.clear();
   }
   reply.flags = reply_flags_;

@@ -86,7 +86,8 @@ class TrapContext final : public Context {
   void stop_running();
   // Whether the guest thread sleeps at the host, as far as its page tells: it does not count as running then.
   void note_rest(uint32_t state);
-  bool orders_outstanding() const;
+  bool orders_outstanding(uint64_t addr, uint64_t length) const;
+  void note_ranges();
   // Sends the reply `flags` before the call is over, and waits until the guest thread comes back. Blocks.
   Result<void> report(uint32_t flags);
   // Has the guest thread carry out the queued orders and come back. Blocks.
@@ -142,6 +143,7 @@ class TrapContext final : public Context {
   uint32_t out_used_ = 0;
   std::vector<ThreadOrder> orders_;
   uint64_t orders_expected_ = 0;
+  std::vector<std::pair<uint64_t, uint64_t>> ordered_;  // address and length of what the last orders change
   Fiber* report_waiter_ = nullptr;
   std::unique_ptr<Timer> kick_retry_;
 };
@@ -157,7 +159,6 @@ class TrapSpace final : public AddressSpace {
   Result<void> remap(Context* via, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
                      uint64_t new_length) override;
   Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) override;
-  void settle(Context* via) override;
   Result<void> map_all(std::span<const MapRequest>) override;
   Result<size_t> read(uint64_t addr, std::span<std::byte> dst) override;
   size_t read_ahead(uint64_t addr, std::span<std::byte> dst) override;
@@ -176,6 +177,8 @@ class TrapSpace final : public AddressSpace {
   friend class TrapPlatform;
   class Answer;
 
+  // Waits until no context but `via` has orders for that range which are not carried out yet.
+  void settle(const Context* via, uint64_t addr, uint64_t length);
   // The context whose call runs on the current fiber, if it is one of ours.
   TrapContext* caller() const;
   // The guest thread whose call the running fiber serves, of whatever space. Null: none.

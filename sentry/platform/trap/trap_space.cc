@@ -262,6 +262,7 @@ Result<void> TrapSpace::do_or_order(Context* via, const Command& c) {
 Result<void> TrapSpace::map(Context* via, const MapRequest& r) {
   if (r.fd.valid() || r.shared) return map_all(std::span(&r, 1));
   forget_patches(r.addr, r.length);
+  settle(via, r.addr, r.length);
   return do_or_order(via, map_command(r, -1));
 }
 
@@ -272,6 +273,7 @@ Result<void> TrapSpace::map_all(std::span<const MapRequest> list) {
 }
 
 Result<void> TrapSpace::map_as_told(std::span<const MapRequest> list) {
+  for (const MapRequest& r : list) settle(caller(), r.addr, r.length);
   // One message with each descriptor once, the mappings, and away with the descriptors. What does not fit
   // into one list goes in parts.
   while (!list.empty()) {
@@ -308,11 +310,13 @@ Result<void> TrapSpace::map_as_told(std::span<const MapRequest> list) {
 
 Result<void> TrapSpace::unmap(Context* via, uint64_t addr, uint64_t length) {
   forget_patches(addr, length);
+  settle(via, addr, length);
   return do_or_order(via, command(__NR_munmap, addr, length));
 }
 
 Result<void> TrapSpace::protect(Context* via, uint64_t addr, uint64_t length, int prot) {
   if (prot & PROT_WRITE) TRY(undo_patches(addr, length));
+  settle(via, addr, length);
   return do_or_order(via, command(__NR_mprotect, addr, length, static_cast<uint64_t>(prot)));
 }
 
@@ -320,23 +324,36 @@ Result<void> TrapSpace::remap(Context* via, uint64_t old_addr, uint64_t old_leng
                               uint64_t new_length) {
   TRY(undo_patches(old_addr, old_length));
   forget_patches(new_addr, new_length);
+  settle(via, old_addr, old_length);
+  settle(via, new_addr, new_length);
   return do_or_order(via, command(__NR_mremap, old_addr, old_length, new_length,
                                   MREMAP_MAYMOVE | MREMAP_FIXED, new_addr));
 }
 
 Result<void> TrapSpace::advise(Context* via, uint64_t addr, uint64_t length, int advice) {
+  settle(via, addr, length);
   return do_or_order(via, command(__NR_madvise, addr, length, static_cast<uint64_t>(advice)));
 }
 
-void TrapSpace::settle(Context* via) {
-  const uint64_t give_up = EventLoop::now_ns() + 1'000'000'000;
-  for (;;) {
-    bool outstanding = false;
-    for (auto& [slot, c] : contexts_) {
-      if (c != via && c->orders_outstanding()) outstanding = true;
+// What one thread is still unmapping must not be mapped by another. A thread that does not carry out its orders harms its own
+// process.
+void TrapSpace::settle(const Context* via, uint64_t addr, uint64_t length) {
+  constexpr uint64_t kAwakeNs = 20'000, kPauseNs = 50'000, kGiveUpNs = 1'000'000'000;
+  const uint64_t start = EventLoop::now_ns();
+  const auto in_the_way = [&](const auto& entry) {
+    return entry.second != via && entry.second->orders_outstanding(addr, length);
+  };
+  while (std::ranges::any_of(contexts_, in_the_way)) {
+    const uint64_t now = EventLoop::now_ns();
+    if (now > start + kGiveUpNs) return;
+    if (now < start + kAwakeNs) {
+      platform_.loop_.yield();
+      continue;
     }
-    if (!outstanding || EventLoop::now_ns() > give_up) return;
-    platform_.loop_.yield();
+    // It waits for a core: ours.
+    Timer pause(platform_.loop_, [this, fiber = platform_.loop_.current()] { platform_.loop_.ready(fiber); });
+    pause.arm(now + kPauseNs);
+    platform_.loop_.park();
   }
 }
 
@@ -551,7 +568,7 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prep
 
 Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
   auto& from = static_cast<TrapContext&>(parent);
-  settle(nullptr);
+  settle(nullptr, 0, kGuestEnd);
   const uint32_t slot = from.slot_;
   // The parent's frame is in its alternate stack, private memory that the child has a copy of; the child's
   // thread starts from it.
