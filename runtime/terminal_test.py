@@ -19,11 +19,14 @@ import tempfile
 import termios
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/support"))
+from patience import patience
+
 BIN = os.path.join(sys.argv[1], "run9")
 WORK = tempfile.mkdtemp(prefix="run9-terminal-")
 os.chmod(WORK, 0o755)
 STATE = WORK + "/state"
-PATIENCE = 30  # seconds until a thing will never happen: the machine may be busy, and the programs slow
+PATIENCE = patience(30)
 failures = 0
 # In an interactive shell, `(job)` says "front=1" when it has the terminal, and "front=0" when it has it no more.
 JOB = ("job() { while read -ra s </proc/self/stat; new=front=$((s[4] == s[7])); do "  # process group, and the terminal's
