@@ -4,12 +4,16 @@
 #   run9_program(NAME SRCS main.cc DEPS ...)         a static-pie program in bin/
 #   run9_fuzzer(NAME SRCS a_fuzz.cc DEPS ...)        a libFuzzer program, with -DRUN9_FUZZ=ON
 #   run9_test(NAME SRCS a_test.cc DEPS ...)          a GoogleTest program, registered with ctest
+#   run9_time_limit(NAME SECONDS)                    how long a test may take in a release build
 #   run9_skipped(NAME "reason")                      a test that this preset cannot run
 #
 # DEPS is the whole of what a target may include: include/ of a target is the repository's root, and
 # tests/lint/includes_test checks that no file includes a folder its target does not depend on.
 
 set(RUN9_SANITIZE "" CACHE STRING "address, thread or empty")
+
+# How many times longer than a release build this one may take for the same.
+set(RUN9_SLOWNESS 1)
 
 add_library(run9_flags INTERFACE)
 target_include_directories(run9_flags INTERFACE ${CMAKE_SOURCE_DIR})
@@ -19,10 +23,12 @@ if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   target_compile_options(run9_flags INTERFACE -Wthread-safety -Werror=thread-safety)
 endif()
 if(RUN9_SANITIZE STREQUAL "address")
+  set(RUN9_SLOWNESS 5)
   target_compile_options(run9_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer
     -fno-sanitize-recover=undefined)
   target_link_options(run9_flags INTERFACE -fsanitize=address,undefined)
 elseif(RUN9_SANITIZE STREQUAL "thread")
+  set(RUN9_SLOWNESS 10)
   target_compile_options(run9_flags INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
   target_link_options(run9_flags INTERFACE -fsanitize=thread)
 endif()
@@ -59,7 +65,14 @@ function(run9_test name)
   add_executable(${name} ${A_SRCS})
   target_link_libraries(${name} PRIVATE run9_flags ${A_DEPS} gmock gtest gtest_main Threads::Threads)
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+  run9_time_limit(${name} 120)
+endfunction()
+
+# Every limit of time in a test goes by this: ctest's own here, those of the scripts by RUN9_SLOWNESS (tests/support/patience.py).
+function(run9_time_limit name seconds)
+  math(EXPR limit "${seconds} * ${RUN9_SLOWNESS}")
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${limit})
+  set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT RUN9_SLOWNESS=${RUN9_SLOWNESS})
 endfunction()
 
 # In place of a test that makes no sense here: ctest shows it as skipped, and ./dev says why.

@@ -5,7 +5,8 @@ set -u
 bin=$1
 work=$(mktemp -d /tmp/run9-lifecycle-XXXXXX)
 chmod 755 "$work"
-run9() { timeout 20 "$bin/run9" --root "$work/state" "$@"; }
+slowness=${RUN9_SLOWNESS:-1}  # of this build (cmake/run9.cmake)
+run9() { timeout $((20 * slowness)) "$bin/run9" --root "$work/state" "$@"; }
 failed=0
 trap 'rm -rf "$work"' EXIT
 
@@ -21,7 +22,7 @@ expect_match() {
 }
 wait_for() {  # until the command succeeds
   local i
-  for ((i = 0; i < 200; ++i)); do
+  for ((i = 0; i < 200 * slowness; ++i)); do
     "$@" && return
     sleep 0.02
   done

@@ -9,6 +9,9 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/support"))
+from patience import patience
+
 BIN = os.path.join(sys.argv[1], "run9")
 WORK = tempfile.mkdtemp(prefix="run9-oci-")
 os.chmod(WORK, 0o755)
@@ -50,13 +53,13 @@ def bundle(name, args, edit=None, root="/"):
 
 def run9(*args, state=STATE, **kwargs):
     kwargs.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.run([BIN, "--root", state, "--overlay", "tmpfs", *args], timeout=30, text=True,
+    return subprocess.run([BIN, "--root", state, "--overlay", "tmpfs", *args], timeout=patience(30), text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kwargs)
 
 
 def detached(*args, state=STATE):
     """Started programs keep the streams open, so nobody may wait for their end."""
-    return subprocess.run([BIN, "--root", state, "--overlay", "tmpfs", *args], timeout=30, stdin=subprocess.DEVNULL,
+    return subprocess.run([BIN, "--root", state, "--overlay", "tmpfs", *args], timeout=patience(30), stdin=subprocess.DEVNULL,
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
 
 
@@ -170,7 +173,7 @@ def test_preserved_descriptors():
             os.lseek(3, 0, os.SEEK_SET)
         result = subprocess.run([BIN, "--root", STATE, "run", "--preserve-fds", "2", "-b",
                                  bundle("p", "cat <&3; echo to a pipe >&4; ls /proc/self/fd | wc -l"), "c"], text=True,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=patience(20),
                                 preexec_fn=place, close_fds=False)
         check("descriptor 3", result.stdout, "from outside\n6\n")
         check("descriptor 4", os.read(r, 100).decode(), "to a pipe\n")

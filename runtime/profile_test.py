@@ -10,6 +10,9 @@ import tempfile
 import time
 import xml.etree.ElementTree as xml
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/support"))
+from patience import patience
+
 BIN = os.path.join(sys.argv[1], "run9")
 WORK = tempfile.mkdtemp(prefix="run9-profile-")
 STATE = WORK + "/state"
@@ -51,7 +54,7 @@ def check(good, what, got=""):
 
 
 def run9(*args):
-    return subprocess.run([BIN, "--root", STATE, *args], timeout=60, text=True, stdin=subprocess.DEVNULL,
+    return subprocess.run([BIN, "--root", STATE, *args], timeout=patience(60), text=True, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -140,7 +143,7 @@ def running_sandbox():
         check("somebody else" in r.stderr, "there is one at a time", r)
         first.kill()
         first.wait()
-        end = time.monotonic() + 20
+        end = time.monotonic() + patience(20)
         while r.returncode != 0 and time.monotonic() < end:
             r = run9("profile", name, "--seconds", "0.01")
         check(r.returncode == 0, "a profile ends with whoever wanted it", r)
@@ -156,7 +159,7 @@ def container_ends_first():
         check(box.stdout.readline() == "up\n", "the sandbox runs")
         profile, _ = long_profile(f"do-{box.pid}")
         box.stdin.close()
-        out, _ = profile.communicate(timeout=30)
+        out, _ = profile.communicate(timeout=patience(30))
         read = rows(out).get("read", [0] * 7)
         check(profile.returncode == 0 and read[WAITING] > 0, "a profile ends with the container", out)
 

@@ -19,11 +19,18 @@ import tempfile
 import termios
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/support"))
+from patience import patience
+
 BIN = os.path.join(sys.argv[1], "run9")
 WORK = tempfile.mkdtemp(prefix="run9-terminal-")
 os.chmod(WORK, 0o755)
 STATE = WORK + "/state"
+PATIENCE = patience(30)
 failures = 0
+# In an interactive shell, `(job)` says "front=1" when it has the terminal, and "front=0" when it has it no more.
+JOB = ("job() { while read -ra s </proc/self/stat; new=front=$((s[4] == s[7])); do "  # process group, and the terminal's
+       "[[ $new == $old ]] || echo $new; old=$new; sleep 0.05; done; }")
 
 
 def check(what, got, wanted):
@@ -53,7 +60,13 @@ class Terminal:
     def send(self, text):
         os.write(self.fd, text.encode())
 
-    def until(self, pattern, timeout=8):
+    def until(self, pattern, timeout=PATIENCE):
+        """What comes, up to something like `pattern`, which must come."""
+        text = self.read_until(pattern, timeout)
+        check("on the terminal", text, pattern)
+        return text
+
+    def read_until(self, pattern, timeout):
         text, end = "", time.monotonic() + timeout
         while not re.search(pattern, text, re.S):
             left = end - time.monotonic()
@@ -66,10 +79,21 @@ class Terminal:
             if not data:
                 break
             text += data.decode(errors="replace")
-        check("on the terminal", text, pattern)
         return text
 
-    def wait(self, timeout=8):
+    def ask_until(self, line, pattern):
+        """Types `line` at the shell's prompt again and again until its answer is like `pattern`: for what happens soon,
+        and what the shell tells only when asked."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            self.send(line + "\r")
+            text = self.read_until(r"\$ $", PATIENCE)
+            if re.search(pattern, text, re.S) or time.monotonic() > end:
+                check(f"after {line!r}", text, pattern)
+                return
+            time.sleep(0.1)
+
+    def wait(self, timeout=PATIENCE):
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -102,7 +126,7 @@ def bundle(name, args, terminal=True):
 
 
 def run9(*args, **kwargs):
-    return subprocess.run([BIN, "--root", STATE, *args], timeout=20, capture_output=True, text=True, **kwargs)
+    return subprocess.run([BIN, "--root", STATE, *args], timeout=2 * PATIENCE, capture_output=True, text=True, **kwargs)
 
 
 def interactive(t):
@@ -113,47 +137,44 @@ def interactive(t):
     t.send("stty size\r")
     t.until(r"24 80.*\$ $")
     t.resize(40, 100)
-    time.sleep(0.3)
-    t.send("stty size; echo $LINES $COLUMNS\r")
-    t.until(r"40 100\r\n.*\$ $")
+    t.ask_until("stty size; echo $LINES $COLUMNS", r"40 100\r\n40 100\r\n")
     t.send("trap 'echo winch' WINCH\r")
     t.until(r"\$ $")
     t.resize(24, 80)
     t.until(r"winch")
     t.send("\r")
     t.until(r"\$ $")
-    t.send("trap - WINCH; sleep 100\r")
-    time.sleep(0.5)
+    t.send(f"trap - WINCH; {JOB}\r")
+    t.until(r"\$ $")
+    t.send("(job)\r")
+    t.until("front=1")
     t.send("\x03")
     t.until(r"\^C.*\$ $")
     t.send("echo status $?\r")
     t.until(r"status 130.*\$ $")
-    t.send("sleep 200\r")
-    time.sleep(0.5)
+    t.send("(job)\r")
+    t.until("front=1")
     t.send("\x1a")
     t.until(r"Stopped.*\$ $")
     t.send("jobs; bg; jobs\r")
-    t.until(r"Stopped.*sleep 200 &.*Running.*\$ $")
+    t.until(r"Stopped.*job \) &.*Running.*front=0")
     t.send("fg\r")
-    t.until(r"sleep 200\r\n")
-    time.sleep(0.3)
+    t.until("front=1")
     t.send("\x03")
     t.until(r"\$ $")
     t.send("cat &\r")
-    t.until(r"Stopped|\$ $")
-    time.sleep(0.3)
-    t.send("\r")
-    t.until(r"Stopped.*\$ $")
+    t.until(r"\[1\].*\$ ")
+    t.ask_until("jobs", "Stopped.*cat")  # once it has read
     t.send("kill %1; wait; echo gone\r")
     t.until(r"\ngone\r.*\$ $")
-    t.send("stty -echo; read x; stty echo; echo got=$x\r")
-    time.sleep(0.3)
+    t.send("stty -echo; echo re''ady; read x; stty echo; echo got=$x\r")
+    t.until("ready")
     t.send("secret\r")
     check("no echo", t.until(r"got=secret.*\$ $"), r"^(?!.*secret.*secret)")
     t.send("python3 -c 'import os; print(os.tcgetpgrp(0) == os.getpgrp(), os.ttyname(0))'\r")
     t.until(r"True /dev/pts/\d+.*\$ $")
-    t.send("cat\r")
-    time.sleep(0.3)
+    t.send("echo re''ady; cat\r")
+    t.until("ready\r\n")
     t.send("line\r")
     t.until(r"line\r\nline\r\n")
     t.send("\x04")
@@ -169,7 +190,7 @@ def test_run():
 
 def test_exec():
     sleeper = bundle("sleeper", ["sleep", "1000"], terminal=False)
-    subprocess.run([BIN, "--root", STATE, "run", "-d", "-b", sleeper, "t2"], timeout=20, stdin=subprocess.DEVNULL,
+    subprocess.run([BIN, "--root", STATE, "run", "-d", "-b", sleeper, "t2"], timeout=2 * PATIENCE, stdin=subprocess.DEVNULL,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     t = Terminal([BIN, "--root", STATE, "exec", "-t", "t2", "bash", "--norc", "-i"])
     interactive(t)
@@ -207,9 +228,8 @@ def test_console_socket():
     run9("start", "t3")
     interactive(t)
     # Another one beside it, by exec --detach.
-    for _ in range(200):
-        if '"status":"stopped"' in run9("state", "t3").stdout:
-            break
+    end = time.monotonic() + PATIENCE
+    while '"status":"stopped"' not in run9("state", "t3").stdout and time.monotonic() < end:
         time.sleep(0.02)
     check("state", run9("state", "t3").stdout, '"stopped"')
     run9("delete", "t3")
@@ -231,22 +251,16 @@ def test_do_in_a_shell():
     t.until(r"\$ $")
     t.send(f"echo piped | {do} cat\r")
     t.until(r"\r\npiped\r.*\$ $")
-    t.send(f"{do} sleep 100\r")
-    time.sleep(1)
+    t.send(f"{do} sh -c 'echo re\"\"ady; exec sleep 100'\r")
+    t.until("ready")
     t.send("\x03")
     t.until(r"\$ $")
     t.send("echo st=$?\r")
     t.until(r"st=130.*\$ $")
     # A background job that would change the terminal stops, as every job does.
     t.send(f"{do} bash --norc -i &\r")
-    t.until(r"\$ $")
-    for _ in range(16):  # the shell tells of it at its next prompt, once it has happened
-        time.sleep(0.5)
-        t.send("\r")
-        text = t.until(r"\$ $")
-        if "Stopped" in text:
-            break
-    check("background job", text, "Stopped")
+    t.until(r"\[1\].*\$ ")
+    t.ask_until("jobs", "Stopped")
     t.send("fg\r")
     t.until(r"do -- bash.*\$ ")
     t.send("echo in$((40+2))side\r")

@@ -74,7 +74,6 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
     }
   }
   task.clear_child_tid = 0;
-  task.rseq_addr = 0;
 
   const bool nosuid = (program.executable->path().mount->flags & vfs::kMntNoSuid) != 0;
   task.set_creds(after_exec(task.creds(), st, !nosuid && !task.creds().no_new_privs));

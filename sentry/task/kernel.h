@@ -78,7 +78,6 @@ class Kernel : public EventSink {
   const std::vector<std::string>& boot_log_lines() const { return boot_log_; }
   // Counts a call that is not there; ends the sandbox under --strict. `why` for the log, once each.
   void note_missing(Task& task, std::string_view what);
-  const std::map<std::string, uint64_t>& missing() const { return missing_; }
   // st_dev numbers for new file systems: 0:N.
   uint64_t next_dev() { return next_dev_++; }
   uint64_t next_anon_inode() { return next_anon_ino_++; }

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from patience import patience
 from sandbox import Run9, fail_if, kill, machine_python, wait_for
 
 GUEST = r"""
@@ -87,7 +88,7 @@ def main():
         gofer = run9.state("c")["gofer"]["pid"]
         kill(gofer)
         wait_for(lambda: "gofer is gone" in run9.log_text(), "the log says that the gofer is gone")
-        output, _ = child.communicate("go\n", timeout=60)
+        output, _ = child.communicate("go\n", timeout=patience(60))
         output = first + output
         if output != WANTED:
             problems.append(f"wanted:\n{WANTED}got:\n{output}")

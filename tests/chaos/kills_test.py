@@ -15,6 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from patience import patience
 from sandbox import Host, Run9, fail_if, kill, read, wait_for
 
 # Forks, opens files, writes, and waits in calls.
@@ -78,9 +79,9 @@ class Round:
         self.processes()
         # A command line that goes on is waited for, if it waits for nobody itself; start comes after create.
         if self.way != "run":
-            cli.wait(timeout=30)
+            cli.wait(timeout=patience(30))
             for command in commands:
-                subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+                subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience(30))
         self.processes()
         return cli
 
@@ -124,7 +125,7 @@ def one(run9, bundle, number, seed):
     before = set(Host.processes())
     cli = r.live(bundle)
     deleted = run9.command("delete", "--force", r.name)
-    cli.wait(timeout=30)
+    cli.wait(timeout=patience(30))
     problems = []
     if deleted.returncode != 0:
         problems.append(f"delete --force: {deleted.stderr.strip()}")

@@ -12,16 +12,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 namespace hostile {
 namespace {
-
-int64_t now_ms() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);  // the vDSO's: no call
-  return t.tv_sec * 1000 + t.tv_nsec / 1'000'000;
-}
 
 void* make_calls(void*) {
   char text[512];
@@ -35,6 +30,20 @@ void* make_calls(void*) {
   }
 }
 
+void return_from_gate(int, siginfo_t*, void* context) {
+  auto& g = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+  g[REG_RIP] = *reinterpret_cast<greg_t*>(g[REG_RSP]);
+  g[REG_RSP] += 8;
+}
+
+// The ptrace platform has a single gate, at the start: `syscall; int3`.
+void survive_the_ptrace_gate() {
+  struct sigaction action {};
+  action.sa_sigaction = return_from_gate;
+  action.sa_flags = SA_SIGINFO | SA_NODEFER;
+  sigaction(SIGTRAP, &action, nullptr);
+}
+
 }  // namespace
 
 uint64_t g_dice = 1;
@@ -44,6 +53,12 @@ uint64_t dice() {
   g_dice ^= g_dice >> 7;
   g_dice ^= g_dice << 17;
   return g_dice;
+}
+
+int64_t now_ms() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);  // the vDSO's: no call
+  return t.tv_sec * 1000 + t.tv_nsec / 1'000'000;
 }
 
 bool time_left(int ms) {
@@ -61,22 +76,25 @@ void broken(const char* format, ...) {
   (void)!write(1, line, static_cast<size_t>(n));
 }
 
-void in_child(const std::function<void()>& body, int ms) {
+bool in_child(const std::function<void()>& body, int ms) {
   const pid_t child = fork();
   if (child == 0) {
+    setpgid(0, 0);  // it may come upon kill(0, ...)
     body();
     _exit(0);
   }
-  if (child < 0) return;
+  if (child < 0) return false;
   const int64_t end = now_ms() + ms;
-  while (waitpid(child, nullptr, WNOHANG) == 0) {
+  int status = 0;
+  while (waitpid(child, &status, WNOHANG) == 0) {
     if (now_ms() > end) {
       kill(child, SIGKILL);
       waitpid(child, nullptr, 0);
-      return;
+      return false;
     }
     usleep(200);
   }
+  return status == 0;
 }
 
 void start_thread(void* (*body)(void*), void* argument) {
@@ -89,8 +107,9 @@ void start_callers(int n) {
 }
 
 long at_gate(int gate, long nr, long a, long b, long c, long d, long e, long f) {
-  // The ptrace platform has a single one, at the start.
-  const uint64_t address = my_page() != nullptr ? GATE_IP(static_cast<uint64_t>(gate)) - 2 : STUB_TEXT;
+  const bool trap = my_page() != nullptr;
+  if (!trap) survive_the_ptrace_gate();
+  const uint64_t address = trap ? GATE_IP(static_cast<uint64_t>(gate)) - 2 : STUB_TEXT;
   long ret;
   register long r10 asm("r10") = d;
   register long r8 asm("r8") = e;

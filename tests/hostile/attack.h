@@ -27,11 +27,12 @@ inline constexpr int kBriefMs = 300;
 
 uint64_t dice();  // seeded by main
 inline uint64_t dice(uint64_t below) { return dice() % below; }
+int64_t now_ms();
 bool time_left(int ms);  // since the first time that it was asked in this process
 void broken(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
-// A process that may end in any way, and is ended after a time.
-void in_child(const std::function<void()>& body, int ms = kBriefMs);
+// A process that may end in any way, and is ended after a time. True if it came to the end of `body`.
+bool in_child(const std::function<void()>& body, int ms = kBriefMs);
 // Threads that make calls of all kinds until the process ends.
 void start_callers(int n);
 void start_thread(void* (*body)(void*), void* argument = nullptr);

@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
     for (; attacks->name != nullptr; ++attacks) {
       if (list) puts(attacks->name);
       if (list || argc < 2 || strcmp(argv[1], attacks->name) != 0) continue;
-      in_child(attacks->run, kLongestMs);
+      if (!in_child(attacks->run, kLongestMs)) broken("the attack did not come to its end");
       kill(-1, SIGKILL);  // what the attack left: all that this user may end
       while (waitpid(-1, nullptr, 0) > 0) {
       }

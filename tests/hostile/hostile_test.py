@@ -15,6 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from patience import patience
 from sandbox import Host, Run9, fail_if, read, skip
 
 SPARE = 3  # stubs that the trap platform has ready, at most
@@ -37,7 +38,7 @@ class Sandbox:
         self.sentry, self.gofer = state["sentry"]["pid"], state["gofer"]["pid"]
 
     def line(self):
-        ready, _, _ = select.select([self.canary.stdout], [], [], 20)
+        ready, _, _ = select.select([self.canary.stdout], [], [], patience(20))
         return self.canary.stdout.readline() if ready else ""
 
     def ask_canary(self):
@@ -106,7 +107,7 @@ class Snapshot:
 
 def settled(box, before):
     """The difference that stays."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + patience(5)
     while True:
         worse = Snapshot(box).worse_than(before)
         if not worse or time.monotonic() > end:

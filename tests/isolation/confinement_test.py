@@ -226,6 +226,18 @@ def check_stub_filter(role, program, column, key):
                 problems.append(f"{role}: 32-bit call {nr} at gate {gate} is not trapped")
 
 
+def settled_tasks(sentry, gofer, row_of):
+    """Role by directory in /proc; None while a stub that is made ahead is not ready."""
+    tasks = {f"/proc/{sentry}": "sentry", f"/proc/{gofer}": "gofer"}
+    for pid in Host.children(sentry):
+        tasks[f"/proc/{pid}"] = "agent"
+        for tid in Host.threads(pid):
+            if tid != pid:
+                tasks[f"/proc/{pid}/task/{tid}"] = "guest"
+    filters = {task: Host.status(task.removeprefix("/proc/")).get("Seccomp_filters") for task in tasks}
+    return tasks if all(filters[task] == row_of(role)("filters") for task, role in tasks.items()) else None
+
+
 def main():
     if os.geteuid() != 0:
         skip("only root may read seccomp filters back")
@@ -239,8 +251,10 @@ def main():
         return row
 
     with Run9(sys.argv[1], "confinement") as run9:
-        bundle = run9.bundle("b", ["sh", "-c", "exec 5</etc/passwd; sleep 1000"])
-        # exec 5<: so that the gofer has donated a file that stays open.
+        # exec 5<: so that the gofer has donated a file that stays open. The shell waits for input that never comes, and for no
+        # other program: with one, stubs would come and go.
+        bundle = run9.bundle("b", ["sh", "-c", "exec 5</etc/passwd; read x </dev/pts/ptmx"],
+                             mounts=[{"destination": "/dev/pts", "type": "devpts", "options": ["ptmxmode=0666"]}])
         run9.detached("c", bundle)
         state = run9.state("c")
         sentry, gofer = state["sentry"]["pid"], state["gofer"]["pid"]
@@ -250,12 +264,7 @@ def main():
             problems.append(f"sentry: its id {own_id} is not one of its own")
 
         stdio = {"null"}
-        tasks = {f"/proc/{sentry}": "sentry", f"/proc/{gofer}": "gofer"}
-        for pid in Host.children(sentry):
-            tasks[f"/proc/{pid}"] = "agent"
-            for tid in Host.threads(pid):
-                if tid != pid:
-                    tasks[f"/proc/{pid}/task/{tid}"] = "guest"
+        tasks = wait_for(lambda: settled_tasks(sentry, gofer, row_of), "all threads of stubs have their filters")
         for task, role in tasks.items():
             check_process(role, task, row_of(role), own_id, run9.log, stdio)
         expect(os.readlink(f"/proc/{sentry}/ns/pid"), os.readlink(f"/proc/{with_guest[0]}/ns/pid"), "stub: pid namespace")

@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import unittest
 
+from patience import patience
+
 
 def free_port():
     with socket.socket() as s:
@@ -47,7 +49,7 @@ class Gofer:
         os.close(theirs)
         with os.fdopen(ready, "rb") as f:
             if f.read(1) != b"\0":
-                raise RuntimeError(f"run9-gofer does not start: status {self.process.wait(20)}")
+                raise RuntimeError(f"run9-gofer does not start: status {self.process.wait(patience(20))}")
 
     def __enter__(self):
         return self
@@ -63,7 +65,7 @@ class Gofer:
         self.process.send_signal(number)
 
     def wait(self, timeout=20):
-        return self.process.wait(timeout)
+        return self.process.wait(patience(timeout))
 
     def alive(self):
         return self.process.poll() is None
@@ -73,7 +75,7 @@ class Gofer:
         if self.alive():
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(15)
+                self.process.wait(patience(15))
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

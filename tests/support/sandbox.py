@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 
+from patience import patience
+
 SKIPPED = 77  # ctest: SKIP_RETURN_CODE
 
 
@@ -21,7 +23,7 @@ def skip(why):
 
 
 def wait_for(condition, what, seconds=20):
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patience(seconds)
     while True:
         value = condition()
         if value:
@@ -122,7 +124,7 @@ class Run9:
         """Runs `run9 ARGS` to its end."""
         kw.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run(self.arguments(*args, flags=flags), capture_output=True, text=True,
-                              timeout=timeout, **kw)
+                              timeout=patience(timeout), **kw)
 
     def start(self, *args, flags=(), **kw):
         """Runs `run9 ARGS` beside the test, which ends it."""
@@ -133,7 +135,7 @@ class Run9:
 
     def detached(self, container, bundle, flags=()):
         """`run9 run -d`: its output has nobody to read it, so that no descendant holds a pipe of ours."""
-        r = subprocess.run(self.arguments("run", "-d", "-b", bundle, container, flags=flags), timeout=40,
+        r = subprocess.run(self.arguments("run", "-d", "-b", bundle, container, flags=flags), timeout=patience(40),
                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         assert r.returncode == 0, f"run9 run -d: status {r.returncode}\n{self.log_text()}"
 

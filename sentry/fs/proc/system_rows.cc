@@ -83,8 +83,9 @@ Load load_of(Kernel& kernel) {
   return l;
 }
 
+constexpr uint64_t kNsPerTick = 10'000'000;
+
 Result<std::string> text_stat_system(View& v) {
-  constexpr uint64_t kNsPerTick = 10'000'000;
   const Load l = load_of(v.kernel);
   const auto cpus = static_cast<uint64_t>(std::max(1, v.kernel.options().cpus));
   const uint64_t up = uptime_ns(v.kernel) / kNsPerTick;
@@ -103,10 +104,11 @@ Result<std::string> text_stat_system(View& v) {
 }
 
 Result<std::string> text_uptime(View& v) {
-  const uint64_t up = uptime_ns(v.kernel) / 10'000'000;
+  // Rounded up, as in sysinfo(2): programs divide by it, and a machine that runs one has been up for some time.
+  const uint64_t up = uptime_ns(v.kernel) / kNsPerTick + 1;
   const uint64_t all = up * static_cast<uint64_t>(std::max(1, v.kernel.options().cpus));
   const Load l = load_of(v.kernel);
-  const uint64_t busy = (l.user_ns + l.system_ns) / 10'000'000;
+  const uint64_t busy = (l.user_ns + l.system_ns) / kNsPerTick;
   const uint64_t idle = all > busy ? all - busy : 0;
   return fmt::format("{}.{:02} {}.{:02}\n", up / 100, up % 100, idle / 100, idle % 100);
 }
