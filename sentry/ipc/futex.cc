@@ -174,9 +174,9 @@ void FutexTable::exit_robust_list(Task& task) {
     uint64_t pending;
   };
   constexpr int kLimit = 2048;  // ROBUST_LIST_LIMIT
-  if (task.robust_list == 0) return;
-  const uint64_t head_addr = task.robust_list;
-  task.robust_list = 0;
+  const uint64_t head_addr = task.context().robust_list();
+  if (head_addr == 0) return;
+  task.context().set_robust_list(0);
   const auto head = task.memory().read(UserPtr<Head>{head_addr});
   if (!head.has_value()) return;
   const auto [first, offset, pending] = head.value();

@@ -114,12 +114,18 @@ class Context {
   // When this context is destroyed: the word becomes 0 and one who waits for it is woken (set_tid_address(2)).
   // False: not by this platform.
   virtual bool clear_tid_at_exit(uint64_t /*addr*/) { return false; }
+  // set_robust_list(2): a guest thread may note the list by itself, and forget it when it leaves with nothing in it.
+  virtual uint64_t robust_list() const { return robust_list_; }
+  virtual void set_robust_list(uint64_t head) { robust_list_ = head; }
   // The fiber on which this context's call is carried out; null: none.
   virtual void set_fiber(Fiber*) {}
   // At an event: what it noted down since the last time.
   virtual ThreadTimes take_times() { return {}; }
   // Host thread id in the sandbox's pid namespace (CPU clocks); 0 if not known.
   virtual int host_tid() const = 0;
+
+ private:
+  uint64_t robust_list_ = 0;
 };
 
 // One mapping of host memory or of a descriptor. All addresses and lengths are page-aligned and in

@@ -186,7 +186,7 @@ Result<uint64_t> sys_futex_waitv(Task& task, uint64_t waiters, uint32_t count, u
 
 Result<uint64_t> sys_set_robust_list(Task& task, uint64_t head, uint64_t length) {
   if (length != kRobustHeadSize) return Errno{EINVAL};
-  task.robust_list = head;
+  task.context().set_robust_list(head);
   return 0;
 }
 
@@ -199,7 +199,7 @@ Result<uint64_t> sys_get_robust_list(Task& task, int32_t tid, UserPtr<uint64_t> 
     return Errno{EPERM};
   }
   TRY(task.memory().write(length, kRobustHeadSize));
-  TRY(task.memory().write(head, target->robust_list));
+  TRY(task.memory().write(head, target->context().robust_list()));
   return 0;
 }
 

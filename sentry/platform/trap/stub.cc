@@ -501,10 +501,26 @@ bool answer_here(ControlPage* c, uint64_t nr) {
     case __NR_geteuid: value = id.euid; break;
     case __NR_getgid: value = id.gid; break;
     case __NR_getegid: value = id.egid; break;
+    case __NR_rseq: value = static_cast<uint64_t>(-ENOSYS); break;
+    case __NR_set_robust_list:
+      if (c->gregs[kRsi] != sizeof(robust_list_head)) return false;
+      c->robust_list = c->gregs[kRdi];
+      value = 0;
+      break;
     default: return false;
   }
   c->gregs[kRax] = value;
   return true;
+}
+
+// A thread that leaves with nothing in its robust list: the Sentry need not look.
+void leave_list(ControlPage* c, uint64_t nr) {
+  robust_list_head head;
+  if (nr != __NR_exit || c->robust_list == 0) return;
+  const bool read = try_copy(&head, reinterpret_cast<void*>(c->robust_list), sizeof head) == 0;
+  if (read && reinterpret_cast<uint64_t>(head.list.next) == c->robust_list && head.list_op_pending == nullptr) {
+    c->robust_list = 0;
+  }
 }
 
 // What the Sentry reads and writes for this call (call_windows.h), as far as it can be brought along.
@@ -706,6 +722,7 @@ Futex futex_here(ControlPage* c) {
   line.args[0] = c->gregs[kRdi], line.args[1] = c->gregs[kRsi], line.args[2] = c->gregs[kRdx];
   line.args[3] = c->gregs[kR10], line.args[4] = c->gregs[kR8], line.args[5] = c->gregs[kR9];
   line.kind = kind;
+  leave_list(c, nr);
   fill_windows(c, nr);
   return finish(c, slot_of_page(c));
 }

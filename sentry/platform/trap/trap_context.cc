@@ -464,6 +464,9 @@ void TrapContext::flush_windows(uint64_t addr, uint64_t size) {
   }
 }
 
+uint64_t TrapContext::robust_list() const { return take(page().robust_list); }
+void TrapContext::set_robust_list(uint64_t head) { page().robust_list = head; }
+
 void TrapContext::set_fiber(Fiber* fiber) {
   Fiber* const current = space_->platform_.loop_.current();
   if (current != nullptr) current->context = fiber != nullptr ? this : nullptr;

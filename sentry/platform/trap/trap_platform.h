@@ -63,6 +63,8 @@ class TrapContext final : public Context {
   int host_tid() const override;
   void set_identity(const ContextIdentity* identity) override;
   ThreadTimes take_times() override;
+  uint64_t robust_list() const override;
+  void set_robust_list(uint64_t head) override;
   void set_fiber(Fiber* fiber) override;
   bool has_futex() const override { return true; }
   Result<uint64_t> futex(uint64_t nr, const std::array<uint64_t, 6>& args, const timespec* deadline) override;

@@ -491,6 +491,7 @@ void TrapSpace::ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags) 
   p.start_flags = start_flags;
   p.orders_done = 0;
   p.hand_to = 0;
+  p.robust_list = 0;
   p.sleep_word = sleep_word(slot);
   __atomic_store_n(&p.line.state, kRequest, __ATOMIC_RELEASE);
 }
