@@ -215,10 +215,14 @@ long clone_thread(const ThreadOrder& order, ucontext_t* uc) {
   return clone_at_host(sp, control);
 }
 
+uint32_t& futex_waiters() { return reinterpret_cast<ControlHeader*>(STUB_CTL)->futex_waiters; }
+
 // futex(2) at the host, where the guest's memory is. -EINTR: a kick came.
 long rest_in_futex(ControlPage* c, const uint64_t* args) {
   __atomic_store_n(&c->line.state, kResting, __ATOMIC_RELEASE);
+  __atomic_fetch_add(&futex_waiters(), 1, __ATOMIC_SEQ_CST);  // the host looks at the word afterwards
   const long r = gate_guest_futex(c, args);
+  __atomic_fetch_sub(&futex_waiters(), 1, __ATOMIC_RELAXED);
   __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
   // The request that follows makes the Sentry look for what the kick was about.
   if (r == -EINTR) c->kicked = 0;
@@ -670,6 +674,13 @@ bool changes_soon(ControlPage* c, uint64_t word, uint32_t value) {
   return false;
 }
 
+// Nobody of this process waits for any word: whoever is about to counts itself before the host looks at the word, which has
+// changed by now.
+bool wakes_nobody(uint32_t op, uint64_t word) {
+  if (op != (FUTEX_WAKE | FUTEX_PRIVATE_FLAG) || word % 4 != 0) return false;
+  return __atomic_fetch_add(&futex_waiters(), 0, __ATOMIC_SEQ_CST) == 0;
+}
+
 // Most of futex(2) needs nobody but the host. Timeouts that are relative do: whoever is interrupted goes on with
 // what is left.
 Futex futex_here(ControlPage* c) {
@@ -679,6 +690,10 @@ Futex futex_here(ControlPage* c) {
   const uint64_t timeout = c->gregs[kR10];
   constexpr uint64_t kEnd = uint64_t{STUB_GUEST_END_HIGH + 1} << 32;
   if (word >= kEnd) return Futex::kAsk;
+  if (wakes_nobody(op, word)) {
+    c->gregs[kRax] = 0;
+    return Futex::kDone;
+  }
   switch (command) {
     case FUTEX_WAIT:
     case FUTEX_WAIT_BITSET:

@@ -268,6 +268,7 @@ constexpr uint64_t page_address(uint64_t slot) { return STUB_CTL + (slot + 1) * 
 // First page of the control area: which slots have rung.
 struct ControlHeader {
   uint64_t bell[STUB_SLOTS / 64];
+  alignas(64) uint32_t futex_waiters;  // threads of this process asleep in a futex, or about to be
 };
 
 }  // namespace run9::sentry::trap
