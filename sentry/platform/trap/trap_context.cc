@@ -48,12 +48,6 @@ uint64_t compare_flags(uint64_t a, uint64_t b) {
          bit(d == 0, 6) | bit((d >> 63) != 0, 7) | bit((((a ^ b) & (a ^ d)) >> 63) != 0, 11);
 }
 
-// One read of a field that the guest may be changing: what is checked is what is used.
-template <typename T>
-T take(const T& field) {
-  return __atomic_load_n(&field, __ATOMIC_RELAXED);
-}
-
 }  // namespace
 
 TrapContext::TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot)
@@ -107,7 +101,7 @@ std::optional<EventKind> TrapContext::take_request() {
   stop_running();
   broken_off_ = kind == kReqBrokenOff;
   frame_ = kind == kReqCall || broken_off_ ? 0 : take(p.frame);
-  // The way back through a signal's frame copies no results (apply() in stub.cc).
+  // The way back through a signal's frame copies no results (apply() in stub/orders.h).
   if (report_waiter_ == nullptr || frame_ != 0) drop_windows();
   if (report_waiter_ != nullptr) {
     // The orders of carry_out_now: the registers are still those of the call.
@@ -374,96 +368,6 @@ Result<void> TrapContext::need_frame() {
   return done;
 }
 
-// ---------------------------------------------------------------- windows
-
-// They end with the call, and where a signal's frame is made for it.
-void TrapContext::drop_windows() {
-  kept_.clear();
-  out_used_ = 0;
-  for (int i = 0; i < kWindows; ++i) in_[i] = out_[i] = {};
-}
-
-// From the call's number and arguments, as taken: the guest only says how much of it is in the page.
-void TrapContext::take_windows(const uint64_t* args) {
-  const CallLine& line = page().line;
-  if (regs_.orig_rax >= kWindowCalls) return;
-  const CallWindows& rules = window_table.calls[regs_.orig_rax];
-  uint32_t used = 0;
-  for (int i = 0; i < kWindows && rules.in[i].kind != WindowKind::kNone; ++i) {
-    const uint32_t size = take(line.in_length[i]);
-    if (size > kInBuffer - used) break;
-    const bool small = rules.spare && size <= kSmall;
-    if (small) memcpy(small_in_, args + 4, sizeof small_in_);
-    in_[i] = {args[rules.in[i].arg], size, small ? kInLine : used};
-    used = std::min(used + padded(size), kInBuffer);
-  }
-  const uint8_t ready = take(line.out_ready);
-  for (int i = 0; i < kWindows && (ready >> i) != 0; ++i) {
-    const WindowRule& rule = rules.out[i];
-    if (rule.kind == WindowKind::kNone || (ready >> i & 1) == 0) continue;
-    out_[i] = {args[rule.arg], static_cast<uint32_t>(rule.out_bytes(args)), 0};
-  }
-}
-
-const std::byte* TrapContext::input(const Window& w) const {
-  return w.offset == kInLine ? small_in_ : reinterpret_cast<const std::byte*>(page().in_buffer + w.offset);
-}
-
-bool TrapContext::read_window(uint64_t addr, std::span<std::byte> dst) const {
-  for (const Window& w : in_) {
-    if (addr < w.addr || addr - w.addr > w.size || dst.size() > w.size - (addr - w.addr)) continue;
-    memcpy(dst.data(), input(w) + (addr - w.addr), dst.size());
-    return true;
-  }
-  return false;
-}
-
-size_t TrapContext::read_window_part(uint64_t addr, std::span<std::byte> dst) const {
-  for (const Window& w : in_) {
-    if (addr < w.addr || addr - w.addr >= w.size) continue;
-    const size_t n = std::min<size_t>(dst.size(), w.size - (addr - w.addr));
-    memcpy(dst.data(), input(w) + (addr - w.addr), n);
-    return n;
-  }
-  return 0;
-}
-
-bool TrapContext::write_window(uint64_t addr, ByteSpan src) {
-  if (kept_.size() >= kWindows) return false;
-  const bool fits = std::any_of(std::begin(out_), std::end(out_), [&](const Window& w) {
-    return addr >= w.addr && addr - w.addr <= w.size && src.size() <= w.size - (addr - w.addr);
-  });
-  if (!fits) return false;
-  auto* const buffer = reinterpret_cast<std::byte*>(page().out_buffer);
-  if (kept_.empty() && src.size() <= kSmall) {
-    memcpy(small_out_, src.data(), src.size());
-    kept_.push_back({addr, static_cast<uint32_t>(src.size()), kInLine});
-    return true;
-  }
-  if (!kept_.empty() && kept_.front().offset == kInLine) {  // not alone any more
-    kept_.front().offset = 0;
-    out_used_ = kept_.front().size;
-    memcpy(buffer, small_out_, out_used_);
-  }
-  if (src.size() > kOutBuffer - out_used_) return false;
-  memcpy(buffer + out_used_, src.data(), src.size());
-  kept_.push_back({addr, static_cast<uint32_t>(src.size()), out_used_});
-  out_used_ += static_cast<uint32_t>(src.size());
-  return true;
-}
-
-void TrapContext::flush_windows(uint64_t addr, uint64_t size) {
-  const bool touched = std::any_of(kept_.begin(), kept_.end(), [&](const Window& k) {
-    return k.addr < addr + size && addr < k.addr + k.size;
-  });
-  if (!touched && !(addr == 0 && size == ~uint64_t{0})) return;
-  for (const Window& k : std::exchange(kept_, {})) {
-    const auto* out = reinterpret_cast<const std::byte*>(page().out_buffer);
-    [[maybe_unused]] const auto done =
-        space_->write_host(k.addr, ByteSpan(k.offset == kInLine ? small_out_ : out + k.offset, k.size));
-  }
-}
-
 uint64_t TrapContext::robust_list() const { return take(page().robust_list); }
 void TrapContext::set_robust_list(uint64_t head) { page().robust_list = head; }
 
@@ -520,7 +424,7 @@ TrapContext::OnSite TrapContext::at_patched_site() {
 }
 
 // A call whose instruction was reached by a jump or a restart is made as from the site itself (leave_to_dispatcher in
-// stub.cc does the same after a SIGSYS): a futex that waits can be broken off there, and copies ride along.
+// stub/signals.h does the same after a SIGSYS): a futex that waits can be broken off there, and copies ride along.
 bool TrapContext::to_dispatcher() {
   if (!fit_for_dispatcher(regs_.eflags) || (space_->platform_.shared().xstate_size & 0x80000000u) == 0) return false;
   page().flags = lahf_and_seto(regs_.eflags);

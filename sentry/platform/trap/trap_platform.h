@@ -25,6 +25,12 @@ namespace run9::sentry::trap {
 class TrapPlatform;
 class TrapSpace;
 
+// One read of a field that the guest may be changing: what is checked is what is used.
+template <typename T>
+T take(const T& field) {
+  return __atomic_load_n(&field, __ATOMIC_RELAXED);
+}
+
 // The pages that a stub shares with us.
 struct StubMemory {
   SharedMemory commands, control;

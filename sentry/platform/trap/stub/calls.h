@@ -1,0 +1,138 @@
+// Calls without a signal: those that are answered here, and the way of the others to the Sentry.
+#pragma once
+#include <errno.h>
+#include <linux/futex.h>
+
+#include "sentry/platform/trap/call_windows.h"
+#include "sentry/platform/trap/stub/signals.h"
+
+namespace run9::sentry::trap::stub {
+
+inline bool answer_here(ControlPage* c, uint64_t nr) {
+  const Identity& id = c->identity;
+  if (id.valid == 0) return false;
+  uint64_t value;
+  switch (nr) {
+    case __NR_getpid: value = static_cast<uint64_t>(id.pid); break;
+    case __NR_gettid: value = static_cast<uint64_t>(id.tid); break;
+    case __NR_getppid: value = static_cast<uint64_t>(id.ppid); break;
+    case __NR_getuid: value = id.uid; break;
+    case __NR_geteuid: value = id.euid; break;
+    case __NR_getgid: value = id.gid; break;
+    case __NR_getegid: value = id.egid; break;
+    case __NR_rseq: value = static_cast<uint64_t>(-ENOSYS); break;
+    case __NR_set_robust_list:
+      if (c->gregs[kRsi] != sizeof(robust_list_head)) return false;
+      c->robust_list = c->gregs[kRdi];
+      value = 0;
+      break;
+    default: return false;
+  }
+  c->gregs[kRax] = value;
+  return true;
+}
+
+// A thread that leaves with nothing in its robust list: the Sentry need not look.
+inline void leave_list(ControlPage* c, uint64_t nr) {
+  robust_list_head head;
+  if (nr != __NR_exit || c->robust_list == 0) return;
+  const bool read = try_copy(&head, reinterpret_cast<void*>(c->robust_list), sizeof head) == 0;
+  if (read && reinterpret_cast<uint64_t>(head.list.next) == c->robust_list && head.list_op_pending == nullptr) {
+    c->robust_list = 0;
+  }
+}
+
+// What the Sentry reads and writes for this call (call_windows.h), as far as it can be brought along.
+inline void fill_windows(ControlPage* c, uint64_t nr) {
+  CallLine& line = c->line;
+  line.in_length[0] = line.in_length[1] = 0;
+  line.out_ready = 0;
+  if (nr >= kWindowCalls) return;
+  const CallWindows& w = window_table.calls[nr];
+  uint32_t used = 0;
+  for (int i = 0; i < kWindows && w.in[i].kind != WindowKind::kNone; ++i) {
+    const uint64_t from = line.args[w.in[i].arg];
+    const uint32_t room = kInBuffer - used;
+    if (from == 0) continue;
+    uint64_t size = 0;
+    if (w.in[i].kind == WindowKind::kString) {
+      const long n = try_string(reinterpret_cast<char*>(c->in_buffer + used), reinterpret_cast<char*>(from), room);
+      if (n > 0 && n <= static_cast<long>(room)) size = static_cast<uint64_t>(n);
+    } else {
+      size = w.in[i].bytes(line.args);
+      const bool small = w.spare && size <= kSmall;
+      void* const to = small ? static_cast<void*>(&line.args[4]) : c->in_buffer + used;
+      if (size > room || try_copy(to, reinterpret_cast<void*>(from), size) != 0) size = 0;
+    }
+    line.in_length[i] = static_cast<uint16_t>(size);
+    used += padded(static_cast<uint32_t>(size));
+    if (used > kInBuffer) used = kInBuffer;
+  }
+  for (int i = 0; i < kWindows && w.out[i].kind != WindowKind::kNone; ++i) {
+    const uint64_t to = line.args[w.out[i].arg];
+    const uint64_t size = w.out[i].out_bytes(line.args);
+    if (to == 0 || size == 0) continue;
+    auto* first = reinterpret_cast<uint8_t*>(to);
+    if (try_writable(first, first + size - 1) == 0) line.out_ready |= static_cast<uint8_t>(1 << i);
+  }
+}
+
+// The way out is prepared; 1 if it goes by a frame: then `by_frame` are the flags of the answer for which it does.
+inline uint32_t conclude(ControlPage* c, uint32_t by_frame) {
+  const Reply& reply = c->line.reply;
+  const uint32_t flags = reply.flags;
+  if (flags & kExit) leave(c, Store::kHere);
+  if (!(flags & kRegs)) c->gregs[kRax] = reply.rax;
+  for (int i = 0; i < kWindows; ++i) {
+    const Window& w = reply.results[i];
+    if (w.size == 0) break;
+    const void* from = w.offset == kInLine ? static_cast<const void*>(&reply.results[1]) : c->out_buffer + w.offset;
+    if (try_copy(reinterpret_cast<void*>(w.addr), from, w.size) != 0) {
+      c->gregs[kRax] = static_cast<uint64_t>(-EFAULT);
+    }
+    if (w.offset == kInLine) break;
+  }
+  if (flags & by_frame) {
+    c->reason = kTrapApply;
+    return 1;
+  }
+  if (flags & kSetFs) asm volatile("wrfsbase %0" : : "r"(c->fs_base));
+  if (flags & kSetGs) set_guest_gs(c, c->gs_base);
+  __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
+  return 0;
+}
+
+inline uint32_t finish(ControlPage* c, uint64_t slot) {
+  if (converse(c, nullptr, slot)) {
+    c->reason = kTrapFrame;
+    return 1;
+  }
+  return conclude(c, kRegs | kResetFpu);
+}
+
+// Writes down what the dispatcher's assembly did not.
+inline void describe(ControlPage* c) {
+  c->frame = 0;
+  c->gregs[kEfl] = c->gregs[kR11] = guest_flags(c);
+  asm volatile("rdfsbase %0" : "=r"(c->fs_base));
+  c->gs_base = 0;
+}
+
+// 0: the call is over, its result in the page. 1: a frame is needed (ControlPage::reason).
+[[gnu::noinline]] inline uint32_t ask(ControlPage* c, uint64_t nr, RequestKind kind) {
+  describe(c);
+  if (needs_frame(nr, c->gregs[kRdi])) {
+    c->reason = kTrapSlow;
+    return 1;
+  }
+  CallLine& line = c->line;
+  line.nr = static_cast<int32_t>(nr);
+  line.args[0] = c->gregs[kRdi], line.args[1] = c->gregs[kRsi], line.args[2] = c->gregs[kRdx];
+  line.args[3] = c->gregs[kR10], line.args[4] = c->gregs[kR8], line.args[5] = c->gregs[kR9];
+  line.kind = kind;
+  leave_list(c, nr);
+  fill_windows(c, nr);
+  return finish(c, slot_of_page(c));
+}
+
+}  // namespace run9::sentry::trap::stub

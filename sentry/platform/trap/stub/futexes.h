@@ -1,0 +1,78 @@
+// futex(2) without the Sentry.
+#pragma once
+#include <errno.h>
+#include <linux/futex.h>
+
+#include "sentry/platform/trap/stub/orders.h"
+
+namespace run9::sentry::trap::stub {
+
+enum class Futex { kDone, kAsk, kBrokenOff };
+
+// A look at the word before sleeping: whoever changes it soon need not wake anybody. As long as that helps; else
+// now and then.
+inline bool changes_soon(ControlPage* c, uint64_t word, uint32_t value) {
+  constexpr uint32_t kBest = 4, kTries = 16;
+  const uint32_t luck = c->luck % kTries;
+  const bool spin = luck < kBest;
+  const long changed = try_changed(reinterpret_cast<uint32_t*>(word), value, spin ? shared()->futex_spin : 1);
+  if (changed == 1) {
+    if (spin) c->luck = 0;
+    return true;
+  }
+  c->luck = luck + 1;
+  return false;
+}
+
+// Nobody of this process waits for any word: whoever is about to counts itself before the host looks at the word, which has
+// changed by now.
+inline bool wakes_nobody(uint32_t op, uint64_t word) {
+  if (op != (FUTEX_WAKE | FUTEX_PRIVATE_FLAG) || word % 4 != 0) return false;
+  return __atomic_fetch_add(&futex_waiters(), 0, __ATOMIC_SEQ_CST) == 0;
+}
+
+// Most of futex(2) needs nobody but the host. Timeouts that are relative do: whoever is interrupted goes on with
+// what is left.
+inline Futex futex_here(ControlPage* c) {
+  const uint64_t word = c->gregs[kRdi], second = c->gregs[kR8];
+  const auto op = static_cast<uint32_t>(c->gregs[kRsi]), value = static_cast<uint32_t>(c->gregs[kRdx]);
+  const uint32_t command = futex_command(op);
+  const uint64_t timeout = c->gregs[kR10];
+  constexpr uint64_t kEnd = uint64_t{STUB_GUEST_END_HIGH + 1} << 32;
+  if (word >= kEnd) return Futex::kAsk;
+  if (wakes_nobody(op, word)) {
+    c->gregs[kRax] = 0;
+    return Futex::kDone;
+  }
+  switch (command) {
+    case FUTEX_WAIT:
+    case FUTEX_WAIT_BITSET:
+      if (timeout != 0 && command == FUTEX_WAIT) return Futex::kAsk;
+      break;
+    case FUTEX_WAKE:
+    case FUTEX_WAKE_BITSET: break;
+    case FUTEX_REQUEUE:
+    case FUTEX_CMP_REQUEUE:
+    case FUTEX_WAKE_OP:
+      if (second >= kEnd) return Futex::kAsk;
+      break;
+    default: return Futex::kAsk;
+  }
+  const uint64_t args[7] = {word, op, value, timeout, second, static_cast<uint32_t>(c->gregs[kR9]), __NR_futex};
+  const bool plain = timeout == 0 && word % 4 == 0 && (command == FUTEX_WAIT || args[5] != 0);
+  long r;
+  if (waits(command) && plain && changes_soon(c, word, value)) {
+    r = -EAGAIN;
+  } else {
+    uint64_t from = 0, to = 0;
+    note(from);
+    r = waits(command) ? rest_in_futex(c, args) : gate_guest_futex(c, args);
+    note(to);
+    if (from != 0 && to != 0) c->times.rested += to - from;
+  }
+  if (r == -EINTR) return Futex::kBrokenOff;
+  c->gregs[kRax] = static_cast<uint64_t>(r);
+  return Futex::kDone;
+}
+
+}  // namespace run9::sentry::trap::stub

@@ -1,0 +1,81 @@
+// A request to the Sentry, and the wait for its reply.
+#pragma once
+#include <asm/unistd.h>
+#include <limits.h>
+#include <linux/futex.h>
+
+#include "sentry/platform/trap/stub/page.h"
+
+namespace run9::sentry::trap::stub {
+
+// True: the answer is there. False: it takes longer, says the Sentry, or it has taken too long.
+inline bool spin_for_reply(ControlPage* c) {
+  for (uint32_t i = shared()->guest_spin << c->patience; i != 0; --i) {
+    const uint32_t state = __atomic_load_n(&c->line.state, __ATOMIC_ACQUIRE);
+    if (state == kReply) return true;
+    if (state == kRequestAsleep) return false;
+    __builtin_ia32_pause();
+  }
+  return false;
+}
+
+inline uint32_t* sleep_word(uint32_t n) {
+  return reinterpret_cast<uint32_t*>(STUB_SLEEP_WORDS) + n % STUB_SLEEP_WORD_COUNT;
+}
+
+// Whom the Sentry has answered meanwhile is best woken here: it then runs where we stop.
+inline void hand_on(ControlPage* c) {
+  const uint32_t next = c->hand_to;
+  if (next == 0) return;
+  c->hand_to = 0;
+  gate_futex(__NR_futex, sleep_word(next - 1), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+inline void await_reply(ControlPage* c) {
+  while (!spin_for_reply(c)) {
+    const uint32_t seen = __atomic_load_n(sleep_word(c->sleep_word), __ATOMIC_ACQUIRE);
+    uint32_t state = kRequest;
+    __atomic_compare_exchange_n(&c->line.state, &state, kRequestAsleep, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    if (state == kReply) break;
+    hand_on(c);
+    gate_futex(__NR_futex, sleep_word(c->sleep_word), FUTEX_WAIT, seen, nullptr, nullptr, 0);
+    c->line.woken_on = static_cast<uint8_t>(this_cpu() % 255 + 1);
+    // Woken before the answer, by an agent that has done its part: it will not be long.
+    state = kRequestAsleep;
+    __atomic_compare_exchange_n(&c->line.state, &state, kRequest, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+  }
+  hand_on(c);  // the answer may have come before this thread knew that it was to sleep
+}
+
+// A guest thread that waits for these awake wakes the agent that the Sentry needs for them, on its own core. That takes
+// the Sentry longer than most calls to find out.
+inline uint8_t patience_for(uint64_t nr) {
+  switch (nr) {
+    case __NR_execve:
+    case __NR_execveat:
+    case __NR_fork:
+    case __NR_vfork:
+    case __NR_clone:
+    case __NR_clone3: return 4;
+    default: return 0;
+  }
+}
+
+// Hands the request to the Sentry and waits for the reply. The worker looks at all states and bells once more
+// after it has said that it sleeps, so either it sees our request or we see that it sleeps.
+inline void call_sentry(ControlPage* c, uint64_t slot) {
+  note(c->times.asked);
+  c->patience = patience_for(c->gregs[kRax]);
+  __atomic_exchange_n(&c->line.state, kRequest, __ATOMIC_SEQ_CST);
+  if (c->line.polled == 0) {
+    auto* header = reinterpret_cast<ControlHeader*>(STUB_CTL);
+    __atomic_fetch_or(&header->bell[slot / 64], uint64_t{1} << (slot % 64), __ATOMIC_SEQ_CST);
+  }
+  if (shared()->worker_sleeps != 0) {
+    uint64_t one = 1;
+    gate_wake(__NR_write, STUB_FD_WAKE, &one, 8);
+  }
+  await_reply(c);
+}
+
+}  // namespace run9::sentry::trap::stub

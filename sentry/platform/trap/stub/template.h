@@ -1,0 +1,67 @@
+// What the template process does once, before there is a guest.
+#pragma once
+#include <elf.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "sentry/platform/trap/stub/page.h"
+
+namespace run9::sentry::trap::stub {
+
+struct KernelSigaction {
+  void (*handler)(int, siginfo_t*, void*);
+  unsigned long flags;
+  void (*restorer)();
+  unsigned long mask;
+};
+
+// The host's release is in the vDSO's note; the guest gets a copy that says Run9's (6.12).
+inline uint64_t private_vdso(uint64_t vdso) {
+  if (vdso < STUB_TEXT) return 0;  // address randomization could not be turned off: do without
+  const auto* eh = reinterpret_cast<const Elf64_Ehdr*>(vdso);
+  const auto* ph = reinterpret_cast<const Elf64_Phdr*>(vdso + eh->e_phoff);
+  uint64_t size = 0, note = 0, note_size = 0;
+  for (int i = 0; i < eh->e_phnum; ++i) {
+    if (ph[i].p_type == PT_LOAD) size = (ph[i].p_memsz + 4095) & ~uint64_t{4095};
+    if (ph[i].p_type == PT_NOTE) {
+      note = ph[i].p_vaddr;
+      note_size = ph[i].p_memsz;
+    }
+  }
+  const long copy = gate_init(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (copy < 0 || size == 0) return 0;
+  memcpy(reinterpret_cast<void*>(copy), reinterpret_cast<void*>(vdso), size);
+  for (uint64_t at = note; note != 0 && at + sizeof(Elf64_Nhdr) <= note + note_size;) {
+    auto* n = reinterpret_cast<Elf64_Nhdr*>(copy + at);
+    const uint64_t desc = at + sizeof *n + ((n->n_namesz + 3) & ~3u);
+    if (n->n_type == 0 && n->n_namesz == 6 && n->n_descsz == 4) {  // "Linux", LINUX_VERSION_CODE
+      *reinterpret_cast<uint32_t*>(copy + desc) = (6 << 16) | (12 << 8);
+    } else if (n->n_type == NT_GNU_BUILD_ID) {
+      memset(reinterpret_cast<void*>(copy + desc), 0x39, n->n_descsz);
+    }
+    at = desc + ((n->n_descsz + 3) & ~3u);
+  }
+  const long moved = gate_init(__NR_mremap, copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, vdso);
+  if (moved < 0) return 0;
+  gate_init(__NR_mprotect, vdso, size, PROT_READ | PROT_EXEC, 0, 0, 0);
+  return vdso;
+}
+
+[[noreturn]] inline void die(int code) {
+  gate_init(__NR_exit_group, code);
+  __builtin_trap();
+}
+
+inline uint64_t map_fixed(uint64_t addr, uint64_t size, int prot, int flags, int fd) {
+  const long r = gate_init(__NR_mmap, addr, size, prot, flags | MAP_FIXED, fd, 0);
+  if (r < 0 && r > -4096) die(101);
+  return static_cast<uint64_t>(r);
+}
+
+// Where the host's vm.mmap_min_addr forbids it, no call site is patched (the Sentry asks the same question).
+inline bool map_table() {
+  return gate_init(__NR_mmap, STUB_TABLE, STUB_TABLE_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, 8,
+                   STUB_PATCHES_SIZE) == STUB_TABLE;
+}
+
+}  // namespace run9::sentry::trap::stub

@@ -1,0 +1,187 @@
+// TrapSpace, how processes and threads come to be: forks of stubs by their agents, first threads, threads by orders.
+#include <asm/unistd.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <ucontext.h>
+
+#include <utility>
+
+#include "sentry/platform/trap/agent_commands.h"
+#include "sentry/platform/trap/trap_platform.h"
+#include "sentry/sched/fiber.h"
+
+namespace run9::sentry::trap {
+namespace {
+
+constexpr int kThreadFlags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+                             CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+
+// Where the frame of a thread that starts from nothing lies in its alternate stack.
+uint64_t fresh_frame(uint32_t slot) {
+  return STUB_STACKS + (uint64_t{slot} + 1) * STUB_SLOT_STACK - STUB_FAST_STACK - 4096;
+}
+
+}  // namespace
+
+Result<uint32_t> TrapSpace::take_slot() {
+  for (size_t i = 0; i < free_slots_.size(); ++i) {
+    const uint32_t slot = free_slots_[i];
+    if (__atomic_load_n(&page(slot).alive, __ATOMIC_ACQUIRE) != 0) continue;
+    free_slots_.erase(free_slots_.begin() + static_cast<ptrdiff_t>(i));
+    return slot;
+  }
+  if (next_slot_ >= STUB_SLOTS) return Errno{EAGAIN};
+  return next_slot_++;
+}
+
+// The page that thread_main finds: it waits there for the first reply.
+void TrapSpace::ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags) {
+  ControlPage& p = page(slot);
+  p.line = CallLine{};
+  p.alive = 1;
+  p.host_tid = 0;
+  p.frame = frame;
+  p.start_flags = start_flags;
+  p.orders_done = 0;
+  p.hand_to = 0;
+  p.robust_list = 0;
+  p.sleep_word = sleep_word(slot);
+  __atomic_store_n(&p.line.state, kRequest, __ATOMIC_RELEASE);
+}
+
+Command TrapSpace::first_thread_command(uint32_t slot, uint64_t frame, uint32_t start_flags) {
+  ready_page(slot, frame, start_flags);
+  first_slot_ = slot;
+  const uint64_t control = page_address(slot);
+  return command(__NR_clone, kThreadFlags, (frame - 1024) & ~uint64_t{15},
+                 control + offsetof(ControlPage, host_tid), control + offsetof(ControlPage, alive), 0, 0,
+                 kThread);
+}
+
+Result<SpaceParts> SpaceParts::create(std::optional<StubMemory> memory) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return last_errno();
+  SpaceParts p;
+  p.ours = UniqueFd(pair[0]);
+  p.theirs = UniqueFd(pair[1]);
+  if (memory) {
+    p.memory = std::move(*memory);
+  } else {
+    p.memory.commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
+    p.memory.control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
+  }
+  return p;
+}
+
+// The parent maps the child's commands, since the child's agent looks there first; all else the child does.
+Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prepare) {
+  SpaceParts parts = TRY(platform_.take_parts());
+  UniqueFd theirs = std::move(parts.theirs);
+  const uint64_t child_commands = command_address_ ^ STUB_CMD_TOGGLE;
+  const int descriptors[3] = {parts.memory.commands.fd().get(), parts.memory.control.fd().get(), theirs.get()};
+
+  auto child = std::make_shared<TrapSpace>(platform_, std::move(parts.ours), std::move(parts.memory), child_commands);
+  const Command first[] = {
+      command(__NR_dup2, received(2), STUB_FD_AGENT),
+      command(__NR_mmap, STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+              received(1)),
+      command(__NR_close_range, 0, STUB_FD_AGENT - 1),
+      command(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTFORK),
+      command(__NR_madvise, child_commands, 0x1000, MADV_DONTFORK),
+      prepare(*child),
+  };
+  child->post(first);
+
+  const Command list[] = {
+      receive_command(),
+      command(__NR_mmap, child_commands, 0x1000, PROT_READ, MAP_SHARED | MAP_FIXED, received(0)),
+      command(__NR_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0, 0, kFork),
+      command(__NR_munmap, child_commands, 0x1000),
+      command(__NR_close_range, 0, STUB_FD_AGENT - 1),
+  };
+  agent_mutex_.lock();
+  auto sent = dead_ ? Result<void>(Errno{EIO}) : send_descriptors(descriptors);
+  if (sent.has_value()) {
+    post(list);
+    wake_agent();
+    [[maybe_unused]] const auto hints = await_agent(nullptr);
+  }
+  agent_mutex_.unlock();
+  theirs.reset();
+  // Whether there is a child the parent's memory may lie about: a child says so itself, and without one its socket
+  // is at its end, since nobody has the other.
+  int author = 0;
+  const auto first_results = child->await_agent(&author);
+  if (!first_results.has_value() || author <= 0) return Errno{EAGAIN};
+  child->pid_ = author;
+  platform_.by_pid_[author] = child.get();
+  if (first_results.value().size() != std::size(first) || first_results.value().back() < 0) return Errno{EAGAIN};
+  child->first_tid_ = static_cast<int>(child->page(child->first_slot_).host_tid);  // no guest could write there yet
+  return child;
+}
+
+Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
+  auto& from = static_cast<TrapContext&>(parent);
+  settle(nullptr, 0, kGuestEnd);
+  const uint32_t slot = from.slot_;
+  // The parent's frame is in its alternate stack, private memory that the child has a copy of; the child's
+  // thread starts from it.
+  const uint64_t base = STUB_STACKS + uint64_t{slot} * STUB_SLOT_STACK;
+  if (from.frame_ < base + 4096 || from.frame_ > base + STUB_SLOT_STACK - STUB_FAST_STACK - sizeof(ucontext_t)) {
+    return Errno{EAGAIN};
+  }
+  auto space = TRY(fork_stub([&](TrapSpace& child) {
+    return child.first_thread_command(slot, from.frame_, 0);
+  }));
+  auto context = std::make_unique<TrapContext>(space, slot);
+  space->patched_ = patched_;
+  space->next_slot_ = slot + 1;
+  for (uint32_t s = 0; s < slot; ++s) space->free_slots_.push_back(s);
+  context->page().fpstate = __atomic_load_n(&from.page().fpstate, __ATOMIC_RELAXED);  // the frame's copy has it too
+  context->prepare(regs, from.frame_, 0, 0);  // the agent made the thread: its bases are 0
+  context->fresh_ = true;
+  return Child{space, std::move(context)};
+}
+
+Command TrapSpace::first_thread_of_new() {
+  fresh_slot_ = next_slot_++;
+  const uint64_t frame = fresh_frame(*fresh_slot_);
+  return first_thread_command(*fresh_slot_, frame, kNewFrame);
+}
+
+// The thread was made with the stub, and waits for its first reply.
+Result<std::unique_ptr<Context>> TrapSpace::first_thread(const Regs& regs) {
+  if (!fresh_slot_ || dead_) return Errno{EAGAIN};
+  const uint32_t slot = *std::exchange(fresh_slot_, std::nullopt);
+  auto context = std::make_unique<TrapContext>(
+      std::static_pointer_cast<TrapSpace>(shared_from_this()), slot);
+  context->prepare(regs, fresh_frame(slot), 0, 0);
+  context->starts_ = true;
+  return context;
+}
+
+Result<std::unique_ptr<Context>> TrapSpace::clone_thread(Context& parent, const Regs& regs,
+                                                           bool parent_waits) {
+  auto& from = static_cast<TrapContext&>(parent);
+  if (from.orders_.size() >= kMaxOrders) return Errno{EAGAIN};
+  const uint32_t slot = TRY(take_slot());
+  auto context = std::make_unique<TrapContext>(
+      std::static_pointer_cast<TrapSpace>(shared_from_this()), slot);
+  // A caller without a frame makes a thread without one.
+  const uint64_t frame = from.frame_ == 0 ? 0 : from.frame_ + (uint64_t{slot} - from.slot_) * STUB_SLOT_STACK;
+  ready_page(slot, frame, 0);
+  context->fresh_ = true;
+  // The host's clone copies the bases; thread_main sets the one that we use ourselves.
+  const bool ours = (platform_.shared().xstate_size & 0x80000000u) != 0;
+  context->prepare(regs, frame, from.known_fs_, ours ? 0 : from.known_gs_);
+  ThreadOrder o{};
+  o.kind = kOrderThread;
+  o.args[0] = slot;
+  from.queue(o);
+  if (parent_waits) TRY(from.carry_out_now());
+  return context;
+}
+
+}  // namespace run9::sentry::trap
