@@ -2,6 +2,7 @@
 #pragma once
 #include <errno.h>
 #include <linux/futex.h>
+#include <time.h>
 
 #include "sentry/platform/trap/stub/orders.h"
 
@@ -29,6 +30,14 @@ inline bool changes_soon(ControlPage* c, uint64_t word, uint32_t value) {
 inline bool wakes_nobody(uint32_t op, uint64_t word) {
   if (op != (FUTEX_WAKE | FUTEX_PRIVATE_FLAG) || word % 4 != 0) return false;
   return __atomic_fetch_add(&futex_waiters(), 0, __ATOMIC_SEQ_CST) == 0;
+}
+
+// A wait that ends before it begins asks for no time: only for what futex(2) refuses first.
+inline bool good_timeout(uint64_t address) {
+  if (address == 0) return true;
+  timespec t;
+  return try_copy(&t, reinterpret_cast<void*>(address), sizeof t) == 0 && t.tv_sec >= 0 && t.tv_nsec >= 0 &&
+         t.tv_nsec < 1'000'000'000;
 }
 
 // Most of futex(2) needs nobody but the host. Timeouts that are relative do: whoever is interrupted goes on with
@@ -59,7 +68,7 @@ inline Futex futex_here(ControlPage* c) {
     default: return Futex::kAsk;
   }
   const uint64_t args[7] = {word, op, value, timeout, second, static_cast<uint32_t>(c->gregs[kR9]), __NR_futex};
-  const bool plain = timeout == 0 && word % 4 == 0 && (command == FUTEX_WAIT || args[5] != 0);
+  const bool plain = good_timeout(timeout) && word % 4 == 0 && (command == FUTEX_WAIT || args[5] != 0);
   long r;
   if (waits(command) && plain && changes_soon(c, word, value)) {
     r = -EAGAIN;
