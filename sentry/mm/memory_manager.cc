@@ -262,14 +262,33 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
     request.fd = v.backing->borrow();
     request.offset = v.backing_offset;
   }
+  const bool in_place = v.file != nullptr && ahead_.take(request);
+  if (!in_place) TRY(give_back(start, length));
   erase_range(start, v.end);
   insert(start, std::move(v));
-  const auto done = space_->map(task.via(), request);
+  const auto done = in_place ? ok() : map_at_host(task, args, request);
   if (!done.has_value()) {
     erase_range(start, start + length);
     return done.error();
   }
   return start;
+}
+
+Result<void> MemoryManager::give_back(uint64_t addr, uint64_t length) {
+  if (ahead_.empty()) return ok();
+  const auto parts = ahead_.give_back(addr, length);
+  return parts.empty() ? ok() : space_->map_all(parts);
+}
+
+Result<void> MemoryManager::map_at_host(Task& task, const MapArgs& args, const MapRequest& request) {
+  const bool fixed = (args.flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
+  // The flag that linkers set, and hardly anybody else.
+  const bool linker = args.file != nullptr && (args.flags & MAP_DENYWRITE) != 0 && !fixed && !request.shared &&
+                      request.extra_flags == 0 && args.offset == 0 && (request.prot & PROT_WRITE) == 0;
+  if (!linker) return space_->map(task.via(), request);
+  const auto image = read_elf(kernel_.context(), *args.file);
+  if (!image.has_value()) return space_->map(task.via(), request);
+  return space_->map_all(ahead_.expect(request, args.length, image.value()));
 }
 
 Result<void> MemoryManager::munmap(Task& task, uint64_t addr, uint64_t length) {
@@ -279,6 +298,7 @@ Result<void> MemoryManager::munmap(Task& task, uint64_t addr, uint64_t length) {
   // Below the lowest address there is nothing of the guest's, and maybe something of the platform's.
   addr = std::max(addr, kMinAddress);
   if (end <= addr) return ok();
+  TRY(give_back(addr, end - addr));
   erase_range(addr, end);
   return space_->unmap(task.via(), addr, end - addr);
 }
@@ -306,6 +326,7 @@ Result<void> MemoryManager::mprotect(Task& task, uint64_t addr, uint64_t length,
     }
   }
   if (newly_charged != 0 && !kernel_.memory_available(newly_charged)) return Errno{ENOMEM};
+  TRY(give_back(addr, end - addr));
   split_at(addr);
   split_at(end);
   for (auto it = vmas_.lower_bound(addr); it != vmas_.end() && it->first < end; ++it) {
@@ -375,6 +396,8 @@ Result<uint64_t> MemoryManager::mremap(Task& task, uint64_t old_addr, uint64_t o
   if (!in_bounds(old_addr, old_len)) return Errno{EINVAL};
   if (new_len > kGuestEnd) return Errno{ENOMEM};
   Change change(*this);
+  TRY(give_back(old_addr, std::max(old_len, new_len)));
+  if (flags & MREMAP_FIXED) TRY(give_back(new_addr, new_len));
   const auto it = find(old_addr);
   if (it == vmas_.end()) return Errno{EFAULT};
   if (old_len == 0) {
@@ -468,6 +491,7 @@ Result<void> MemoryManager::madvise(Task& task, uint64_t addr, uint64_t length, 
   if (length == 0) return ok();
   if (!in_bounds(addr, length)) return Errno{ENOMEM};
   Change change(*this);
+  TRY(give_back(addr, length));
   const bool whole = covered(addr, length);
   if (advice == MADV_DONTFORK || advice == MADV_DOFORK || advice == MADV_WIPEONFORK ||
       advice == MADV_KEEPONFORK) {
@@ -496,6 +520,7 @@ Result<void> MemoryManager::force_write(Task& task, uint64_t addr, ByteSpan src)
   Change change(*this);
   const uint64_t first = addr & ~(kPage - 1), last = round_up(addr + src.size());
   if (!covered(first, last - first)) return Errno{EFAULT};
+  TRY(give_back(first, last - first));
   for (auto it = find(first); it != vmas_.end() && it->first < last; ++it) {
     if (it->second.shared && (it->second.max_prot & PROT_WRITE) == 0) return Errno{EFAULT};
   }

@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "sentry/mm/mapped_ahead.h"
 #include "sentry/mm/user_ptr.h"
 #include "sentry/platform/platform.h"
 #include "sentry/sched/fiber_mutex.h"
@@ -144,6 +145,9 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   Result<uint64_t> mmap_locked(Task& task, MapArgs args);
   Result<void> check_limits(Task& task, uint64_t more, uint64_t replaced, bool charged) const;
   Result<uint64_t> place(const MapArgs& args, uint64_t length) const;
+  Result<void> map_at_host(Task& task, const MapArgs& args, const MapRequest& request);
+  // Before a change of the range: what was mapped ahead there, and not asked for, is mapped as the list says.
+  Result<void> give_back(uint64_t addr, uint64_t length);
   Result<void> grow_in_place(Task& task, uint64_t end, const Vma& vma, uint64_t by);
   void split_at(uint64_t addr);
   void erase_range(uint64_t start, uint64_t end);
@@ -155,6 +159,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   Kernel& kernel_;
   AddressSpaceRef space_;
   FiberMutex mutex_;
+  MappedAhead ahead_;
   Map vmas_;
   uint64_t total_ = 0;
   uint64_t charged_ = 0;
