@@ -206,6 +206,8 @@ class Platform {
   virtual void on_park(void*) {}
   // True if a thread was woken since the last time: it may be queued on the worker's core.
   virtual bool take_woken() { return false; }
+  // A guest thread may be waiting for our core, as far as is known.
+  virtual bool wants_core() const { return true; }
   // Whether guest threads note down their ThreadTimes.
   virtual void set_profiling(bool) {}
   // How many contexts run guest code now (the loop's spin limit depends on it).

@@ -157,15 +157,14 @@ bool EventLoop::poll_fds(int64_t timeout_ns) {
 
 bool EventLoop::may_spin() const {
   if (online_cpus_ == 1) return false;
-  if (crowded()) return false;
   const int running = platform_ == nullptr ? 0 : platform_->running_contexts();
   if (running != online_cpus_) return running < online_cpus_;
   return now_ns() - last_activity_ < kShortSpinNs;
 }
 
 // Lets others run on this core. Whoever takes a whole slice of the host's scheduler is no guest that we have woken: the
-// cores are somebody else's too, and to wait awake is to wait for them. For a while, longer each time, we sleep instead: a
-// sleeper that is woken is given the core at once.
+// cores are somebody else's too, and to give way is to wait for them. For a while, longer each time, we keep the core while we
+// wait, or sleep if one of our own needs it: a sleeper that is woken is given the core at once.
 void EventLoop::give_way() {
   constexpr uint64_t kSlice = 2'000'000, kFirst = 20'000'000, kLongest = 200'000'000, kSoon = 50'000'000;
   const uint64_t before = now_ns();
@@ -175,6 +174,10 @@ void EventLoop::give_way() {
   crowded_for_ = now < crowded_until_ + kSoon ? std::min(crowded_for_ * 2, kLongest) : kFirst;
   crowded_until_ = now + crowded_for_;
   crowded_ = true;
+}
+
+bool EventLoop::core_wanted(bool woken) const {
+  return woken || descriptors_expected_ > 0 || (platform_ != nullptr && platform_->wants_core());
 }
 
 bool EventLoop::core_for_peer() const {
@@ -214,9 +217,12 @@ void EventLoop::run() {
     // core, and none that waits for ours.
     if (may_spin() && now - last_activity_ < spin_limit_ns) {
       // The host tends to queue whom we have woken on our own core, even if another is idle: let them run.
-      if (poll_now || (platform_ != nullptr && platform_->take_woken())) give_way();
-      if (platform_ != nullptr) platform_->spin();
-      continue;
+      const bool woken = platform_ != nullptr && platform_->take_woken();
+      if ((woken || poll_now) && !crowded_) give_way();
+      if (!crowded_ || !core_wanted(woken)) {
+        if (platform_ != nullptr) platform_->spin();
+        continue;
+      }
     }
     sleep_until_event();
   }

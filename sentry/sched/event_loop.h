@@ -79,8 +79,6 @@ class EventLoop {
 
   // A core is left for waiting: no more threads run guest code than there are cores beside ours.
   bool may_spin() const;
-  // Programs that are not ours want the cores too.
-  bool crowded() const { return crowded_; }
   // Another process that is asked something has a core to itself, beside ours, the guest thread's that waits for us
   // meanwhile, and those that run guest code.
   bool core_for_peer() const;
@@ -102,6 +100,8 @@ class EventLoop {
   void sleep_until_event();
   void switch_to(Fiber* fiber);
   void give_way();
+  // One of our own that is awaited, or was woken, may be on our core.
+  bool core_wanted(bool woken) const;
   Fiber* take_fiber();
 
   UniqueFd epoll_;
@@ -114,7 +114,7 @@ class EventLoop {
   uint64_t last_activity_ = 0;
   int online_cpus_ = 1;
   int descriptors_expected_ = 0;
-  bool crowded_ = false;
+  bool crowded_ = false;  // programs that are not ours want the cores too
   uint64_t crowded_until_ = 0, crowded_for_ = 0;
 };
 

@@ -95,7 +95,7 @@ std::optional<EventKind> TrapContext::take_request() {
   if (state != kRequest && state != kRequestAsleep) return {};
   const auto kind = static_cast<RequestKind>(take(p.line.kind));
   if (const uint8_t woken_on = take(p.line.woken_on); woken_on != 0) {
-    space_->platform_.wakes().ran_on(woken_on - 1u, &p.line.state);
+    space_->platform_.wakes().ran_on(woken_on - 1u);
     page().line.woken_on = 0;
   }
   stop_running();

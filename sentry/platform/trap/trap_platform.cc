@@ -270,6 +270,7 @@ bool TrapPlatform::poll_context(TrapContext& context) {
   const auto kind = context.take_request();
   if (!kind) return false;
   ++requests_;
+  in_a_row_ = std::exchange(last_asked_, &context) == &context ? in_a_row_ + 1 : 0;
   if (context.report_waiter_ != nullptr) {
     loop_.ready(context.report_waiter_);
   } else {

@@ -270,6 +270,8 @@ class TrapPlatform final : public Platform, private FdHandler {
   void before_sleep() override;
   void after_sleep() override;
   void on_park(void* context) override { static_cast<TrapContext*>(context)->will_wait(); }
+  // One that has asked alone for a while has a core, or it would not have.
+  bool wants_core() const override { return wakes_.share_core() || in_a_row_ < kAlone; }
   bool take_woken() override { return std::exchange(woken_, false); }
   void set_profiling(bool on) override { shared().profiling = on ? 1 : 0; }
   int running_contexts() const override { return running_ - wakes_.waiting(); }
@@ -340,6 +342,9 @@ class TrapPlatform final : public Platform, private FdHandler {
   bool in_chores_ = false;
   uint64_t chores_at_ = 0;
   uint64_t chores_latest_ = 0;  // then they are done in any case
+  static constexpr int kAlone = 32;
+  const TrapContext* last_asked_ = nullptr;
+  int in_a_row_ = 0;  // requests of that one
   uint64_t requests_ = 0, requests_seen_ = 0;  // that have come; when the chores were due last
   int agents_awaited_ = 0;
   std::vector<TrapSpace*> active_;  // those with a running context

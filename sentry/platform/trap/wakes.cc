@@ -78,37 +78,15 @@ void Wakes::check_handed() {
   }
 }
 
-void Wakes::ran_on(uint32_t cpu, const uint32_t* state) {
+void Wakes::ran_on(uint32_t cpu) {
   const int here = sched_getcpu();
   together_ = here >= 0 && cpu == static_cast<uint32_t>(here) ? together_ + 1 : 0;
   platform_.set_guest_spin();
-  in_a_row_ = state == last_ ? in_a_row_ + 1 : 0;
-  last_ = state;
-  if (crowded()) return stay_with(cpu, here);
   if (together_ < kTooOften || platform_.running_contexts() >= platform_.cpus_) return;
   const uint64_t now = EventLoop::now_ns();
   if (now < next_move_ns_) return;
   next_move_ns_ = now + kMoveAgainNs;
   move_over(here);
-}
-
-bool Wakes::crowded() const { return platform_.loop_.crowded(); }
-
-void Wakes::stay_with(uint32_t cpu, int here) {
-  if (in_a_row_ < kTooOften) {
-    if (pinned_) let_go();
-    return;
-  }
-  if (here < 0 || cpu == static_cast<uint32_t>(here) || !CPU_ISSET(cpu, &platform_.allowed_cpus_)) return;
-  cpu_set_t its;
-  CPU_ZERO(&its);
-  CPU_SET(cpu, &its);
-  pinned_ = sched_setaffinity(0, sizeof its, &its) == 0;
-}
-
-void Wakes::let_go() {
-  sched_setaffinity(0, sizeof platform_.allowed_cpus_, &platform_.allowed_cpus_);
-  pinned_ = false;
 }
 
 // Away from that CPU, and free again: where to is the host's choice.

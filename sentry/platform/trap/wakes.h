@@ -29,16 +29,13 @@ class Wakes {
   void handed();
 
   // A thread that had slept was woken on that CPU, as it says. If that is ours again and again while another
-  // one is free, answers take two switches each that need none: then the worker moves over. Where other programs want
-  // the cores too it is the other way round: the worker stays with the only guest that asks it, each runs while the other sleeps, and
-  // neither waits on a foreign program's core while its own stands idle.
-  void ran_on(uint32_t cpu, const uint32_t* state);
+  // one is free, answers take two switches each that need none: then the worker moves over.
+  void ran_on(uint32_t cpu);
   // Then no guest thread need spin either.
   bool share_core() const { return together_ >= 2; }
 
   int waiting() const { return static_cast<int>(waiting_.size()); }
   void if_due() {
-    if (pinned_ && !crowded()) let_go();
     if (!waiting_.empty() && EventLoop::now_ns() >= due_ns_) all_now();
   }
   void all_now();
@@ -54,9 +51,6 @@ class Wakes {
   };
   void check_handed();
   void move_over(int cpu);
-  bool crowded() const;
-  void stay_with(uint32_t cpu, int here);
-  void let_go();
   uint32_t* word(uint32_t n) const;
 
   TrapPlatform& platform_;
@@ -68,9 +62,6 @@ class Wakes {
   Timer check_;
   int together_ = 0;  // how often on our CPU, without a break
   uint64_t next_move_ns_ = 0;
-  const uint32_t* last_ = nullptr;  // who asked
-  int in_a_row_ = 0;
-  bool pinned_ = false;
 };
 
 }  // namespace run9::sentry::trap
