@@ -316,7 +316,7 @@ TEST(JailTest, SaysWhatIsWrong) {
 }
 
 TEST(SeccompTableTest, HasNothingThatTakesAFreePath) {
-  for (const auto row : seccomp_table({.listens = true, .multi_user = true})) {
+  for (const auto row : seccomp_table({.accepts = Accepts::kConnections, .multi_user = true})) {
     for (const char* bad : {"execve", "socket", "connect", "clone", "ptrace", "ioctl", "bind", "listen"}) {
       EXPECT_FALSE(row.starts_with(bad)) << row;
     }
