@@ -1,11 +1,8 @@
 #include "p9/session_fuzz.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 
 #include <algorithm>
-#include <array>
 #include <set>
 
 #include "p9/mem_tree.h"
@@ -250,16 +247,16 @@ MemOptions mem_options(Dice& dice) {
 
 }  // namespace
 
-DescriptorsCheck::DescriptorsCheck() : first_(eventfd(0, EFD_CLOEXEC)) {
-  CHECK(first_ >= 0);
-  close(first_);
-}
+DescriptorsCheck::DescriptorsCheck() : before_(open_now()) {}
+DescriptorsCheck::~DescriptorsCheck() { CHECK(open_now() == before_); }
 
-DescriptorsCheck::~DescriptorsCheck() {
-  std::array<pollfd, 256> all;
-  for (size_t i = 0; i < all.size(); ++i) all[i] = {first_ + static_cast<int>(i), 0, 0};
-  CHECK(poll(all.data(), all.size(), 0) == static_cast<int>(all.size()));
-  for (const pollfd& p : all) CHECK(p.revents == POLLNVAL);
+DescriptorsCheck::Open DescriptorsCheck::open_now() {
+  std::array<pollfd, std::tuple_size_v<Open>> all;
+  for (size_t i = 0; i < all.size(); ++i) all[i] = {static_cast<int>(i), 0, 0};
+  CHECK(poll(all.data(), all.size(), 0) >= 0);
+  Open open;
+  for (size_t i = 0; i < all.size(); ++i) open[i] = all[i].revents != POLLNVAL;
+  return open;
 }
 
 void fuzz_session_of(FileServer& server, ByteSpan program, ReplyWatcher* watcher) {

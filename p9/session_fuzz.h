@@ -6,6 +6,7 @@
 // - more descriptors come with a reply than belong to it, or one stays open;
 // - a name reaches the tree that is not one component, or a read-only tree changes (p9_session_fuzz: MemTree).
 #pragma once
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -25,7 +26,8 @@ class ReplyWatcher {
 // The tree is the caller's, and what is in it his business. `watcher` may be null.
 void fuzz_session_of(FileServer& server, ByteSpan program, ReplyWatcher* watcher);
 
-// What is opened in its lifetime must be closed again.
+// What is opened in its lifetime must be closed again: the lowest 256 descriptors are looked at, of which each open takes the
+// first that is free.
 class DescriptorsCheck {
  public:
   DescriptorsCheck();
@@ -34,7 +36,9 @@ class DescriptorsCheck {
   DescriptorsCheck& operator=(const DescriptorsCheck&) = delete;
 
  private:
-  int first_;  // the lowest that was closed; so were those above it
+  using Open = std::array<bool, 256>;
+  static Open open_now();
+  const Open before_;
 };
 
 }  // namespace run9::p9
