@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """The inputs that a fuzzer kept, in one file: each with its length, two bytes little-endian, before it.
 
-usage: seeds.py pack FILE DIRECTORY      of the smallest ones first, up to 40 KB in all
+usage: seeds.py pack FILE DIRECTORY      of the smallest ones first, up to 28 KB in all
        seeds.py unpack FILE DIRECTORY
 
 A corpus is merged first, so that only what adds coverage is left: FUZZER -merge=1 NEW-DIRECTORY OLD-DIRECTORY...
 """
 import hashlib, os, struct, sys
 
-MOST = 40_000
+MOST = 28_000
 
 
 def pack(path, directory):
