@@ -2,7 +2,7 @@
 #
 #   run9_library(NAME SRCS a.cc b.cc DEPS base p9)   one folder = one library target
 #   run9_program(NAME SRCS main.cc DEPS ...)         a static-pie program in bin/
-#   run9_fuzzer(NAME SRCS a_fuzz.cc DEPS ...)        a libFuzzer program, with -DRUN9_FUZZ=ON
+#   run9_fuzzer(NAME SRCS a_fuzz.cc DEPS ...)        a libFuzzer program, with -DRUN9_FUZZ=ON; else a test of its seeds
 #   run9_test(NAME SRCS a_test.cc DEPS ...)          a GoogleTest program, registered with ctest
 #   run9_time_limit(NAME SECONDS)                    how long a test may take in a release build
 #   run9_skipped(NAME "reason")                      a test that this preset cannot run
@@ -81,16 +81,20 @@ function(run9_skipped name why)
   set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "skipped: ")
 endfunction()
 
-# A program NAME with a LLVMFuzzerTestOneInput, made by the target `fuzzers`.
+# A program NAME with a LLVMFuzzerTestOneInput, made by the target `fuzzers`. Without RUN9_FUZZ it is a test: it runs the
+# inputs that were kept, tests/fuzz/NAME.seeds.
 function(run9_fuzzer name)
-  if(NOT RUN9_FUZZ)
-    return()
-  endif()
   cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
-  add_executable(${name} EXCLUDE_FROM_ALL ${A_SRCS})
+  if(RUN9_FUZZ)
+    add_executable(${name} EXCLUDE_FROM_ALL ${A_SRCS})
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzzers ${name})
+  else()
+    add_executable(${name} ${A_SRCS} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay.cc)
+    add_test(NAME ${name} COMMAND ${name} ${CMAKE_SOURCE_DIR}/tests/fuzz/${name}.seeds)
+    run9_time_limit(${name} 120)
+  endif()
   target_link_libraries(${name} PRIVATE run9_flags ${A_DEPS})
-  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-  add_dependencies(fuzzers ${name})
 endfunction()
 
 # fmt as Debian ships it is a shared library; the header-only form keeps the programs static.

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "gofer/landlock.h"
 
 namespace run9::gofer {
 namespace {
@@ -239,7 +240,12 @@ Result<void> drop_privileges(const std::vector<int>& keep, const Exports& export
   for (const auto& e : exports) open.push_back(e->root.get());
   TRY(step("close_range", "", close_others(std::move(open))));
   TRY(step("limits", "", set_limits()));
-  return step("capabilities", "", drop_capabilities(ids));
+  TRY(step("capabilities", "", drop_capabilities(ids)));
+  const auto fenced = fence_exports(exports);
+  if (!fenced && fenced.assume_error() != Errno{ENOSYS} && fenced.assume_error() != Errno{EOPNOTSUPP}) {
+    return step("landlock", "", fenced);
+  }
+  return ok();
 }
 
 }  // namespace run9::gofer

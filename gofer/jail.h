@@ -24,8 +24,8 @@ Result<Exports> enter_jail(const JailOptions& options);
 // Tests: the exports where they are.
 Result<Exports> open_exports(const JailOptions& options);
 
-// Capabilities, no_new_privs, limits; closes every descriptor but 0 to 2, those of `keep` and the
-// exports' roots. The same for threads made later, not for threads there are.
+// Capabilities, no_new_privs, limits, and Landlock where the kernel has it; closes every descriptor but 0 to 2, those of
+// `keep` and the exports' roots. The same for threads made later, not for threads there are.
 Result<void> drop_privileges(const std::vector<int>& keep, const Exports& exports, Ids ids);
 
 }  // namespace run9::gofer

@@ -7,6 +7,7 @@
 
 #include <set>
 
+#include "gofer/landlock.h"
 #include "gofer/seccomp.h"
 #include "gofer/test_server.h"
 #include "p9/transport/address.h"
@@ -106,6 +107,46 @@ TEST(JailTest, GivesUpWhatItDoesNotNeed) {
           << ns;
     }
   }
+}
+
+// What the process could do with descriptors of directories that it should not have: without the mount namespace, which
+// leaves none to be had. Gives the number of the first check that fails, 0 if all hold, 100 where the kernel has no Landlock.
+int inside_the_fence(const TempDir& dir) {
+  const UniqueFd outside(open(dir.path("outside").c_str(), O_PATH | O_CLOEXEC));
+  auto exports = open_exports({.exports = {{.dir = dir.path("rw")}, {.dir = dir.path("ro"), .read_only = true}}});
+  if (!exports) return 1;
+  const int rw = exports.assume_value()[0]->root.get(), ro = exports.assume_value()[1]->root.get();
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  if (!fence_exports(exports.assume_value())) return 100;
+  const auto opens = [](int at, const char* name, int flags) {
+    return UniqueFd(openat(at, name, flags | O_CLOEXEC, 0600)).valid();
+  };
+  if (opens(outside.get(), "f", O_RDONLY) || errno != EACCES) return 2;
+  if (opens(outside.get(), "new", O_WRONLY | O_CREAT) || mkdirat(outside.get(), "d", 0700) == 0) return 3;
+  if (unlinkat(outside.get(), "f", 0) == 0 || linkat(outside.get(), "f", rw, "g", 0) == 0) return 4;
+  if (!opens(rw, "f", O_RDWR | O_TRUNC) || !opens(rw, "new", O_WRONLY | O_CREAT)) return 5;
+  if (mkdirat(rw, "d", 0700) != 0 || renameat(rw, "new", rw, "d/new") != 0 || linkat(rw, "f", rw, "d/f", 0) != 0) return 6;
+  if (symlinkat("f", rw, "s") != 0 || mknodat(rw, "p", S_IFIFO | 0600, 0) != 0 || renameat(rw, "p", rw, "d/p") != 0) return 7;
+  if (unlinkat(rw, "d/f", 0) != 0 || unlinkat(rw, "d/p", 0) != 0) return 8;
+  if (!opens(ro, "f", O_RDONLY) || !opens(ro, ".", O_RDONLY | O_DIRECTORY)) return 9;
+  if (opens(ro, "f", O_WRONLY) || opens(ro, "new", O_WRONLY | O_CREAT) || renameat(ro, "f", rw, "h") == 0) return 10;
+  return 0;
+}
+
+TEST(JailTest, HeldDirectoriesOutsideOpenNothing) {
+  TempDir dir;
+  for (const char* name : {"outside", "rw", "ro"}) {
+    std::filesystem::create_directory(dir.path(name));
+    dir.write(std::string(name) + "/f", name);
+  }
+  const pid_t child = fork();
+  if (child == 0) _exit(inside_the_fence(dir));
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 100) GTEST_SKIP() << "this kernel has no Landlock, or an old one";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_EQ(dir.read("outside/f"), "outside");
 }
 
 // A session that makes every call of the backend: the filter kills for one that is missing.
@@ -275,7 +316,7 @@ TEST(JailTest, SaysWhatIsWrong) {
 }
 
 TEST(SeccompTableTest, HasNothingThatTakesAFreePath) {
-  for (const auto row : seccomp_table({.listens = true, .multi_user = true})) {
+  for (const auto row : seccomp_table({.accepts = Accepts::kConnections, .multi_user = true})) {
     for (const char* bad : {"execve", "socket", "connect", "clone", "ptrace", "ioctl", "bind", "listen"}) {
       EXPECT_FALSE(row.starts_with(bad)) << row;
     }

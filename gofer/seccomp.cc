@@ -33,7 +33,7 @@ struct ArgCheck {
   uint32_t mask = 0;
   uint32_t value = 0;
 };
-enum class In : uint8_t { kAll, kListening, kMultiUser };  // the modes that have the rule
+enum class In : uint8_t { kAll, kAccepting, kListening, kMultiUser };  // the modes that have the rule
 struct Rule {
   uint32_t number;
   std::string_view text;
@@ -42,7 +42,13 @@ struct Rule {
   In in = In::kAll;
 };
 constexpr bool applies(const Rule& r, SeccompMode mode) {
-  return r.in == In::kAll || (r.in == In::kListening ? mode.listens : mode.multi_user);
+  switch (r.in) {
+    case In::kAll: return true;
+    case In::kAccepting: return mode.accepts != Accepts::kNothing;
+    case In::kListening: return mode.accepts == Accepts::kConnections;
+    case In::kMultiUser: return mode.multi_user;
+  }
+  return false;
 }
 
 // A descriptor, not AT_FDCWD: no name is resolved from a directory that we do not hold.
@@ -116,7 +122,7 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_rt_sigreturn, "rt_sigreturn"},
     {SYS_exit, "exit"},
     {SYS_exit_group, "exit_group"},
-    {SYS_accept4, "accept4", {}, {}, In::kListening},
+    {SYS_accept4, "accept4", {}, {}, In::kAccepting},
     {SYS_shutdown, "shutdown", {}, {}, In::kListening},
     // The ids of the thread that serves, and who is at the other end.
     {SYS_setfsuid, "setfsuid", {}, {}, In::kMultiUser},
@@ -181,13 +187,13 @@ constexpr Program compile(SeccompMode mode, uint32_t violation) {
   return p;
 }
 
-// By listens, multi_user, OnViolation.
+// By what it accepts, multi_user, OnViolation.
 constexpr auto kPrograms = [] {
-  std::array<std::array<std::array<Program, 2>, 2>, 2> all{};
-  for (const bool listens : {false, true}) {
+  std::array<std::array<std::array<Program, 2>, 2>, 3> all{};
+  for (const Accepts accepts : {Accepts::kNothing, Accepts::kControl, Accepts::kConnections}) {
     for (const bool multi_user : {false, true}) {
-      all[listens][multi_user] = {compile({listens, multi_user}, SECCOMP_RET_KILL_PROCESS),
-                                  compile({listens, multi_user}, SECCOMP_RET_TRAP)};
+      all[static_cast<size_t>(accepts)][multi_user] = {compile({accepts, multi_user}, SECCOMP_RET_KILL_PROCESS),
+                                                       compile({accepts, multi_user}, SECCOMP_RET_TRAP)};
     }
   }
   return all;
@@ -208,7 +214,7 @@ Result<void> install_seccomp(SeccompMode mode, OnViolation on_violation) {
     TRY(check_call(sigaction(SIGSYS, &sa, nullptr)));
   }
   sanitizer::announce();
-  const Program& p = kPrograms[mode.listens][mode.multi_user][static_cast<size_t>(on_violation)];
+  const Program& p = kPrograms[static_cast<size_t>(mode.accepts)][mode.multi_user][static_cast<size_t>(on_violation)];
   sock_fprog prog{p.size, const_cast<sock_filter*>(p.code.data())};
   const long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
   if (r < 0) return last_errno();

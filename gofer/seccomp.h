@@ -9,8 +9,9 @@
 namespace run9::gofer {
 
 // What a gofer does beside serving the connections that it was born with.
+enum class Accepts : uint8_t { kNothing, kControl, kConnections };  // those who connect; the last: both
 struct SeccompMode {
-  bool listens = false;
+  Accepts accepts = Accepts::kNothing;
   bool multi_user = false;
 };
 enum class OnViolation {

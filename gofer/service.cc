@@ -62,8 +62,7 @@ Service::Service(const Options& options, Exports exports, std::vector<Job> jobs,
       jobs_(std::move(jobs)),
       control_(std::move(control)),
       users_(users),
-      listens_(control_.valid() ||
-               std::any_of(jobs_.begin(), jobs_.end(), [](const Job& j) { return j.listening; })),
+      listens_(std::any_of(jobs_.begin(), jobs_.end(), [](const Job& j) { return j.listening; })),
       counters_(control_.valid() ? jobs_.size() : 0) {}
 
 Result<std::unique_ptr<Service>> Service::create(const Options& options, Exports exports,
@@ -71,10 +70,12 @@ Result<std::unique_ptr<Service>> Service::create(const Options& options, Exports
                                                  const Users* users) {
   std::unique_ptr<Service> s(
       new Service(options, std::move(exports), std::move(jobs), std::move(control), users));
+  if (s->listens_ || s->control_.valid()) {
+    s->connections_ = std::make_unique<Connections>(TRY(take_fd(eventfd(0, EFD_CLOEXEC))));
+  }
   if (!s->listens_) return s;
   s->pool_ = std::make_unique<DescriptorPool>(TRY(descriptors_for_clients(s->jobs_.size())),
                                               s->jobs_.size());
-  s->connections_ = std::make_unique<Connections>(TRY(take_fd(eventfd(0, EFD_CLOEXEC))));
   s->drain_signals_ = TRY(signals_fd({SIGTERM, SIGINT}));
   s->reload_signal_ = TRY(signals_fd({SIGHUP}));
   s->ended_ = TRY(take_fd(eventfd(0, EFD_CLOEXEC)));
@@ -88,10 +89,8 @@ std::vector<int> Service::descriptors() const {
     if (job.events.valid()) out.push_back(job.events.get());
   }
   if (control_.valid()) out.push_back(control_.get());
-  if (listens_) {
-    out.insert(out.end(), {connections_->stopping().get(), drain_signals_.get(),
-                           reload_signal_.get(), ended_.get()});
-  }
+  if (connections_ != nullptr) out.push_back(connections_->stopping().get());
+  if (listens_) out.insert(out.end(), {drain_signals_.get(), reload_signal_.get(), ended_.get()});
   return out;
 }
 
@@ -169,7 +168,10 @@ void Service::job_ended() {
 
 Result<void> Service::confine_and_start() {
   if (!options_.no_jail) {
-    const auto installed = install_seccomp({.listens = listens_, .multi_user = users_ != nullptr},
+    const Accepts accepts = listens_           ? Accepts::kConnections
+                            : control_.valid() ? Accepts::kControl
+                                               : Accepts::kNothing;
+    const auto installed = install_seccomp({.accepts = accepts, .multi_user = users_ != nullptr},
                                            options_.debug ? OnViolation::kLog : OnViolation::kKill);
     if (!installed) {
       log_error("seccomp: {}", describe(installed.assume_error()));
@@ -212,6 +214,7 @@ Result<void> Service::run() {
   const size_t first = listens_ ? 0 : 1;
   running_ = jobs_.size();
   std::latch arrived(static_cast<ptrdiff_t>(jobs_.size() - first + (control_.valid() ? 1 : 0)));
+  std::jthread control;
   std::vector<std::jthread> threads;
   for (size_t i = first; i < jobs_.size(); ++i) {
     threads.emplace_back([this, i, &arrived] {
@@ -222,7 +225,7 @@ Result<void> Service::run() {
     });
   }
   if (control_.valid()) {
-    threads.emplace_back([this, &arrived] {
+    control = std::jthread([this, &arrived] {
       arrived.count_down();
       gate_.wait(false);
       answer_control_requests();
@@ -231,12 +234,10 @@ Result<void> Service::run() {
   arrived.wait();
   if (!listens_) check_directory(jobs_[0]);
   TRY(confine_and_start());
-  if (!listens_) {
-    serve_job(0);
-    return ok();
-  }
-  wait_for_the_end();
-  connections_->stop_accepting();  // for the thread at the control socket
+  if (listens_) wait_for_the_end();
+  else serve_job(0);
+  threads.clear();  // once each has come to its end
+  if (connections_ != nullptr) connections_->stop_accepting();  // for the thread at the control socket
   return ok();
 }
 

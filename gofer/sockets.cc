@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "gofer/control.h"
+#include "gofer/host_calls.h"
 
 namespace run9::gofer {
 namespace {
@@ -151,7 +152,10 @@ Result<std::vector<UniqueFd>> SocketSource::open(const ListenSpec& spec) const {
 
 Result<UniqueFd> SocketSource::open_control(const ListenSpec& spec) {
   if (spec.at) return listen_for_control(spec.at->path);
-  return UniqueFd(spec.fd);
+  UniqueFd fd(spec.fd);
+  // answer_control() waits for nobody.
+  if (fd.valid()) TRY(check_call(fcntl(fd.get(), F_SETFL, O_NONBLOCK)));
+  return fd;
 }
 
 Result<std::vector<Job>> make_jobs(const Options& options, const SocketSource& source) {

@@ -173,6 +173,10 @@ class Metrics(ExportTest):
             self.assertEqual(self.value('run9_sandbox_processes{sandbox="c"}', text), 1)
             self.assertGreater(self.value('run9_sandbox_guest_events_total{sandbox="c"}', text), 0)
             self.assertNotIn("ended", text)
+            # Its gofer has opened at least what it runs.
+            self.assertEqual(self.value('run9_up{kind="gofer",name="sandbox/c"}', text), 1)
+            self.assertGreater(self.value('run9_gofer_requests_total{gofer="sandbox/c",type="Twalkx"}', text), 0)
+            self.assertGreater(self.value('run9_gofer_descriptors_donated_total{gofer="sandbox/c"}', text), 0)
             self.assertEqual(self.get("/health"), (200, "ok\n"))
 
 

@@ -93,6 +93,16 @@ void ask_gofers(const Sources& sources, std::vector<Question>& out) {
   }
 }
 
+// Its gofer, if it has one: by the container's name, in a directory of its own among the names of gofers.
+void ask_gofer_of(const std::string& sandboxes, const std::string& name, std::vector<Question>& out) {
+  auto socket = connect_to(sandboxes + "/" + name + "/gofer.sock");
+  if (!socket) return;
+  Question& q = out.emplace_back();
+  q.answer.kind = Answer::Kind::kGofer;
+  q.answer.name = "sandbox/" + name;
+  q.socket = std::move(socket.assume_value());
+}
+
 void ask_sandboxes(const Sources& sources, std::vector<Question>& out) {
   if (sources.sandboxes.empty()) return;
   control::Request request;
@@ -109,6 +119,7 @@ void ask_sandboxes(const Sources& sources, std::vector<Question>& out) {
         !control::send_message(socket.assume_value().borrow(), request, {}, Blocking::kNo))
       continue;
     q.socket = std::move(socket.assume_value());
+    ask_gofer_of(sources.sandboxes, name, out);
   }
 }
 

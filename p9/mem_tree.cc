@@ -1,6 +1,7 @@
 #include "p9/mem_tree.h"
 
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,7 +9,16 @@
 #include <algorithm>
 #include <map>
 
+#include "p9/codec.h"
+
 namespace run9::p9 {
+
+namespace {
+
+// What backend.h promises a tree: nothing else may come from a session, whatever its client sends.
+void expect_component(std::string_view name) { CHECK(check_name(name).has_value()); }
+
+}  // namespace
 
 // A file of any kind. A directory owns its children; a child knows its parent weakly.
 class MemNode final : public Node, public std::enable_shared_from_this<MemNode> {
@@ -49,6 +59,7 @@ class MemNode final : public Node, public std::enable_shared_from_this<MemNode> 
   Result<void> rename_self(Node& to, std::string_view new_name) override;
   Result<void> remove_self() override;
   Result<std::string> read_link() override;
+  uint32_t watch() override { return static_cast<uint32_t>(ino_); }
   Result<Rstatfs> stat_fs() override;
   Result<void> sync_fs() override { return ok(); }
   Result<std::vector<std::byte>> get_xattr(std::string_view name) override;
@@ -167,6 +178,7 @@ Result<Walked> MemNode::walk(std::string_view name, uint64_t attrmask) {
     Ref up = parent_or_self();
     return Walked{up, TRY(up->get_attr(attrmask, nullptr))};
   }
+  expect_component(name);
   const auto it = children_.find(name);
   if (it == children_.end()) return Errno{ENOENT};
   return Walked{it->second, TRY(it->second->get_attr(attrmask, nullptr))};
@@ -231,6 +243,7 @@ void MemNode::forget(std::string_view name) {
 }
 
 Result<Walked> MemNode::add(std::string_view name, Ref child) {
+  expect_component(name);
   if (!is_dir()) return Errno{ENOTDIR};
   if (removed_) return Errno{ENOENT};
   if (children_.contains(name)) return Errno{EEXIST};
@@ -240,6 +253,7 @@ Result<Walked> MemNode::add(std::string_view name, Ref child) {
 
 Result<Created> MemNode::create(std::string_view name, OpenFlags flags, uint32_t mode, Owner owner,
                                 uint64_t attrmask) {
+  expect_component(name);
   Ref node;
   const auto it = children_.find(name);
   if (it != children_.end()) {
@@ -280,6 +294,7 @@ Result<void> MemNode::link(Node& target, std::string_view name) {
 }
 
 Result<void> MemNode::unlink(std::string_view name, uint32_t flags) {
+  expect_component(name);
   const auto it = children_.find(name);
   if (it == children_.end()) return Errno{ENOENT};
   const MemNode& child = *it->second;
@@ -309,6 +324,8 @@ Result<void> MemNode::check_replace(const MemNode& from, const MemNode& to) cons
 
 Result<void> MemNode::rename(std::string_view name, Node& to_node, std::string_view new_name,
                              uint32_t flags) {
+  expect_component(name);
+  expect_component(new_name);
   auto& to = static_cast<MemNode&>(to_node);
   if ((flags & ~kRenameNoreplace) != 0) return Errno{EINVAL};
   const auto it = children_.find(name);
@@ -398,5 +415,7 @@ Result<NodeRef> MemTree::attach(const AttachRequest& request) {
   if (!request.aname.empty() && request.aname != "/") return Errno{EPERM};
   return NodeRef{root_};
 }
+
+Result<UniqueFd> MemTree::events() { return take_fd(eventfd(0, EFD_CLOEXEC)); }
 
 }  // namespace run9::p9

@@ -29,6 +29,10 @@ class MemTree final : public FileServer {
   Result<NodeRef> attach(const AttachRequest& request) override;
   uint64_t caps() const override { return state_->options.caps; }
   bool read_only() const override { return state_->options.read_only; }
+  // Nothing ever comes from it.
+  Result<UniqueFd> events() override;
+  // Grows with whatever changes the tree.
+  uint64_t changes() const { return state_->now; }
   void set_read_only(bool on) { state_->options.read_only = on; }
 
  private:

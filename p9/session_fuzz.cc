@@ -1,10 +1,13 @@
 #include "p9/session_fuzz.h"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <set>
 
 #include "p9/mem_tree.h"
 #include "p9/server/session.h"
+#include "p9/transport/ring.h"
 
 namespace run9::p9 {
 
@@ -20,7 +23,8 @@ constexpr std::string_view kLongName =
 static_assert(kLongName.size() == kMaxName + 1);
 constexpr std::string_view kNames[] = {"a", "b", "c"};
 constexpr std::string_view kOddNames[] = {".", "..", "", "a/b", {"x\0y", 3}, kLongName};
-constexpr std::string_view kTexts[] = {"", "/", "a", "../..", "user.a", "user.b", "9P2000.L", "9P2000.L.x", "9P2000", "system.x"};
+constexpr std::string_view kTexts[] = {"", "/", "a", "..", "../..", "../outside", "/etc/passwd", "user.a", "user.b", "system.x",
+                                       "trusted.overlay.opaque", "9P2000.L", "9P2000.L.x", "9P2000"};
 constexpr uint64_t kNumbers[] = {0, 1, 2, 3, 4, 7, 23, 24, 255, 256, 4095, 4096, 65535, 65536, 1u << 20,
                                  0x7fffffff, 0xffffffff, 1ull << 32, 1ull << 62, ~0ull};
 
@@ -130,7 +134,8 @@ class Model {
 
 class Run {
  public:
-  explicit Run(ByteSpan input) : dice_(input), tree_(options(dice_)), session_(tree_, {.max_msize = 65536, .max_fids = 64}) {
+  Run(FileServer& server, Dice dice, ReplyWatcher* watcher)
+      : dice_(dice), session_(server, {.max_msize = 65536, .max_fids = 64, .make_ring = Ring::make}), watcher_(watcher) {
     ask(Tversion{.msize = 65536, .version = dice_.below(4) == 0 ? kVersionL : kVersionX});
     ask(Tattach{.fid = Fid{0}});
     ask(Tmkdir{.dfid = Fid{0}, .name = "a"});
@@ -145,10 +150,6 @@ class Run {
   }
 
  private:
-  static MemOptions options(Dice& dice) {
-    return {.max_file_size = 1 << 16, .caps = dice.below(3) == 0 ? uint64_t{dice.byte()} << 3 : kCapAll, .read_only = dice.below(16) == 0};
-  }
-
   template <typename... T>
   void roll_one(TypeList<T...>, uint8_t which) {
     size_t i = 0;
@@ -207,25 +208,68 @@ class Run {
     }
     CHECK(session_.fid_count() == model_.bound().size());
     dice_.bound.assign(model_.bound().begin(), model_.bound().end());
-    CHECK(replies.donations.size() <= 1);
-    if (!replies.donations.empty()) {
-      const size_t fds = replies.donations.front().fds.size();
-      CHECK(fds == 1 || (h.type == MsgType::kRmopen && fds <= kMaxOpens));
+    check_descriptors(h.type, reply, replies.donations);
+  }
+
+  void check_descriptors(MsgType type, ByteSpan reply, const std::vector<ReplyBatch::Donation>& donations) {
+    CHECK(donations.size() <= 1);
+    const auto fds = donations.empty() ? std::span<const UniqueFd>() : donations.front().fds;
+    CHECK(fds.size() == expected_descriptors(type, reply));
+    if (watcher_ != nullptr) watcher_->replied(reply, fds);
+  }
+
+  static size_t expected_descriptors(MsgType type, ByteSpan reply) {
+    switch (type) {
+      case MsgType::kRfdget:
+      case MsgType::kRring:
+      case MsgType::kRlease: return 1;
+      case MsgType::kRwalkx: return (decode<Rwalkx>(reply).assume_value().rflags & kWalkxFd) != 0 ? 1 : 0;
+      case MsgType::kRmopen: {
+        const auto opened = decode<Rmopen>(reply).assume_value().files;
+        return static_cast<size_t>(std::count_if(opened.begin(), opened.end(), [](const OpenedX& o) { return o.error == 0; }));
+      }
+      default: return 0;
     }
   }
 
   Dice dice_;
-  MemTree tree_;
   Session session_;
+  ReplyWatcher* const watcher_;
   Model model_;
   uint16_t next_tag_ = 0;
   bool closed_ = false;
 };
 
+MemOptions mem_options(Dice& dice) {
+  const uint64_t caps = dice.below(3) == 0 ? uint64_t{dice.byte()} << 3 : kCapAll;
+  return {.max_file_size = 1 << 16, .caps = caps, .read_only = dice.below(16) == 0};
+}
+
 }  // namespace
 
+DescriptorsCheck::DescriptorsCheck() : before_(open_now()) {}
+DescriptorsCheck::~DescriptorsCheck() { CHECK(open_now() == before_); }
+
+DescriptorsCheck::Open DescriptorsCheck::open_now() {
+  std::array<pollfd, std::tuple_size_v<Open>> all;
+  for (size_t i = 0; i < all.size(); ++i) all[i] = {static_cast<int>(i), 0, 0};
+  CHECK(poll(all.data(), all.size(), 0) >= 0);
+  Open open;
+  for (size_t i = 0; i < all.size(); ++i) open[i] = all[i].revents != POLLNVAL;
+  return open;
+}
+
+void fuzz_session_of(FileServer& server, ByteSpan program, ReplyWatcher* watcher) {
+  Run(server, Dice(program), watcher).run();
+}
+
 int fuzz_session(const uint8_t* data, size_t size) {
-  Run(ByteSpan(reinterpret_cast<const std::byte*>(data), size)).run();
+  const DescriptorsCheck descriptors;
+  Dice dice(ByteSpan(reinterpret_cast<const std::byte*>(data), size));
+  MemTree tree(mem_options(dice));
+  const uint64_t before = tree.changes();
+  Run(tree, dice, nullptr).run();
+  CHECK(!tree.read_only() || tree.changes() == before);
   return 0;
 }
 

@@ -591,7 +591,10 @@ TEST(FuzzTest, MutatedFramesBreakNothing) {
   for (int round = 0; round < 3000; ++round) {
     auto bytes = seed;
     for (size_t n = next(4) + 1; n > 0; --n) bytes[next(bytes.size())] = std::byte(next(256));
-    fuzz_one(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+    const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
+    fuzz_decode(data, bytes.size());
+    fuzz_encode(data, bytes.size());
+    fuzz_stream(data, bytes.size());
   }
 }
 

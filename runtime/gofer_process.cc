@@ -61,9 +61,9 @@ Expected<Connections> connect_mounts(MountPlan& plan) {
 }
 
 std::vector<std::string> arguments(const MountPlan& plan, const GlobalOptions& options,
-                                   const Connections& connections, int log_fd, int ready_fd) {
+                                   const Connections& connections, int log_fd, int ready_fd, int control_fd) {
   std::vector<std::string> args = {"run9-gofer", "--log-fd", std::to_string(log_fd), "--ready-fd",
-                                   std::to_string(ready_fd)};
+                                   std::to_string(ready_fd), "--control", fmt::format("fd:{}", control_fd)};
   for (size_t i = 0; i < plan.exports.size(); ++i) {
     const GoferExport& e = plan.exports[i];
     std::string text = e.dir + ":" + e.name + ":xdev";
@@ -140,8 +140,7 @@ Expected<void> map_gofer_ids(pid_t pid, const GoferIds& ids) {
 }  // namespace
 
 Expected<StartedGofer> start_gofer(MountPlan& plan, const GlobalOptions& options, const GoferIds& ids,
-                                   BorrowedFd log) {
-  if (plan.exports.empty()) return StartedGofer{};
+                                   BorrowedFd log, BorrowedFd control) {
   const std::string path = TRY(gofer_path());
   const UniqueFd program = TRY(explain(take_fd(open(path.c_str(), O_PATH | O_CLOEXEC)), "{}", path));
   Connections connections = TRY(connect_mounts(plan));
@@ -150,7 +149,7 @@ Expected<StartedGofer> start_gofer(MountPlan& plan, const GlobalOptions& options
   int ends[2];
   TRY(check(pipe2(ends, O_CLOEXEC), "pipe"));
   UniqueFd ready(ends[0]), ready_theirs(ends[1]);
-  auto args = arguments(plan, options, connections, log.get(), ready_theirs.get());
+  auto args = arguments(plan, options, connections, log.get(), ready_theirs.get(), control.get());
   int unshared[2], go[2];
   TRY(check(pipe2(unshared, O_CLOEXEC), "pipe"));
   UniqueFd unshared_ours(unshared[0]), unshared_theirs(unshared[1]);
@@ -163,6 +162,7 @@ Expected<StartedGofer> start_gofer(MountPlan& plan, const GlobalOptions& options
     for (const UniqueFd& c : connections.theirs) keep_on_exec(c.get());
     for (const UniqueFd& t : connections.trees) keep_on_exec(t.get());
     keep_on_exec(log.get());
+    keep_on_exec(control.get());
     keep_on_exec(ready_theirs.get());
     exec_gofer(program, args);
   }

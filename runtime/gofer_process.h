@@ -18,9 +18,10 @@ struct GoferIds {
   std::vector<ConfigIdMapping> uids, gids;
 };
 
-// Fills in the plan's sockets. Does not wait: the Sentry is started meanwhile.
+// Fills in the plan's sockets. Does not wait: the Sentry is started meanwhile. `control`: a listening socket where the gofer
+// tells its counters (spec/control.proto).
 Expected<StartedGofer> start_gofer(MountPlan& plan, const GlobalOptions& options, const GoferIds& ids,
-                                   BorrowedFd log);
+                                   BorrowedFd log, BorrowedFd control);
 // A gofer that ended instead of serving has said why in the log.
 Expected<void> await_gofer(StartedGofer& gofer);
 

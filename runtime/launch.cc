@@ -194,7 +194,11 @@ Expected<Launched> start_processes(const StateDir& dir, ContainerState& state, L
   sentry::BootSpec spec = TRY(boot_spec(request, state));
   spec.log = TRY(open_log(dir, request));
   spec.control = TRY(dir.listen("control.sock"));
-  StartedGofer gofer = TRY(start_gofer(request.plan, request.options, gofer_ids(request), spec.log.borrow()));
+  StartedGofer gofer;
+  if (!request.plan.exports.empty()) {
+    const UniqueFd control = TRY(dir.listen("gofer.sock"));
+    gofer = TRY(start_gofer(request.plan, request.options, gofer_ids(request), spec.log.borrow(), control.borrow()));
+  }
   state.gofer = identify(gofer.pid);
   spec.mounts = std::move(request.plan.mounts);
   auto sandbox = start_sandbox({.spec = std::move(spec),

@@ -1,4 +1,4 @@
-// The state directory: ROOT/ID/{state.json, lock, control.sock, start.sock, log}. Every change is a new
+// The state directory: ROOT/ID/{state.json, lock, control.sock, start.sock, log}, and gofer.sock if there is a gofer. Every change is a new
 // file renamed over the old one, so a reader or a crash sees the state before or after, never half.
 #pragma once
 #include <sys/types.h>

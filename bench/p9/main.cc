@@ -11,8 +11,10 @@
 #include <thread>
 #include <vector>
 
+#include "bench/p9/beside.h"
 #include "bench/p9/subject.h"
 #include "p9/transport/address.h"
+#include "p9/transport/blocking_channel.h"
 
 namespace run9::bench {
 namespace {
@@ -21,7 +23,9 @@ using Clock = std::chrono::steady_clock;
 constexpr char kUsage[] =
     "usage: run9-p9-bench host DIR SECONDS\n"
     "       run9-p9-bench client|vfs ADDRESS ANAME SECONDS [plain|socket]\n"
-    "       run9-p9-bench many ADDRESS ANAME SECONDS [plain|socket]\n";
+    "       run9-p9-bench many ADDRESS ANAME SECONDS [plain|socket]\n"
+    "       run9-p9-bench donated ADDRESS ANAME SECONDS DIR\n"
+    "       run9-p9-bench flood|neighbour ADDRESS ANAME SECONDS [PATIENCE_US]\n";
 constexpr int kMany = 8;
 
 [[noreturn]] void fail(std::string_view what, Errno e) {
@@ -116,6 +120,34 @@ void many(const std::function<std::unique_ptr<Subject>()>& open, double seconds)
   fmt::print("many_getattr {:.3f} 1.00\n", us_since(start) / static_cast<double>(count.load()));
 }
 
+// The big file through a descriptor that the gofer donated, beside one of our own, in turns: the medians of both.
+void donated(Subject& client, Subject& host, double seconds) {
+  std::vector<std::byte> block(1 << 20, std::byte{'x'});
+  const uint64_t before = client.messages();
+  const auto time = [&](std::vector<double>& us, const std::function<Result<void>()>& once) {
+    const auto start = Clock::now();
+    if (const auto done = once(); !done) fail("1 MiB", done.error());
+    us.push_back(us_since(start));
+  };
+  const auto middle = [](std::vector<double>& us) {
+    std::nth_element(us.begin(), us.begin() + us.size() / 2, us.end());
+    return us[us.size() / 2];
+  };
+  const auto row = [&](std::string_view name, const std::function<Result<void>(Subject&, uint64_t at)>& once) {
+    std::vector<double> theirs, ours;
+    uint64_t at = 0;
+    for (const auto end = Clock::now() + std::chrono::duration<double>(seconds); Clock::now() < end;) {
+      at = (at + block.size()) % (16u << 20);
+      time(ours, [&] { return once(host, at); });
+      time(theirs, [&] { return once(client, at); });
+    }
+    fmt::print("{} {:.3f} {:.3f}\n", name, middle(theirs), middle(ours));
+  };
+  row("read_1m", [&](Subject& s, uint64_t at) { return s.read_big(at, block); });
+  row("write_1m", [&](Subject& s, uint64_t at) { return s.write_big(at, block); });
+  if (client.messages() != before) fail("donated", Errno{EPROTO});
+}
+
 int run(std::span<char*> args) {
   const std::string_view mode = args.size() < 4 ? "" : args[1];
   if (mode == "host") {
@@ -126,11 +158,21 @@ int run(std::span<char*> args) {
     many([&] { return std::move(open_host(args[2])).assume_value(); }, seconds);
     return 0;
   }
-  const bool known = mode == "client" || mode == "vfs" || mode == "many";
+  const bool one_of_two = mode == "flood" || mode == "neighbour";
+  const bool known = mode == "client" || mode == "vfs" || mode == "many" || mode == "donated" || one_of_two;
   const auto address = known && args.size() >= 5 ? p9::parse_address(args[2]) : std::nullopt;
   if (!address) {
     fmt::print(stderr, kUsage);
     return 2;
+  }
+  if (one_of_two) {
+    auto socket = p9::dial(*address);
+    if (!socket) fail(args[2], socket.error());
+    const std::chrono::microseconds patience = args.size() > 5 ? std::chrono::microseconds(atoi(args[5])) : p9::BlockingChannel::kPatience;
+    const auto done = mode == "flood" ? flood(std::move(socket.assume_value()), args[3], atof(args[4]))
+                                      : neighbour(std::move(socket.assume_value()), args[3], atof(args[4]), patience);
+    if (!done) fail(mode, done.error());
+    return 0;
   }
   const std::string_view how = args.size() > 5 ? args[5] : "";
   const ClientChoice choice{.dialect = how != "plain", .ring = how != "socket"};
@@ -141,6 +183,11 @@ int run(std::span<char*> args) {
     if (!subject) fail(args[2], subject.error());
     return std::move(subject.assume_value());
   };
+  if (mode == "donated" && args.size() > 5) {
+    auto host = open_host(args[5]);
+    if (!host) fail(args[5], host.error());
+    return donated(*open(), *host.assume_value(), atof(args[4])), 0;
+  }
   if (mode == "many") return many(open, atof(args[4])), 0;
   Rows(*open(), atof(args[4])).all();
   return 0;

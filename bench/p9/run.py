@@ -8,7 +8,7 @@ Every figure is the best median of several rounds, the subjects in turns. diod i
 outside the tree: GOBIN=DIR go install github.com/hugelgupf/p9/cmd/p9ufs@v0.3.0, and found in PATH. Either is left out
 when it is not there.
 """
-import argparse, contextlib, os, shutil, socket, subprocess, sys, tempfile, time
+import argparse, contextlib, os, shutil, socket, statistics, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
@@ -52,7 +52,7 @@ class Bench:
     def __init__(self, binaries, tree, work, seconds):
         self.program, self.gofer = (os.path.join(binaries, n) for n in ("run9-p9-bench", "run9-gofer"))
         self.tree, self.work, self.seconds = tree, work, str(seconds)
-        self.us, self.messages = {}, {}
+        self.us, self.messages, self.donated = {}, {}, {}
 
     def run(self, subject, *args, **more):
         out = subprocess.run([self.program, *args], capture_output=True, text=True, timeout=120, **more)
@@ -80,7 +80,15 @@ class Bench:
             for subject, how in (("unix", "socket"), ("ring", "ring")):
                 self.run(subject, "client", "unix:" + path, "t", self.seconds, how)
                 self.run(subject, "many", "unix:" + path, "t", self.seconds, how)
+            self.beside_the_host(path)
         os.remove(path)
+
+    def beside_the_host(self, path):
+        """One program with both descriptors, which reads and writes by each in turns."""
+        out = subprocess.run([self.program, "donated", "unix:" + path, "t", self.seconds, self.tree], capture_output=True, text=True,
+                             timeout=120, check=True)
+        for name, theirs, ours in (line.split() for line in out.stdout.splitlines()):
+            self.donated.setdefault(name, []).append(float(ours) / float(theirs))
 
     def leases(self):
         ours, theirs = socket.socketpair()
@@ -133,6 +141,8 @@ def table(bench, idle):
         ratios = [f"{bench.us[s][row] / diod:.2f}" if diod else "" for s in ("unix", "ring")]
         counts = ", ".join(f"{bench.messages[s][row]:g}" if row in bench.messages.get(s, {}) else "-" for s in MESSAGES)
         lines.append(f"| {text} | " + " | ".join(cells + ratios) + f" | {counts} |")
+    lines += ["", "Through a descriptor that the gofer donated, beside one of the program's own, in turns (the host's time by it, middle of the "
+              "rounds): " + ", ".join(f"{ROWS[row]} {statistics.median(r):.2f}" for row, r in bench.donated.items()) + ". No message is sent."]
     lines += ["", f"An idle gofer with one connection has {idle[0]} KiB of private memory, and {idle[1]} KiB of its program's pages mapped, "
               "which all gofers share."]
     return "\n".join(lines)

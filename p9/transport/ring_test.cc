@@ -65,6 +65,53 @@ TEST(PatienceTest, LooksAsLongAsItPays) {
   much.wait([&] { return ++looks == 200; }, [] { FAIL(); });
 }
 
+// Time that passes only where the host says so.
+struct SlowHost {
+  using Clock = std::chrono::steady_clock;
+  static inline Clock::time_point time{std::chrono::hours(1)};
+  static inline std::chrono::microseconds a_yield_takes{1};
+  static inline int yields = 0;
+  static Clock::time_point now() { return time; }
+  static void pause() { time += std::chrono::microseconds(1); }
+  static void yield() {
+    ++yields;
+    time += a_yield_takes;
+  }
+};
+
+// Where a yield gives the CPU away for a time slice, whoever wants to be served is better off asleep.
+TEST(PatienceTest, SleepsOnACrowdedCpu) {
+  using std::chrono::microseconds, std::chrono::milliseconds;
+  BasicPatience<SlowHost> patience(microseconds(150));
+  int sleeps = 0;
+  // Each answer comes after so much time, but a yield sees it when it comes back.
+  const auto answer_after = [&](microseconds time) {
+    const auto at = SlowHost::time + time;
+    SlowHost::yields = sleeps = 0;
+    patience.wait([&] { return SlowHost::time >= at; }, [&] { ++sleeps, SlowHost::time = std::max(SlowHost::time, at); });
+  };
+  answer_after(microseconds(20));
+  EXPECT_GT(SlowHost::yields, 10);
+  EXPECT_EQ(sleeps, 0);
+  SlowHost::a_yield_takes = milliseconds(4);
+  answer_after(microseconds(20));
+  EXPECT_EQ(SlowHost::yields, 1);
+  const auto crowded = SlowHost::time;
+  // It takes a hundredth of the time to find out that it is still so.
+  while (SlowHost::time < crowded + milliseconds(400)) {
+    answer_after(microseconds(100));
+    EXPECT_EQ(SlowHost::yields, 0);
+    EXPECT_EQ(sleeps, 1);
+  }
+  answer_after(microseconds(20));
+  EXPECT_EQ(SlowHost::yields, 1);
+  SlowHost::time += milliseconds(500);
+  SlowHost::a_yield_takes = microseconds(1);
+  answer_after(microseconds(20));
+  EXPECT_GT(SlowHost::yields, 10);
+  EXPECT_EQ(sleeps, 0);
+}
+
 struct Ends {
   RingMemory memory = Ring::make(Ring::kMinStream).value();
   Ring client = Ring::map(memory, Ring::Side::kClient).value();

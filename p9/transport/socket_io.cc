@@ -29,6 +29,25 @@ std::vector<UniqueFd> take_fds(msghdr& msg) {
   return fds;
 }
 
+ssize_t send_some_with(BorrowedFd socket, ByteSpan bytes, std::span<const UniqueFd> fds, int flags) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxOpens)] = {};
+  iovec iov{const_cast<std::byte*>(bytes.data()), bytes.size()};
+  msghdr msg{};
+  msg.msg_iov = &iov;
+  msg.msg_iovlen = 1;
+  msg.msg_control = control;
+  msg.msg_controllen = CMSG_SPACE(sizeof(int) * fds.size());
+  cmsghdr* c = CMSG_FIRSTHDR(&msg);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
+  for (size_t i = 0; i < fds.size(); ++i) {
+    const int raw = fds[i].get();
+    std::memcpy(CMSG_DATA(c) + i * sizeof raw, &raw, sizeof raw);
+  }
+  return sendmsg(socket.get(), &msg, flags);
+}
+
 }  // namespace
 
 Result<Received> receive_with_fds(BorrowedFd socket, std::span<std::byte> to, int flags) {
@@ -66,25 +85,9 @@ Result<void> wait_for(BorrowedFd socket, short events, Deadline deadline) {
 Result<void> send_with_fds(BorrowedFd socket, ByteSpan bytes, std::span<const UniqueFd> fds, Deadline deadline) {
   CHECK(fds.size() <= kMaxOpens);
   const int flags = MSG_NOSIGNAL | (deadline ? MSG_DONTWAIT : 0);
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxOpens)] = {};
   while (!bytes.empty()) {
-    iovec iov{const_cast<std::byte*>(bytes.data()), bytes.size()};
-    msghdr msg{};
-    msg.msg_iov = &iov;
-    msg.msg_iovlen = 1;
-    if (!fds.empty()) {
-      msg.msg_control = control;
-      msg.msg_controllen = CMSG_SPACE(sizeof(int) * fds.size());
-      cmsghdr* c = CMSG_FIRSTHDR(&msg);
-      c->cmsg_level = SOL_SOCKET;
-      c->cmsg_type = SCM_RIGHTS;
-      c->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
-      for (size_t i = 0; i < fds.size(); ++i) {
-        const int raw = fds[i].get();
-        std::memcpy(CMSG_DATA(c) + i * sizeof raw, &raw, sizeof raw);
-      }
-    }
-    const ssize_t n = sendmsg(socket.get(), &msg, flags);
+    // A message without descriptors needs no sendmsg(2), which reads three structures before it begins.
+    const ssize_t n = fds.empty() ? send(socket.get(), bytes.data(), bytes.size(), flags) : send_some_with(socket, bytes, fds, flags);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) {
       TRY(wait_for(socket, POLLOUT, deadline));

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "sentry/platform/platform.h"
@@ -34,7 +35,8 @@ Result<void> add_segment(ElfImage& image, const Elf64_Phdr& p) {
   if (p.p_flags & PF_W) s.prot |= PROT_WRITE;
   if (p.p_flags & PF_X) s.prot |= PROT_EXEC;
   if (!image.segments.empty() && s.vaddr < image.segments.back().vaddr) return Errno{ENOEXEC};
-  image.alignment = std::max(image.alignment, p.p_align);
+  // As Linux does with an alignment that is none.
+  if (std::has_single_bit(p.p_align)) image.alignment = std::max(image.alignment, p.p_align);
   image.segments.push_back(s);
   return ok();
 }
