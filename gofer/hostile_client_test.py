@@ -4,8 +4,10 @@
 usage: hostile_client_test.py BIN_DIR
 """
 import errno
+import fcntl
 import os
 import resource
+import select
 import struct
 import sys
 import unittest
@@ -14,7 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import ninep
 from hostile_client import HostileTest, Neighbour
 from mounts import mount, own_mounts
-from sandbox import read, wait_for
+from sandbox import Host, read, wait_for
 
 HostileTest.bin_dir = sys.argv.pop(1)
 
@@ -98,6 +100,112 @@ class Frames(HostileTest):
         text = read(self.log.name)
         self.assertLessEqual(len(text.splitlines()), 25)
         self.assertNotIn("\x1b", text)
+
+
+class Locks(HostileTest):
+    """Tlockx that waits: the one request that is not answered at once."""
+
+    def serve_locks(self):
+        self.serve()
+        self.held = open(self.host("neighbour"), "r+")
+        self.addCleanup(self.held.close)
+        fcntl.lockf(self.held, fcntl.LOCK_EX)
+
+    def locker(self):
+        c = self.client(version=ninep.DIALECT)
+        c.find(0, 1, "neighbour")
+        c.open(1, os.O_RDWR)
+        return c
+
+    def threads(self):
+        return len(Host.threads(self.gofer.pid))
+
+    def no_reply(self, c):
+        self.assertEqual(select.select([c.socket], [], [], 0.05)[0], [])
+
+    def test_granted_later(self):
+        self.serve_locks()
+        with Neighbour(self.at):
+            c = self.locker()
+            self.assertEqual(c.lockx(1), 1)
+            tag = c.send_lockx(1)
+            self.assertEqual(c.read(1), b"content")  # others go on being answered
+            self.no_reply(c)
+            fcntl.lockf(self.held, fcntl.LOCK_UN)
+            self.assertEqual(c.receive(), (ninep.TLOCKX + 1, tag, b"\0"))
+            with self.assertRaises(BlockingIOError):
+                fcntl.lockf(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.assertEqual(c.lockx(1, ninep.UNLCK), 0)
+            fcntl.lockf(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def test_whole_files(self):
+        self.serve_locks()
+        fcntl.flock(self.held, fcntl.LOCK_EX)
+        c = self.locker()
+        self.assertEqual(c.lockx(1, flags=ninep.LOCK_WHOLE), 1)
+        tag = c.send_lockx(1, flags=ninep.LOCK_WHOLE | ninep.LOCK_WAIT)
+        fcntl.flock(self.held, fcntl.LOCK_UN)
+        self.assertEqual(c.receive(), (ninep.TLOCKX + 1, tag, b"\0"))
+        with self.assertRaises(BlockingIOError):
+            fcntl.flock(self.held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        self.fails(errno.EINVAL, c.lockx, 1, flags=ninep.LOCK_WHOLE, length=1)
+
+    def test_flushed(self):
+        self.serve_locks()
+        before = self.threads()
+        c = self.locker()
+        for _ in range(50):
+            tag = c.send_lockx(1)
+            flush = c.flush(tag)
+            self.assertEqual(c.receive(), (ninep.RLERROR, tag, struct.pack("<I", errno.EINTR)))
+            self.assertEqual(c.receive(), (ninep.TFLUSH + 1, flush, b""))
+        self.assertEqual(self.threads(), before)
+        # What was given up is nobody's.
+        fcntl.lockf(self.held, fcntl.LOCK_UN)
+        fcntl.lockf(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def test_too_many_and_gone(self):
+        self.serve_locks()
+        before = self.threads()
+        with Neighbour(self.at):
+            c = self.locker()
+            tags = [c.send_lockx(1, start=n, length=1) for n in range(64)]
+            c.send_lockx(1)
+            self.assertEqual(c.receive()[::2], (ninep.RLERROR, struct.pack("<I", errno.ENOLCK)))
+            self.assertEqual(self.threads(), before + 64)
+            c.clunk(1)  # they wait by themselves
+            c.flush(tags[5])
+            self.assertEqual(c.receive()[:2], (ninep.RLERROR, tags[5]))
+            c.receive()
+            c.close()
+            wait_for(lambda: self.threads() == before, "all waits over")
+            # A new session ends them too, and answers none.
+            c = self.locker()
+            c.send_lockx(1)
+            c.call(ninep.TVERSION, struct.pack("<I", 65536) + ninep.string(ninep.DIALECT), ninep.NOTAG)
+            self.assertEqual(self.threads(), before)
+
+    def test_a_tag_that_waits(self):
+        self.serve_locks()
+        c = self.locker()
+        tag = c.send_lockx(1)
+        c.send(ninep.TGETATTR, struct.pack("<IQ", 0, 0x7FF), tag)
+        self.assertEqual(c.wait_for_hangup(), b"")
+
+    def test_what_cannot_be(self):
+        self.serve_locks()
+        c = self.locker()
+        for kind, flags, start, length in ((3, 0, 0, 0), (1, 4, 0, 0), (1, 0, 1 << 63, 0), (1, 0, 1 << 62, 1 << 62)):
+            self.fails(errno.EINVAL, c.lockx, 1, kind, flags, start, length)
+        self.fails(errno.EBADF, c.lockx, 0)  # not open
+        c.clunk(1)
+        c.find(0, 1, "neighbour")
+        c.open(1)
+        self.fails(errno.EBADF, c.lockx, 1)  # not open for writing
+        plain = self.client()
+        plain.find(0, 1, "neighbour")
+        plain.open(1)
+        self.fails(errno.EOPNOTSUPP, plain.lockx, 1)
 
 
 class Limits(HostileTest):

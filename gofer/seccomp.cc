@@ -4,6 +4,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -33,6 +34,9 @@ struct ArgCheck {
   uint32_t mask = 0;
   uint32_t value = 0;
 };
+// The process's own id: known when the filter is installed. No id is so large.
+constexpr uint32_t kOwnPid = 0xfffffffe;
+enum class Answer : uint8_t { kAllow, kEnosys };
 enum class In : uint8_t { kAll, kListening, kMultiUser };  // the modes that have the rule
 struct Rule {
   uint32_t number;
@@ -40,6 +44,7 @@ struct Rule {
   ArgCheck first{};
   ArgCheck second{};
   In in = In::kAll;
+  Answer answer = Answer::kAllow;
 };
 constexpr bool applies(const Rule& r, SeccompMode mode) {
   return r.in == In::kAll || (r.in == In::kListening ? mode.listens : mode.multi_user);
@@ -50,6 +55,10 @@ constexpr ArgCheck dirfd(int arg) { return {arg, 0x80000000, 0}; }
 constexpr ArgCheck equals(int arg, uint32_t value) { return {arg, 0xffffffff, value}; }
 constexpr ArgCheck without(int arg, uint32_t bits) { return {arg, bits, 0}; }
 constexpr ArgCheck with(int arg, uint32_t bits) { return {arg, bits, bits}; }
+
+// A thread of the process, as glibc makes one.
+constexpr uint32_t kThread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND | CLONE_THREAD |
+                             CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
 constexpr auto kRules = std::to_array<Rule>({
     // The connection.
@@ -88,6 +97,16 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_fchdir, "fchdir"},
     {SYS_inotify_add_watch, "inotify_add_watch"},
     {SYS_inotify_rm_watch, "inotify_rm_watch"},
+    // Locks, and threads that wait for them (lock_waits.h). clone3's flags cannot be looked at: glibc then takes clone.
+    {SYS_fcntl, "fcntl(F_OFD_SETLK)", equals(1, F_OFD_SETLK)},
+    {SYS_fcntl, "fcntl(F_OFD_SETLKW)", equals(1, F_OFD_SETLKW)},
+    {SYS_flock, "flock"},
+    {SYS_clone, "clone(a thread)", equals(0, kThread)},
+    {SYS_clone3, "clone3: ENOSYS", {}, {}, In::kAll, Answer::kEnosys},
+    {SYS_set_robust_list, "set_robust_list"},
+    {SYS_rseq, "rseq"},
+    {SYS_tgkill, "tgkill(itself, SIGURG)", equals(0, kOwnPid), equals(2, kEndWait)},
+    {SYS_read, "read"},
     {SYS_ftruncate, "ftruncate"},
     {SYS_fallocate, "fallocate"},
     {SYS_fsync, "fsync"},
@@ -158,7 +177,7 @@ constexpr Program compile(SeccompMode mode, uint32_t violation) {
     for (const ArgCheck& c : checks) n += c.arg >= 0;
     if (n == 0) {
       p.add(kIfEqual, r.number, 0, 1);
-      p.add(kReturn, SECCOMP_RET_ALLOW);
+      p.add(kReturn, r.answer == Answer::kAllow ? SECCOMP_RET_ALLOW : SECCOMP_RET_ERRNO | ENOSYS);
       continue;
     }
     // Three instructions a check, the return, and the number's reload.
@@ -208,8 +227,11 @@ Result<void> install_seccomp(SeccompMode mode, OnViolation on_violation) {
     TRY(check_call(sigaction(SIGSYS, &sa, nullptr)));
   }
   sanitizer::announce();
-  const Program& p = kPrograms[mode.listens][mode.multi_user][static_cast<size_t>(on_violation)];
-  sock_fprog prog{p.size, const_cast<sock_filter*>(p.code.data())};
+  Program p = kPrograms[mode.listens][mode.multi_user][static_cast<size_t>(on_violation)];
+  for (sock_filter& s : p.code) {
+    if (s.code == kIfEqual && s.k == kOwnPid) s.k = static_cast<uint32_t>(getpid());
+  }
+  sock_fprog prog{p.size, p.code.data()};
   const long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
   if (r < 0) return last_errno();
   if (r > 0) return Errno{ESRCH};  // a thread that could not be synchronised

@@ -86,6 +86,7 @@ std::vector<int> Service::descriptors() const {
   for (const Job& job : jobs_) {
     out.push_back(job.socket.get());
     if (job.events.valid()) out.push_back(job.events.get());
+    out.push_back(job.lock_waits->news().get());
   }
   if (control_.valid()) out.push_back(control_.get());
   if (listens_) {
@@ -99,6 +100,7 @@ void Service::serve(const Job& job, BorrowedFd socket, Place& place) {
   HostServer server(exports_, job.chosen, job.others, ++served_, job.events.borrow(),
                     job.listening ? pool_.get() : nullptr);
   if (!job.local) server.never_donate();
+  server.wait_by(*job.lock_waits);
   if (users_ != nullptr) {
     Actors actors{.users = users_, .identity = &place.identity};
     if (job.local) {

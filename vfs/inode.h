@@ -24,6 +24,7 @@ class FileSystem;
 class Dentry;
 class LockTable;
 class LockWaits;
+class OuterLocks;
 class WatchList;
 struct Path;
 using InodeRef = std::shared_ptr<Inode>;
@@ -136,6 +137,8 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // Default: mode bits and capabilities from getattr.
   virtual Result<void> permission(OpContext&, uint32_t mask);
 
+  // Who else locks the file, for its LockTable; null: nobody.
+  virtual std::unique_ptr<OuterLocks> outer_locks();
   // POSIX, OFD and flock locks of this inode (vfs/locks.h); made on first use.
   LockTable& locks();
   LockTable* locks_if_any() const { return locks_.get(); }

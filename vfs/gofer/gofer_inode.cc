@@ -6,6 +6,7 @@
 
 #include "vfs/gofer/coarse_now.h"
 #include "vfs/gofer/gofer_fs.h"
+#include "vfs/gofer/gofer_locks.h"
 #include "vfs/permission.h"
 
 namespace run9::vfs::gofer {
@@ -274,6 +275,12 @@ Result<std::string> GoferInode::readlink(OpContext&) {
     if (link_.empty()) link_ = TRY(wire().readlink(fid));
   }
   return link_;
+}
+
+// In a tree of our own nobody else locks anything.
+std::unique_ptr<OuterLocks> GoferInode::outer_locks() {
+  if (gofer().authoritative() || !is_regular() || !wire().has(p9::kCapLockx) || !wire().has(p9::kCapFd)) return nullptr;
+  return std::make_unique<GoferLocks>(*this, wire());
 }
 
 Result<std::vector<std::byte>> GoferInode::getxattr(OpContext&, std::string_view name) {

@@ -54,6 +54,8 @@ class GoferInode final : public Inode, public HostFiles {
   Result<void> removexattr(OpContext&, std::string_view name) override;
   Result<std::vector<std::string>> listxattr(OpContext&) override;
 
+  std::unique_ptr<OuterLocks> outer_locks() override;
+
   // For GoferFs and the open files.
   const Qid& qid() const { return qid_; }
   Result<Fid> fid();

@@ -251,6 +251,29 @@ Result<UniqueFd> Wire::donated(Fid fid, p9::OpenFlags flags) {
   return std::move(r.fd);
 }
 
+Result<Wire::OpenHost> Wire::open_host(Fid fid, p9::OpenFlags flags) {
+  if (!has(p9::kCapFd) || !has(p9::kCapWalkx)) return Errno{EOPNOTSUPP};
+  const Fid open = TRY(client_->alloc_fid());
+  const p9::Twalkx t{.fid = fid, .openfid = open, .wflags = p9::kWalkOpen | p9::kWalkWantFd, .oflags = flags};
+  auto r = call(t);
+  if (!r || r.assume_value()->status != p9::WalkStatus::kOk) {
+    release(open, 0, 1);
+    if (!r) return r.error();
+    const uint32_t error = r.assume_value()->error;
+    return Errno{error == 0 ? EIO : static_cast<int>(error)};
+  }
+  if (!r.assume_value().fd.valid()) {
+    drop(open);
+    return Errno{ENFILE};
+  }
+  return OpenHost{open, std::move(r.assume_value().fd)};
+}
+
+Result<void> Wire::lock(const p9::Tlockx& request, const std::function<Result<void>(WaitQueue&)>& sleep) {
+  const auto r = TRY(client_->call_slowly(request, sleep));
+  return r->status == p9::LockStatus::kSuccess ? Result<void>(ok()) : Errno{EAGAIN};
+}
+
 Result<Wire::Donated> Wire::donated_by_name(Fid dir, std::string_view name,
                                             p9::OpenFlags flags) {
   if (!has(p9::kCapFd) || !has(p9::kCapWalkx)) return Errno{EOPNOTSUPP};

@@ -79,6 +79,7 @@ class Wire {
   // As drop(), for a file without a name, whose space the fid holds: many bytes do not wait long.
   void drop_unlinked(Fid fid, uint64_t bytes);
   void flush_drops();
+  Result<void> clunk(Fid fid) { return client_->clunk(fid); }
 
   // Walks up to max_walk() names. With Bind::kNo it is one name, and no fid is left behind.
   Result<Walked> walk(Fid from, std::span<const std::string_view> names, Bind bind,
@@ -109,6 +110,15 @@ class Wire {
     UniqueFd host;
   };
   Result<Donated> donated_by_name(Fid dir, std::string_view name, p9::OpenFlags flags);
+  // An open file of its own, which the server has too, as `fid`.
+  struct OpenHost {
+    Fid fid = p9::kNoFid;
+    UniqueFd host;
+  };
+  Result<OpenHost> open_host(Fid fid, p9::OpenFlags flags);
+  // EAGAIN if somebody else has it, without kLockWait; `sleep` waits, and ends the wait if it fails
+  // (p9::Client::call_slowly).
+  Result<void> lock(const p9::Tlockx& request, const std::function<Result<void>(WaitQueue&)>& sleep);
   struct Named {
     std::string name;
     uint64_t path = 0;  // its qid's, as far as we know
