@@ -2,8 +2,12 @@
 #include "gofer/host_node.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "gofer/host_file.h"
 
@@ -137,6 +141,23 @@ uint32_t HostNode::watch() {
     server_.watches().merged(old);
   }
   return watch_;
+}
+
+// connect(2) takes names only, and follows links: if another file has taken the name since we looked, it is a file that this
+// client could name as well, in an export.
+Result<UniqueFd> HostNode::connect(uint32_t type) {
+  act();
+  if (!S_ISSOCK(mode_)) return Errno{ECONNREFUSED};
+  if (type != SOCK_STREAM && type != SOCK_DGRAM && type != SOCK_SEQPACKET) return Errno{EINVAL};
+  TRY(check_name_current());
+  sockaddr_un at{.sun_family = AF_UNIX, .sun_path = {}};
+  if (name_.size() >= sizeof at.sun_path) return Errno{ENAMETOOLONG};
+  std::copy(name_.begin(), name_.end(), at.sun_path);
+  TRY(server_.budget().check());
+  UniqueFd socket = TRY(take_fd(::socket(AF_UNIX, static_cast<int>(type) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
+  TRY(check_call(fchdir(parent_->fd_.get())));
+  TRY(check_call(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at)));
+  return socket;
 }
 
 Result<p9::AttrX> HostNode::get_attr(uint64_t attrmask, p9::OpenFile*) {

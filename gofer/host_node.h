@@ -45,6 +45,7 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   Result<void> rename_self(p9::Node& to, std::string_view new_name) override;
   Result<void> remove_self() override;
   uint32_t watch() override;
+  Result<UniqueFd> connect(uint32_t type) override;
   Result<std::string> read_link() override;
   Result<p9::Rstatfs> stat_fs() override;
   Result<void> sync_fs() override;

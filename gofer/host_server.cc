@@ -20,7 +20,7 @@ HostServer::HostServer(const Exports& exports, size_t chosen, OtherExports other
 
 uint64_t HostServer::caps() const {
   uint64_t caps = p9::kCapAll & ~p9::kCapEvents;
-  caps &= ~p9::kCapSock;
+  if (!connects_ || !donates_) caps &= ~p9::kCapSock;
   if (!watches_.possible()) caps &= ~p9::kCapLease;
   if (!donates_) caps &= ~(p9::kCapFd | p9::kCapMopen);
   if (lock_waits_ == nullptr) caps &= ~p9::kCapLockx;

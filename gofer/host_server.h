@@ -37,6 +37,8 @@ class HostServer final : public p9::FileServer {
   }
   // The connection is none that descriptors can be sent over.
   void never_donate() { donates_ = false; }
+  // Clients may connect to the sockets in the tree: the thread needs a working directory of its own (watches.h).
+  void connect_to_sockets() { connects_ = true; }
   // Clients may wait for locks; before the first attach, and it outlives the server. Without it there are none.
   void wait_by(LockWaits& waits) { lock_waits_ = &waits; }
   LockWaits* lock_waits() const { return lock_waits_; }
@@ -62,6 +64,7 @@ class HostServer final : public p9::FileServer {
   const uint64_t connection_;
   bool read_only_;
   bool donates_ = true;
+  bool connects_ = false;
   Watches watches_;
   DescriptorBudget budget_;
   LockWaits* lock_waits_ = nullptr;

@@ -8,14 +8,15 @@ import fcntl
 import os
 import resource
 import select
+import socket
 import struct
 import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/support"))
 import ninep
-from hostile_client import HostileTest, Neighbour
-from mounts import mount, own_mounts
+from hostile_client import HostileTest, Neighbour, Storm
+from mounts import exchange, mount, own_mounts
 from sandbox import Host, read, wait_for
 
 HostileTest.bin_dir = sys.argv.pop(1)
@@ -206,6 +207,78 @@ class Locks(HostileTest):
         plain.find(0, 1, "neighbour")
         plain.open(1)
         self.fails(errno.EOPNOTSUPP, plain.lockx, 1)
+
+
+class Sockets(HostileTest):
+    def listener(self, path, kind=socket.SOCK_STREAM):
+        s = socket.socket(socket.AF_UNIX, kind)
+        self.addCleanup(s.close)
+        s.bind(path)
+        if kind != socket.SOCK_DGRAM:
+            s.listen(1)
+        return s
+
+    def test_not_without_the_option(self):
+        self.serve()
+        self.listener(self.host("socket"))
+        c = self.client(version=ninep.DIALECT)
+        c.find(0, 1, "socket")
+        self.fails(errno.EOPNOTSUPP, c.sock, 1)
+
+    def test_what_is_connected_to(self):
+        self.serve("--host-sockets")
+        inside, outside = self.listener(self.host("socket")), self.listener(os.path.join(self.outside, "socket"))
+        datagrams = self.listener(self.host("datagrams"), socket.SOCK_DGRAM)
+        os.symlink(os.path.join(self.outside, "socket"), self.host("link"))
+        os.mkfifo(self.host("fifo"))
+        with Neighbour(self.at):
+            c = self.client(version=ninep.DIALECT)
+            for fid, name in enumerate(("socket", "link", "fifo", "neighbour", "datagrams"), 1):
+                c.find(0, fid, name)
+            c.sock(1)
+            inside.accept()[0].close()
+            for fid in (0, 2, 3, 4):
+                self.fails(errno.ECONNREFUSED, c.sock, fid)
+            for kind in (0, 3, 4, 1 << 31, socket.SOCK_STREAM | socket.SOCK_NONBLOCK):
+                self.fails(errno.EINVAL, c.sock, 1, kind)
+            self.fails(errno.EPROTOTYPE, c.sock, 1, socket.SOCK_SEQPACKET)
+            self.fails(errno.EPROTOTYPE, c.sock, 5)
+            c.sock(5, socket.SOCK_DGRAM)
+            # A name that is somebody else's by now.
+            os.unlink(self.host("socket"))
+            self.fails(errno.ENOENT, c.sock, 1)
+            other = self.listener(self.host("socket"))
+            self.fails(errno.ESTALE, c.sock, 1)
+            os.unlink(self.host("socket"))
+            os.symlink(os.path.join(self.outside, "socket"), self.host("socket"))
+            self.fails(errno.ESTALE, c.sock, 1)
+            self.assertEqual(select.select([outside, other, datagrams], [], [], 0)[0], [])
+
+    def test_a_link_that_comes_in_between(self):
+        """connect(2) follows links: what they name is looked for below the gofer's root, where nothing else is."""
+        self.serve("--host-sockets")
+        self.listener(self.host("a"))
+        outside = self.listener(os.path.join(self.outside, "socket"))
+        os.symlink(os.path.join(self.outside, "socket"), self.host("b"))
+        with Storm(lambda: exchange(self.host("a"), self.host("b"))), Neighbour(self.at):
+            c = self.client(version=ninep.DIALECT)
+            for n in range(1, 2000):
+                c.find(0, n, "a")
+                try:
+                    c.sock(n)
+                except OSError as e:
+                    self.assertIn(e.errno, (errno.ECONNREFUSED, errno.ESTALE, errno.ENOENT, errno.EAGAIN))
+        self.assertEqual(select.select([outside], [], [], 0)[0], [])
+
+    def test_a_full_queue(self):
+        self.serve("--host-sockets")
+        self.listener(self.host("socket"))
+        with Neighbour(self.at):
+            c = self.client(version=ninep.DIALECT)
+            c.find(0, 1, "socket")
+            with self.assertRaises(BlockingIOError):
+                for _ in range(10):
+                    c.sock(1)
 
 
 class Limits(HostileTest):

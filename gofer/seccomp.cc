@@ -37,7 +37,7 @@ struct ArgCheck {
 // The process's own id: known when the filter is installed. No id is so large.
 constexpr uint32_t kOwnPid = 0xfffffffe;
 enum class Answer : uint8_t { kAllow, kEnosys };
-enum class In : uint8_t { kAll, kListening, kMultiUser };  // the modes that have the rule
+enum class In : uint8_t { kAll, kListening, kMultiUser, kHostSockets };  // the modes that have the rule
 struct Rule {
   uint32_t number;
   std::string_view text;
@@ -47,7 +47,13 @@ struct Rule {
   Answer answer = Answer::kAllow;
 };
 constexpr bool applies(const Rule& r, SeccompMode mode) {
-  return r.in == In::kAll || (r.in == In::kListening ? mode.listens : mode.multi_user);
+  switch (r.in) {
+    case In::kAll: return true;
+    case In::kListening: return mode.listens;
+    case In::kMultiUser: return mode.multi_user;
+    case In::kHostSockets: return mode.host_sockets;
+  }
+  return false;
 }
 
 // A descriptor, not AT_FDCWD: no name is resolved from a directory that we do not hold.
@@ -144,6 +150,10 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_capget, "capget", {}, {}, In::kMultiUser},
     {SYS_capset, "capset", {}, {}, In::kMultiUser},
     {SYS_getsockopt, "getsockopt(SOL_SOCKET, SO_PEERCRED)", equals(1, SOL_SOCKET), equals(2, SO_PEERCRED), In::kMultiUser},
+    // Where connect goes cannot be looked at. Beside the sockets in the exports it can reach abstract ones of the network
+    // namespace, which is the gofer's own unless it listens.
+    {SYS_socket, "socket(AF_UNIX)", equals(0, AF_UNIX), {}, In::kHostSockets},
+    {SYS_connect, "connect", {}, {}, In::kHostSockets},
 });
 
 constexpr size_t kPerRule = 10;
@@ -200,14 +210,15 @@ constexpr Program compile(SeccompMode mode, uint32_t violation) {
   return p;
 }
 
-// By listens, multi_user, OnViolation.
+constexpr size_t kModes = 8;
+constexpr size_t index_of(SeccompMode m) { return m.listens + 2 * m.multi_user + 4 * m.host_sockets; }
+
+// By mode and OnViolation.
 constexpr auto kPrograms = [] {
-  std::array<std::array<std::array<Program, 2>, 2>, 2> all{};
-  for (const bool listens : {false, true}) {
-    for (const bool multi_user : {false, true}) {
-      all[listens][multi_user] = {compile({listens, multi_user}, SECCOMP_RET_KILL_PROCESS),
-                                  compile({listens, multi_user}, SECCOMP_RET_TRAP)};
-    }
+  std::array<std::array<Program, 2>, kModes> all{};
+  for (size_t i = 0; i < kModes; ++i) {
+    const SeccompMode mode{(i & 1) != 0, (i & 2) != 0, (i & 4) != 0};
+    all[index_of(mode)] = {compile(mode, SECCOMP_RET_KILL_PROCESS), compile(mode, SECCOMP_RET_TRAP)};
   }
   return all;
 }();
@@ -227,7 +238,7 @@ Result<void> install_seccomp(SeccompMode mode, OnViolation on_violation) {
     TRY(check_call(sigaction(SIGSYS, &sa, nullptr)));
   }
   sanitizer::announce();
-  Program p = kPrograms[mode.listens][mode.multi_user][static_cast<size_t>(on_violation)];
+  Program p = kPrograms[index_of(mode)][static_cast<size_t>(on_violation)];
   for (sock_filter& s : p.code) {
     if (s.code == kIfEqual && s.k == kOwnPid) s.k = static_cast<uint32_t>(getpid());
   }

@@ -17,6 +17,7 @@ constexpr int kEndWait = SIGURG;
 struct SeccompMode {
   bool listens = false;
   bool multi_user = false;
+  bool host_sockets = false;
 };
 enum class OnViolation {
   kKill,

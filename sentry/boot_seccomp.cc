@@ -22,6 +22,7 @@ constexpr uint32_t kAllowed[] = {
     __NR_epoll_ctl, __NR_setsockopt, __NR_accept4, __NR_tgkill, __NR_kill, __NR_wait4,
     __NR_clock_gettime, __NR_exit_group, __NR_rt_sigprocmask, __NR_ioctl,
     __NR_getrandom, __NR_poll, __NR_fsync, __NR_fdatasync, __NR_membarrier,
+    __NR_shutdown,
 };
 
 }  // namespace

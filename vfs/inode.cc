@@ -25,6 +25,7 @@ Inode::Inode(FileSystem& fs, uint64_t ino, uint32_t mode, KeepFs keep)
       mode_(mode) {}
 Inode::~Inode() = default;
 
+Result<UniqueFd> Inode::connect(OpContext&, int) { return Errno{ECONNREFUSED}; }
 std::unique_ptr<OuterLocks> Inode::outer_locks() { return nullptr; }
 
 LockTable& Inode::locks() {

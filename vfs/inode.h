@@ -137,6 +137,9 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // Default: mode bits and capabilities from getattr.
   virtual Result<void> permission(OpContext&, uint32_t mask);
 
+  // A socket file that somebody outside listens on: a connection to him, whose descriptor does not block, of type
+  // SOCK_STREAM and its like. EAGAIN: his queue is full. Default: ECONNREFUSED.
+  virtual Result<UniqueFd> connect(OpContext&, int type);
   // Who else locks the file, for its LockTable; null: nobody.
   virtual std::unique_ptr<OuterLocks> outer_locks();
   // POSIX, OFD and flock locks of this inode (vfs/locks.h); made on first use.

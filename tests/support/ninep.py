@@ -14,7 +14,7 @@ TSTATFS, TLOPEN, TLCREATE, TSYMLINK, TMKNOD, TREADLINK, TGETATTR, TSETATTR = 8, 
 TXATTRWALK, TXATTRCREATE, TREADDIR, TFSYNC, TLINK, TMKDIR, TRENAMEAT, TUNLINKAT = 30, 32, 40, 50, 70, 72, 74, 76
 TVERSION, TATTACH, TFLUSH, TWALK, TREAD, TWRITE, TCLUNK = 100, 104, 108, 110, 116, 118, 120
 DIALECT = "9P2000.L.x"
-TMKX, TCOPY, TLOCKX, TSYNCFS, TMOPEN = 212, 230, 232, 242, 246  # of the dialect
+TMKX, TCOPY, TLOCKX, TSYNCFS, TSOCK, TMOPEN = 212, 230, 232, 242, 244, 246  # of the dialect
 RDLCK, WRLCK, UNLCK = 0, 1, 2  # of Tlockx
 LOCK_WAIT, LOCK_WHOLE = 1, 2
 
@@ -192,6 +192,10 @@ class Client:
     def send_lockx(self, fid, kind=WRLCK, flags=LOCK_WAIT, start=0, length=0):
         """The request's tag: its reply may take its time."""
         return self.send(TLOCKX, struct.pack("<IBIQQ", fid, kind, flags, start, length))
+
+    def sock(self, fid, kind=socket.SOCK_STREAM):
+        """The connection is dropped."""
+        self.call(TSOCK, struct.pack("<II", fid, kind))
 
     def flush(self, tag):
         return self.send(TFLUSH, struct.pack("<H", tag))

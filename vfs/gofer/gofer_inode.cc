@@ -277,6 +277,11 @@ Result<std::string> GoferInode::readlink(OpContext&) {
   return link_;
 }
 
+Result<UniqueFd> GoferInode::connect(OpContext&, int type) {
+  if (!wire().has(p9::kCapSock)) return Errno{ECONNREFUSED};
+  return wire().connect(TRY(fid()), static_cast<uint32_t>(type));
+}
+
 // In a tree of our own nobody else locks anything.
 std::unique_ptr<OuterLocks> GoferInode::outer_locks() {
   if (gofer().authoritative() || !is_regular() || !wire().has(p9::kCapLockx) || !wire().has(p9::kCapFd)) return nullptr;

@@ -54,6 +54,7 @@ class GoferInode final : public Inode, public HostFiles {
   Result<void> removexattr(OpContext&, std::string_view name) override;
   Result<std::vector<std::string>> listxattr(OpContext&) override;
 
+  Result<UniqueFd> connect(OpContext&, int type) override;
   std::unique_ptr<OuterLocks> outer_locks() override;
 
   // For GoferFs and the open files.

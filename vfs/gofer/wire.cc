@@ -269,6 +269,12 @@ Result<Wire::OpenHost> Wire::open_host(Fid fid, p9::OpenFlags flags) {
   return OpenHost{open, std::move(r.assume_value().fd)};
 }
 
+Result<UniqueFd> Wire::connect(Fid fid, uint32_t type) {
+  auto r = TRY(call(p9::Tsock{.fid = fid, .type = type}));
+  if (!r.fd.valid()) return Errno{ENFILE};
+  return std::move(r.fd);
+}
+
 Result<void> Wire::lock(const p9::Tlockx& request, const std::function<Result<void>(WaitQueue&)>& sleep) {
   const auto r = TRY(client_->call_slowly(request, sleep));
   return r->status == p9::LockStatus::kSuccess ? Result<void>(ok()) : Errno{EAGAIN};

@@ -116,6 +116,8 @@ class Wire {
     UniqueFd host;
   };
   Result<OpenHost> open_host(Fid fid, p9::OpenFlags flags);
+  // To the socket that the file is. Needs kCapSock.
+  Result<UniqueFd> connect(Fid fid, uint32_t type);
   // EAGAIN if somebody else has it, without kLockWait; `sleep` waits, and ends the wait if it fails
   // (p9::Client::call_slowly).
   Result<void> lock(const p9::Tlockx& request, const std::function<Result<void>(WaitQueue&)>& sleep);
