@@ -2,6 +2,7 @@
 #include "gofer/host_node.h"
 
 #include <fcntl.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
@@ -40,6 +41,7 @@ void HostNode::leave_parent() {
 // A loop, not recursion up the parents: a client can make trees deeper than our stack.
 HostNode::~HostNode() {
   server_.watches().remove(watch_);
+  server_.reports().remove(report_);
   server_.budget().give_back();
   if (parent_ == nullptr) return;
   leave_parent();
@@ -141,6 +143,24 @@ uint32_t HostNode::watch() {
     server_.watches().merged(old);
   }
   return watch_;
+}
+
+Result<uint32_t> HostNode::report_changes(uint32_t mask) {
+  // What others read is none of the client's business, and what it reads itself goes by other descriptors than it thinks.
+  constexpr uint32_t kReported = IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
+                                 IN_MOVE_SELF;
+  act();
+  if ((mask & ~kReported) != 0) return Errno{EINVAL};
+  if (sealed_ || export_.hidden.any_in(id_) || export_.hidden.has(id_)) return Errno{EPERM};
+  if (mask == 0) {
+    server_.reports().remove(std::exchange(report_, 0));
+    return 0;
+  }
+  if (!is_dir()) TRY(check_name_current());
+  const uint32_t watch = TRY(is_dir() ? server_.reports().add(fd_.borrow(), ".", mask)
+                                      : server_.reports().add(parent_->fd_.borrow(), name_.c_str(), mask));
+  server_.reports().remove(std::exchange(report_, watch));
+  return watch;
 }
 
 // connect(2) takes names only, and follows links: if another file has taken the name since we looked, it is a file that this

@@ -19,7 +19,9 @@ HostServer::HostServer(const Exports& exports, size_t chosen, OtherExports other
 }
 
 uint64_t HostServer::caps() const {
-  uint64_t caps = p9::kCapAll & ~p9::kCapEvents;
+  uint64_t caps = p9::kCapAll;
+  // Reports too are for trees that others change, and take a working directory of the thread's own.
+  if (!watches_.possible() || !donates_) caps &= ~p9::kCapEvents;
   if (!connects_ || !donates_) caps &= ~p9::kCapSock;
   if (!watches_.possible()) caps &= ~p9::kCapLease;
   if (!donates_) caps &= ~(p9::kCapFd | p9::kCapMopen);

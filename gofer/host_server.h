@@ -51,6 +51,8 @@ class HostServer final : public p9::FileServer {
   bool multi_user() const { return actors_.users != nullptr; }
   Result<UniqueFd> events() override { return watches_.events(); }
   Watches& watches() { return watches_; }
+  Result<UniqueFd> change_events() override { return reports_.events(); }
+  Reports& reports() { return reports_; }
   DescriptorBudget& budget() { return budget_; }
   uint64_t connection() const { return connection_; }
 
@@ -66,6 +68,7 @@ class HostServer final : public p9::FileServer {
   bool donates_ = true;
   bool connects_ = false;
   Watches watches_;
+  Reports reports_;
   DescriptorBudget budget_;
   LockWaits* lock_waits_ = nullptr;
   Actors actors_;

@@ -103,6 +103,7 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_fchdir, "fchdir"},
     {SYS_inotify_add_watch, "inotify_add_watch"},
     {SYS_inotify_rm_watch, "inotify_rm_watch"},
+    {SYS_inotify_init1, "inotify_init1"},
     // Locks, and threads that wait for them (lock_waits.h). clone3's flags cannot be looked at: glibc then takes clone.
     {SYS_fcntl, "fcntl(F_OFD_SETLK)", equals(1, F_OFD_SETLK)},
     {SYS_fcntl, "fcntl(F_OFD_SETLKW)", equals(1, F_OFD_SETLKW)},

@@ -25,6 +25,7 @@ class Dentry;
 class LockTable;
 class LockWaits;
 class OuterLocks;
+class OuterEvents;
 class WatchList;
 struct Path;
 using InodeRef = std::shared_ptr<Inode>;
@@ -145,6 +146,8 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // POSIX, OFD and flock locks of this inode (vfs/locks.h); made on first use.
   LockTable& locks();
   LockTable* locks_if_any() const { return locks_.get(); }
+  // Who else tells of it, of the file system; null: nobody.
+  virtual OuterEvents* outer_events() { return nullptr; }
   // Who is told of what happens to it (vfs/watch.h); made on first use.
   WatchList& watches();
   WatchList* watches_if_any() const { return watches_.get(); }

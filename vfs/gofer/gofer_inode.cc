@@ -288,6 +288,8 @@ std::unique_ptr<OuterLocks> GoferInode::outer_locks() {
   return std::make_unique<GoferLocks>(*this, wire());
 }
 
+OuterEvents* GoferInode::outer_events() { return gofer().host_events(); }
+
 Result<std::vector<std::byte>> GoferInode::getxattr(OpContext&, std::string_view name) {
   if (absent_xattrs_.contains(name)) return Errno{ENODATA};
   const Fid fid = TRY(this->fid());

@@ -56,6 +56,7 @@ class GoferInode final : public Inode, public HostFiles {
 
   Result<UniqueFd> connect(OpContext&, int type) override;
   std::unique_ptr<OuterLocks> outer_locks() override;
+  OuterEvents* outer_events() override;
 
   // For GoferFs and the open files.
   const Qid& qid() const { return qid_; }

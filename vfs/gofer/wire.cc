@@ -269,6 +269,12 @@ Result<Wire::OpenHost> Wire::open_host(Fid fid, p9::OpenFlags flags) {
   return OpenHost{open, std::move(r.assume_value().fd)};
 }
 
+Result<Wire::Reports> Wire::report_changes(Fid fid, uint32_t mask, bool with_events) {
+  auto r = TRY(call(p9::Tevents{.fid = fid, .mask = mask, .flags = with_events ? p9::kEventsFd : 0}));
+  if (with_events && !r.fd.valid()) return Errno{ENFILE};
+  return Reports{r->watch, std::move(r.fd)};
+}
+
 Result<UniqueFd> Wire::connect(Fid fid, uint32_t type) {
   auto r = TRY(call(p9::Tsock{.fid = fid, .type = type}));
   if (!r.fd.valid()) return Errno{ENFILE};

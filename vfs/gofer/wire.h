@@ -116,6 +116,13 @@ class Wire {
     UniqueFd host;
   };
   Result<OpenHost> open_host(Fid fid, p9::OpenFlags flags);
+  // The number that the file's inotify events have from now on, and if `with_events` the descriptor that they come from.
+  // Needs kCapEvents.
+  struct Reports {
+    uint32_t watch = 0;
+    UniqueFd events;
+  };
+  Result<Reports> report_changes(Fid fid, uint32_t mask, bool with_events);
   // To the socket that the file is. Needs kCapSock.
   Result<UniqueFd> connect(Fid fid, uint32_t type);
   // EAGAIN if somebody else has it, without kLockWait; `sleep` waits, and ends the wait if it fails
