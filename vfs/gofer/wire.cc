@@ -440,6 +440,13 @@ Result<void> Wire::read_on(Fid dir, uint64_t offset, uint64_t mask,
   }
 }
 
+Result<bool> Wire::read_beginning(Fid dir, uint32_t bytes, const std::function<void(const WireEntry&)>& take) {
+  const auto r = TRY(call(p9::Treaddirx{.fid = dir, .count = std::min(chunk(0), bytes), .attrmask = p9::kAttrAll,
+                                        .flags = p9::kReaddirOpen}));
+  TRY(take_entries(r->data, take));
+  return (r->flags & p9::kReaddirEof) != 0;
+}
+
 std::vector<Wire::ReadDir> Wire::read_directories(
     Fid parent, std::span<const std::string> names,
     const std::function<void(size_t, const WireEntry&)>& take) {

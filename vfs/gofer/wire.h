@@ -153,6 +153,9 @@ class Wire {
   Result<void> read_directory(Fid dir, bool with_attrs,
                               const std::function<void(const WireEntry&)>& take);
 
+  // Its first entries with attributes, `bytes` of them at most, in one message: true if those are all. Needs kCapReaddirx.
+  Result<bool> read_beginning(Fid dir, uint32_t bytes, const std::function<void(const WireEntry&)>& take);
+
   // Whole directories by their names in `parent`, in one round trip unless they are large. Needs
   // kCapWalkdir.
   struct ReadDir {
