@@ -64,6 +64,16 @@ Result<p9::LockRequest> HostFile::get_lock(const p9::LockRequest& request) {
   return none;
 }
 
+Result<p9::LockStatus> HostFile::lock_open_file(const p9::OpenFileLock& lock) {
+  return try_lock(fd_.borrow(), lock);
+}
+
+Result<std::unique_ptr<p9::LockWait>> HostFile::wait_for_lock(const p9::OpenFileLock& lock) {
+  LockWaits* const waits = node_->server().lock_waits();
+  if (waits == nullptr) return Errno{EOPNOTSUPP};
+  return waits->start(TRY(fd_.dup()), lock);
+}
+
 Result<void> HostFile::allocate(uint32_t mode, uint64_t offset, uint64_t length) {
   node_->act();
   return check_call(fallocate(fd_.get(), static_cast<int>(mode), static_cast<off_t>(offset),

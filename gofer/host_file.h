@@ -17,6 +17,8 @@ class HostFile final : public p9::OpenFile {
   Result<void> fsync(bool datasync) override;
   Result<p9::LockStatus> lock(const p9::LockRequest& request) override;
   Result<p9::LockRequest> get_lock(const p9::LockRequest& request) override;
+  Result<p9::LockStatus> lock_open_file(const p9::OpenFileLock& lock) override;
+  Result<std::unique_ptr<p9::LockWait>> wait_for_lock(const p9::OpenFileLock& lock) override;
   Result<void> allocate(uint32_t mode, uint64_t offset, uint64_t length) override;
   Result<uint64_t> seek(uint64_t offset, uint8_t whence) override;
   Result<uint64_t> copy_from(p9::OpenFile& in, uint64_t from, uint64_t to, uint64_t length) override;

@@ -2,8 +2,13 @@
 #include "gofer/host_node.h"
 
 #include <fcntl.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "gofer/host_file.h"
 
@@ -36,6 +41,7 @@ void HostNode::leave_parent() {
 // A loop, not recursion up the parents: a client can make trees deeper than our stack.
 HostNode::~HostNode() {
   server_.watches().remove(watch_);
+  server_.reports().remove(report_);
   server_.budget().give_back();
   if (parent_ == nullptr) return;
   leave_parent();
@@ -137,6 +143,41 @@ uint32_t HostNode::watch() {
     server_.watches().merged(old);
   }
   return watch_;
+}
+
+Result<uint32_t> HostNode::report_changes(uint32_t mask) {
+  // What others read is none of the client's business, and what it reads itself goes by other descriptors than it thinks.
+  constexpr uint32_t kReported = IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
+                                 IN_MOVE_SELF;
+  act();
+  if ((mask & ~kReported) != 0) return Errno{EINVAL};
+  if (sealed_ || export_.hidden.any_in(id_) || export_.hidden.has(id_)) return Errno{EPERM};
+  if (mask == 0) {
+    server_.reports().remove(std::exchange(report_, 0));
+    return 0;
+  }
+  if (!is_dir()) TRY(check_name_current());
+  const uint32_t watch = TRY(is_dir() ? server_.reports().add(fd_.borrow(), ".", mask)
+                                      : server_.reports().add(parent_->fd_.borrow(), name_.c_str(), mask));
+  server_.reports().remove(std::exchange(report_, watch));
+  return watch;
+}
+
+// connect(2) takes names only, and follows links: if another file has taken the name since we looked, it is a file that this
+// client could name as well, in an export.
+Result<UniqueFd> HostNode::connect(uint32_t type) {
+  act();
+  if (!S_ISSOCK(mode_)) return Errno{ECONNREFUSED};
+  if (type != SOCK_STREAM && type != SOCK_DGRAM && type != SOCK_SEQPACKET) return Errno{EINVAL};
+  TRY(check_name_current());
+  sockaddr_un at{.sun_family = AF_UNIX, .sun_path = {}};
+  if (name_.size() >= sizeof at.sun_path) return Errno{ENAMETOOLONG};
+  std::copy(name_.begin(), name_.end(), at.sun_path);
+  TRY(server_.budget().check());
+  UniqueFd socket = TRY(take_fd(::socket(AF_UNIX, static_cast<int>(type) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
+  TRY(check_call(fchdir(parent_->fd_.get())));
+  TRY(check_call(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at)));
+  return socket;
 }
 
 Result<p9::AttrX> HostNode::get_attr(uint64_t attrmask, p9::OpenFile*) {

@@ -45,6 +45,8 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   Result<void> rename_self(p9::Node& to, std::string_view new_name) override;
   Result<void> remove_self() override;
   uint32_t watch() override;
+  Result<uint32_t> report_changes(uint32_t mask) override;
+  Result<UniqueFd> connect(uint32_t type) override;
   Result<std::string> read_link() override;
   Result<p9::Rstatfs> stat_fs() override;
   Result<void> sync_fs() override;
@@ -114,6 +116,7 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   std::unique_ptr<std::unordered_map<std::string, HostNode*>> children_;
   uint32_t open_files_ = 0;
   uint32_t watch_ = 0;   // the last one; it ends with the node
+  uint32_t report_ = 0;  // the same, for report_changes()
   bool sealed_ = false;
   bool locked_ = false;
 };

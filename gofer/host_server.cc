@@ -18,6 +18,17 @@ HostServer::HostServer(const Exports& exports, size_t chosen, OtherExports other
                                  [](const auto& e) { return e->spec.read_only; });
 }
 
+uint64_t HostServer::caps() const {
+  uint64_t caps = p9::kCapAll;
+  // Reports too are for trees that others change, and take a working directory of the thread's own.
+  if (!watches_.possible() || !donates_) caps &= ~p9::kCapEvents;
+  if (!connects_ || !donates_) caps &= ~p9::kCapSock;
+  if (!watches_.possible()) caps &= ~p9::kCapLease;
+  if (!donates_) caps &= ~(p9::kCapFd | p9::kCapMopen);
+  if (lock_waits_ == nullptr) caps &= ~p9::kCapLockx;
+  return caps;
+}
+
 Result<const User*> HostServer::user_of(const p9::AttachRequest& request) const {
   const User* user = nullptr;
   if (actors_.users == nullptr) return user;

@@ -8,6 +8,7 @@
 #include "gofer/descriptor_budget.h"
 #include "gofer/export.h"
 #include "gofer/identity.h"
+#include "gofer/lock_waits.h"
 #include "gofer/watches.h"
 #include "p9/server/backend.h"
 
@@ -29,11 +30,18 @@ class HostServer final : public p9::FileServer {
 
   Result<p9::NodeRef> attach(const p9::AttachRequest& request) override;
   bool read_only() const override { return read_only_; }
-  uint64_t caps() const override {
-    return p9::kCapAll & ~(watches_.possible() ? 0 : p9::kCapLease) & ~(donates_ ? 0 : p9::kCapFd | p9::kCapMopen);
+  uint64_t caps() const override;
+  BorrowedFd news() const override { return lock_waits_ == nullptr ? BorrowedFd{} : lock_waits_->news(); }
+  void heard_news() override {
+    if (lock_waits_ != nullptr) lock_waits_->hear();
   }
   // The connection is none that descriptors can be sent over.
   void never_donate() { donates_ = false; }
+  // Clients may connect to the sockets in the tree: the thread needs a working directory of its own (watches.h).
+  void connect_to_sockets() { connects_ = true; }
+  // Clients may wait for locks; before the first attach, and it outlives the server. Without it there are none.
+  void wait_by(LockWaits& waits) { lock_waits_ = &waits; }
+  LockWaits* lock_waits() const { return lock_waits_; }
   // Before the first attach.
   void act_for(Actors actors) { actors_ = actors; }
   // What follows on this thread is done in the name of `user`: a node's, null in sandbox mode.
@@ -43,6 +51,8 @@ class HostServer final : public p9::FileServer {
   bool multi_user() const { return actors_.users != nullptr; }
   Result<UniqueFd> events() override { return watches_.events(); }
   Watches& watches() { return watches_; }
+  Result<UniqueFd> change_events() override { return reports_.events(); }
+  Reports& reports() { return reports_; }
   DescriptorBudget& budget() { return budget_; }
   uint64_t connection() const { return connection_; }
 
@@ -56,8 +66,11 @@ class HostServer final : public p9::FileServer {
   const uint64_t connection_;
   bool read_only_;
   bool donates_ = true;
+  bool connects_ = false;
   Watches watches_;
+  Reports reports_;
   DescriptorBudget budget_;
+  LockWaits* lock_waits_ = nullptr;
   Actors actors_;
   // One tree for each export and user, so that renames by one attach reach the nodes of another of the same user.
   std::map<std::pair<size_t, const User*>, std::weak_ptr<HostNode>> roots_;

@@ -4,17 +4,20 @@
 usage: hostile_client_test.py BIN_DIR
 """
 import errno
+import fcntl
 import os
 import resource
+import select
+import socket
 import struct
 import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/support"))
 import ninep
-from hostile_client import HostileTest, Neighbour
-from mounts import mount, own_mounts
-from sandbox import read, wait_for
+from hostile_client import HostileTest, Neighbour, Storm
+from mounts import exchange, mount, own_mounts
+from sandbox import Host, read, wait_for
 
 HostileTest.bin_dir = sys.argv.pop(1)
 
@@ -98,6 +101,184 @@ class Frames(HostileTest):
         text = read(self.log.name)
         self.assertLessEqual(len(text.splitlines()), 25)
         self.assertNotIn("\x1b", text)
+
+
+class Locks(HostileTest):
+    """Tlockx that waits: the one request that is not answered at once."""
+
+    def serve_locks(self):
+        self.serve()
+        self.held = open(self.host("neighbour"), "r+")
+        self.addCleanup(self.held.close)
+        fcntl.lockf(self.held, fcntl.LOCK_EX)
+
+    def locker(self):
+        c = self.client(version=ninep.DIALECT)
+        c.find(0, 1, "neighbour")
+        c.open(1, os.O_RDWR)
+        return c
+
+    def threads(self):
+        return len(Host.threads(self.gofer.pid))
+
+    def no_reply(self, c):
+        self.assertEqual(select.select([c.socket], [], [], 0.05)[0], [])
+
+    def test_granted_later(self):
+        self.serve_locks()
+        with Neighbour(self.at):
+            c = self.locker()
+            self.assertEqual(c.lockx(1), 1)
+            tag = c.send_lockx(1)
+            self.assertEqual(c.read(1), b"content")  # others go on being answered
+            self.no_reply(c)
+            fcntl.lockf(self.held, fcntl.LOCK_UN)
+            self.assertEqual(c.receive(), (ninep.TLOCKX + 1, tag, b"\0"))
+            with self.assertRaises(BlockingIOError):
+                fcntl.lockf(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.assertEqual(c.lockx(1, ninep.UNLCK), 0)
+            fcntl.lockf(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def test_whole_files(self):
+        self.serve_locks()
+        fcntl.flock(self.held, fcntl.LOCK_EX)
+        c = self.locker()
+        self.assertEqual(c.lockx(1, flags=ninep.LOCK_WHOLE), 1)
+        tag = c.send_lockx(1, flags=ninep.LOCK_WHOLE | ninep.LOCK_WAIT)
+        fcntl.flock(self.held, fcntl.LOCK_UN)
+        self.assertEqual(c.receive(), (ninep.TLOCKX + 1, tag, b"\0"))
+        with self.assertRaises(BlockingIOError):
+            fcntl.flock(self.held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        self.fails(errno.EINVAL, c.lockx, 1, flags=ninep.LOCK_WHOLE, length=1)
+
+    def test_flushed(self):
+        self.serve_locks()
+        before = self.threads()
+        c = self.locker()
+        for _ in range(50):
+            tag = c.send_lockx(1)
+            flush = c.flush(tag)
+            self.assertEqual(c.receive(), (ninep.RLERROR, tag, struct.pack("<I", errno.EINTR)))
+            self.assertEqual(c.receive(), (ninep.TFLUSH + 1, flush, b""))
+        self.assertEqual(self.threads(), before)
+        # What was given up is nobody's.
+        fcntl.lockf(self.held, fcntl.LOCK_UN)
+        fcntl.lockf(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def test_too_many_and_gone(self):
+        self.serve_locks()
+        before = self.threads()
+        with Neighbour(self.at):
+            c = self.locker()
+            tags = [c.send_lockx(1, start=n, length=1) for n in range(64)]
+            c.send_lockx(1)
+            self.assertEqual(c.receive()[::2], (ninep.RLERROR, struct.pack("<I", errno.ENOLCK)))
+            self.assertEqual(self.threads(), before + 64)
+            c.clunk(1)  # they wait by themselves
+            c.flush(tags[5])
+            self.assertEqual(c.receive()[:2], (ninep.RLERROR, tags[5]))
+            c.receive()
+            c.close()
+            wait_for(lambda: self.threads() == before, "all waits over")
+            # A new session ends them too, and answers none.
+            c = self.locker()
+            c.send_lockx(1)
+            c.call(ninep.TVERSION, struct.pack("<I", 65536) + ninep.string(ninep.DIALECT), ninep.NOTAG)
+            self.assertEqual(self.threads(), before)
+
+    def test_a_tag_that_waits(self):
+        self.serve_locks()
+        c = self.locker()
+        tag = c.send_lockx(1)
+        c.send(ninep.TGETATTR, struct.pack("<IQ", 0, 0x7FF), tag)
+        self.assertEqual(c.wait_for_hangup(), b"")
+
+    def test_what_cannot_be(self):
+        self.serve_locks()
+        c = self.locker()
+        for kind, flags, start, length in ((3, 0, 0, 0), (1, 4, 0, 0), (1, 0, 1 << 63, 0), (1, 0, 1 << 62, 1 << 62)):
+            self.fails(errno.EINVAL, c.lockx, 1, kind, flags, start, length)
+        self.fails(errno.EBADF, c.lockx, 0)  # not open
+        c.clunk(1)
+        c.find(0, 1, "neighbour")
+        c.open(1)
+        self.fails(errno.EBADF, c.lockx, 1)  # not open for writing
+        plain = self.client()
+        plain.find(0, 1, "neighbour")
+        plain.open(1)
+        self.fails(errno.EOPNOTSUPP, plain.lockx, 1)
+
+
+class Sockets(HostileTest):
+    def listener(self, path, kind=socket.SOCK_STREAM):
+        s = socket.socket(socket.AF_UNIX, kind)
+        self.addCleanup(s.close)
+        s.bind(path)
+        if kind != socket.SOCK_DGRAM:
+            s.listen(1)
+        return s
+
+    def test_not_without_the_option(self):
+        self.serve()
+        self.listener(self.host("socket"))
+        c = self.client(version=ninep.DIALECT)
+        c.find(0, 1, "socket")
+        self.fails(errno.EOPNOTSUPP, c.sock, 1)
+
+    def test_what_is_connected_to(self):
+        self.serve("--host-sockets")
+        inside, outside = self.listener(self.host("socket")), self.listener(os.path.join(self.outside, "socket"))
+        datagrams = self.listener(self.host("datagrams"), socket.SOCK_DGRAM)
+        os.symlink(os.path.join(self.outside, "socket"), self.host("link"))
+        os.mkfifo(self.host("fifo"))
+        with Neighbour(self.at):
+            c = self.client(version=ninep.DIALECT)
+            for fid, name in enumerate(("socket", "link", "fifo", "neighbour", "datagrams"), 1):
+                c.find(0, fid, name)
+            c.sock(1)
+            inside.accept()[0].close()
+            for fid in (0, 2, 3, 4):
+                self.fails(errno.ECONNREFUSED, c.sock, fid)
+            for kind in (0, 3, 4, 1 << 31, socket.SOCK_STREAM | socket.SOCK_NONBLOCK):
+                self.fails(errno.EINVAL, c.sock, 1, kind)
+            self.fails(errno.EPROTOTYPE, c.sock, 1, socket.SOCK_SEQPACKET)
+            self.fails(errno.EPROTOTYPE, c.sock, 5)
+            c.sock(5, socket.SOCK_DGRAM)
+            # A name that is somebody else's by now.
+            os.unlink(self.host("socket"))
+            self.fails(errno.ENOENT, c.sock, 1)
+            other = self.listener(self.host("socket"))
+            self.fails(errno.ESTALE, c.sock, 1)
+            os.unlink(self.host("socket"))
+            os.symlink(os.path.join(self.outside, "socket"), self.host("socket"))
+            self.fails(errno.ESTALE, c.sock, 1)
+            self.assertEqual(select.select([outside, other, datagrams], [], [], 0)[0], [])
+
+    def test_a_link_that_comes_in_between(self):
+        """connect(2) follows links: what they name is looked for below the gofer's root, where nothing else is."""
+        self.serve("--host-sockets")
+        self.listener(self.host("a"))
+        outside = self.listener(os.path.join(self.outside, "socket"))
+        os.symlink(os.path.join(self.outside, "socket"), self.host("b"))
+        with Storm(lambda: exchange(self.host("a"), self.host("b"))), Neighbour(self.at):
+            c = self.client(version=ninep.DIALECT)
+            for n in range(1, 2000):
+                c.find(0, n, "a")
+                try:
+                    c.sock(n)
+                except OSError as e:
+                    self.assertIn(e.errno, (errno.ECONNREFUSED, errno.ESTALE, errno.ENOENT, errno.EAGAIN))
+        self.assertEqual(select.select([outside], [], [], 0)[0], [])
+
+    def test_a_full_queue(self):
+        self.serve("--host-sockets")
+        self.listener(self.host("socket"))
+        with Neighbour(self.at):
+            c = self.client(version=ninep.DIALECT)
+            c.find(0, 1, "socket")
+            with self.assertRaises(BlockingIOError):
+                for _ in range(10):
+                    c.sock(1)
 
 
 class Limits(HostileTest):

@@ -97,10 +97,10 @@ TEST(JailTest, GivesUpWhatItDoesNotNeed) {
   }
   if (geteuid() == 0) {
     EXPECT_EQ(names_in(gofer.proc("root/")), (std::set<std::string>{"blank", "empty", "export0"}));
-    // stdin, stdout, stderr, the connection and the export's root.
+    // stdin, stdout, stderr, the connection, what tells of locks, and the export's root.
     // The ready descriptor is closed right after its byte was written: it may be seen for a moment.
-    for (int i = 0; i < 500 && names_in(gofer.proc("fd")).size() != 5; ++i) usleep(10'000);
-    EXPECT_EQ(names_in(gofer.proc("fd")).size(), 5u);
+    for (int i = 0; i < 500 && names_in(gofer.proc("fd")).size() != 6; ++i) usleep(10'000);
+    EXPECT_EQ(names_in(gofer.proc("fd")).size(), 6u);
     for (const char* ns : {"mnt", "net", "ipc", "uts", "cgroup"}) {
       EXPECT_NE(std::filesystem::read_symlink(gofer.proc("ns/") + ns),
                 std::filesystem::read_symlink(std::string("/proc/self/ns/") + ns))
@@ -168,6 +168,8 @@ void use_everything(Client& c) {
   EXPECT_TRUE(c.call(Tfalloc{.fid = o, .length = 4096}));
   EXPECT_TRUE(c.call(Tseek{.fid = o, .whence = kSeekHole}));
   EXPECT_TRUE(c.call(Tlock{.fid = o, .type = LockType::kWrite}));
+  EXPECT_TRUE(c.call(Tlockx{.fid = o, .type = LockType::kWrite}));
+  EXPECT_TRUE(c.call(Tlockx{.fid = o, .type = LockType::kWrite, .flags = kLockWhole}));
   EXPECT_EQ(c.call(Tcopy{.infid = f, .outfid = o, .outoffset = 8192, .length = 4}).assume_value()->copied, 4u);
   EXPECT_TRUE(c.call(Tsyncfs{.fid = root}));
   EXPECT_TRUE(c.call(Tmkx{.dfid = root, .name = "x", .mode = S_IFLNK, .target = "f", .attrmask = kAttrAll}));

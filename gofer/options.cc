@@ -58,6 +58,7 @@ class Parser {
     if (a == "--debug") return out_.debug = true;
     if (a == "--log-9p") return out_.log_9p = true;
     if (a == "--no-jail") return out_.no_jail = true;
+    if (a == "--host-sockets") return out_.host_sockets = true;
     if (a == "--multi-user") {
       out_.jail.ids = Ids::kChanging;
       return true;
@@ -120,6 +121,9 @@ class Parser {
       error_ = "--export DIR[:NAME][:ro][:xdev][:lease][:whiteout][:tree=FD] is missing";
     } else if (out_.listen.empty()) {
       error_ = "--listen fd:N, unix:PATH, tcp:HOST:PORT, vsock:PORT or systemd is missing";
+    } else if (out_.host_sockets && out_.jail.ids == Ids::kChanging) {
+      // Whom the other end sees is the process, not the user.
+      error_ = "--host-sockets does not go with --multi-user: every user would connect as the gofer's own";
     } else {
       check_names();
     }

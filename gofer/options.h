@@ -28,6 +28,7 @@ struct Options {
   bool no_jail = false;
   bool debug = false;
   bool log_9p = false;
+  bool host_sockets = false;  // clients may connect to the unix sockets in the exports
   std::chrono::microseconds busy_poll{150};
   // For connections that were accepted.
   std::chrono::seconds frame_timeout{30};

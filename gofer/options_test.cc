@@ -57,6 +57,15 @@ TEST(ConfigTest, LinesAreOptions) {
   EXPECT_FALSE(parse_config("config /other", error));
 }
 
+TEST(OptionsTest, HostSocketsAreNobodysButTheGofersOwn) {
+  std::string error;
+  const auto alone = parse_options({"--export", "/srv", "--listen", "fd:3", "--host-sockets"}, error);
+  ASSERT_TRUE(alone.has_value()) << error;
+  EXPECT_TRUE(alone->host_sockets);
+  EXPECT_FALSE(parse_options({"--export", "/srv", "--listen", "fd:3", "--host-sockets", "--multi-user"}, error));
+  EXPECT_NE(error.find("--multi-user"), error.npos);
+}
+
 TEST(UsersTest, ReadsTheHostsFiles) {
   const Users users = Users::parse(
       "root:x:0:0:root:/root:/bin/sh\nbroken\nalice:x:1000:100::/:\nbob:x:1001:100::/"

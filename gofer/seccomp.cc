@@ -4,6 +4,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -33,13 +34,17 @@ struct ArgCheck {
   uint32_t mask = 0;
   uint32_t value = 0;
 };
-enum class In : uint8_t { kAll, kAccepting, kListening, kMultiUser };  // the modes that have the rule
+// The process's own id: known when the filter is installed. No id is so large.
+constexpr uint32_t kOwnPid = 0xfffffffe;
+enum class Answer : uint8_t { kAllow, kEnosys };
+enum class In : uint8_t { kAll, kAccepting, kListening, kMultiUser, kHostSockets };  // the modes that have the rule
 struct Rule {
   uint32_t number;
   std::string_view text;
   ArgCheck first{};
   ArgCheck second{};
   In in = In::kAll;
+  Answer answer = Answer::kAllow;
 };
 constexpr bool applies(const Rule& r, SeccompMode mode) {
   switch (r.in) {
@@ -47,6 +52,7 @@ constexpr bool applies(const Rule& r, SeccompMode mode) {
     case In::kAccepting: return mode.accepts != Accepts::kNothing;
     case In::kListening: return mode.accepts == Accepts::kConnections;
     case In::kMultiUser: return mode.multi_user;
+    case In::kHostSockets: return mode.host_sockets;
   }
   return false;
 }
@@ -56,6 +62,10 @@ constexpr ArgCheck dirfd(int arg) { return {arg, 0x80000000, 0}; }
 constexpr ArgCheck equals(int arg, uint32_t value) { return {arg, 0xffffffff, value}; }
 constexpr ArgCheck without(int arg, uint32_t bits) { return {arg, bits, 0}; }
 constexpr ArgCheck with(int arg, uint32_t bits) { return {arg, bits, bits}; }
+
+// A thread of the process, as glibc makes one.
+constexpr uint32_t kThread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND | CLONE_THREAD |
+                             CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
 constexpr auto kRules = std::to_array<Rule>({
     // The connection.
@@ -94,6 +104,17 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_fchdir, "fchdir"},
     {SYS_inotify_add_watch, "inotify_add_watch"},
     {SYS_inotify_rm_watch, "inotify_rm_watch"},
+    {SYS_inotify_init1, "inotify_init1"},
+    // Locks, and threads that wait for them (lock_waits.h). clone3's flags cannot be looked at: glibc then takes clone.
+    {SYS_fcntl, "fcntl(F_OFD_SETLK)", equals(1, F_OFD_SETLK)},
+    {SYS_fcntl, "fcntl(F_OFD_SETLKW)", equals(1, F_OFD_SETLKW)},
+    {SYS_flock, "flock"},
+    {SYS_clone, "clone(a thread)", equals(0, kThread)},
+    {SYS_clone3, "clone3: ENOSYS", {}, {}, In::kAll, Answer::kEnosys},
+    {SYS_set_robust_list, "set_robust_list"},
+    {SYS_rseq, "rseq"},
+    {SYS_tgkill, "tgkill(itself, SIGURG)", equals(0, kOwnPid), equals(2, kEndWait)},
+    {SYS_read, "read"},
     {SYS_ftruncate, "ftruncate"},
     {SYS_fallocate, "fallocate"},
     {SYS_fsync, "fsync"},
@@ -131,6 +152,10 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_capget, "capget", {}, {}, In::kMultiUser},
     {SYS_capset, "capset", {}, {}, In::kMultiUser},
     {SYS_getsockopt, "getsockopt(SOL_SOCKET, SO_PEERCRED)", equals(1, SOL_SOCKET), equals(2, SO_PEERCRED), In::kMultiUser},
+    // Where connect goes cannot be looked at. Beside the sockets in the exports it can reach abstract ones of the network
+    // namespace, which is the gofer's own unless it listens.
+    {SYS_socket, "socket(AF_UNIX)", equals(0, AF_UNIX), {}, In::kHostSockets},
+    {SYS_connect, "connect", {}, {}, In::kHostSockets},
 });
 
 constexpr size_t kPerRule = 10;
@@ -164,7 +189,7 @@ constexpr Program compile(SeccompMode mode, uint32_t violation) {
     for (const ArgCheck& c : checks) n += c.arg >= 0;
     if (n == 0) {
       p.add(kIfEqual, r.number, 0, 1);
-      p.add(kReturn, SECCOMP_RET_ALLOW);
+      p.add(kReturn, r.answer == Answer::kAllow ? SECCOMP_RET_ALLOW : SECCOMP_RET_ERRNO | ENOSYS);
       continue;
     }
     // Three instructions a check, the return, and the number's reload.
@@ -187,14 +212,15 @@ constexpr Program compile(SeccompMode mode, uint32_t violation) {
   return p;
 }
 
-// By what it accepts, multi_user, OnViolation.
+constexpr size_t kModes = 12;
+constexpr size_t index_of(SeccompMode m) { return static_cast<size_t>(m.accepts) + 3 * m.multi_user + 6 * m.host_sockets; }
+
+// By mode and OnViolation.
 constexpr auto kPrograms = [] {
-  std::array<std::array<std::array<Program, 2>, 2>, 3> all{};
-  for (const Accepts accepts : {Accepts::kNothing, Accepts::kControl, Accepts::kConnections}) {
-    for (const bool multi_user : {false, true}) {
-      all[static_cast<size_t>(accepts)][multi_user] = {compile({accepts, multi_user}, SECCOMP_RET_KILL_PROCESS),
-                                                       compile({accepts, multi_user}, SECCOMP_RET_TRAP)};
-    }
+  std::array<std::array<Program, 2>, kModes> all{};
+  for (size_t i = 0; i < kModes; ++i) {
+    const SeccompMode mode{static_cast<Accepts>(i % 3), i / 3 % 2 != 0, i / 6 != 0};
+    all[index_of(mode)] = {compile(mode, SECCOMP_RET_KILL_PROCESS), compile(mode, SECCOMP_RET_TRAP)};
   }
   return all;
 }();
@@ -214,8 +240,11 @@ Result<void> install_seccomp(SeccompMode mode, OnViolation on_violation) {
     TRY(check_call(sigaction(SIGSYS, &sa, nullptr)));
   }
   sanitizer::announce();
-  const Program& p = kPrograms[static_cast<size_t>(mode.accepts)][mode.multi_user][static_cast<size_t>(on_violation)];
-  sock_fprog prog{p.size, const_cast<sock_filter*>(p.code.data())};
+  Program p = kPrograms[index_of(mode)][static_cast<size_t>(on_violation)];
+  for (sock_filter& s : p.code) {
+    if (s.code == kIfEqual && s.k == kOwnPid) s.k = static_cast<uint32_t>(getpid());
+  }
+  sock_fprog prog{p.size, p.code.data()};
   const long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
   if (r < 0) return last_errno();
   if (r > 0) return Errno{ESRCH};  // a thread that could not be synchronised

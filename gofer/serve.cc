@@ -23,6 +23,10 @@ class Observer final : public p9::ServeObserver {
     start_ = Clock::now();
   }
 
+  void replied_late(ByteSpan frame) override {
+    if (log_ == Log9p::kYes) log_message('>', frame);
+  }
+
   void replied(ByteSpan frame, size_t fds, const p9::Session& session) override {
     if (log_ == Log9p::kYes) log_message('>', frame);
     if (counters_ == nullptr) return;

@@ -44,9 +44,9 @@ Result<uint64_t> descriptors_for_clients(size_t jobs) {
 
 bool is_readable(const pollfd& p) { return (p.revents & POLLIN) != 0; }
 
-// For its leases the thread goes from directory to directory, and none may pull it away.
-void check_directory(const Job& job) {
-  if (!job.events.valid()) return;
+// For its leases, and to connect, the thread goes from directory to directory, and none may pull it away.
+void check_directory(const Job& job, const Options& options) {
+  if (!job.events.valid() && !options.host_sockets) return;
   if (const auto own = own_working_directory(); !own) {
     log_error("unshare(CLONE_FS): {}", describe(own.error()));
     _exit(1);
@@ -87,6 +87,7 @@ std::vector<int> Service::descriptors() const {
   for (const Job& job : jobs_) {
     out.push_back(job.socket.get());
     if (job.events.valid()) out.push_back(job.events.get());
+    out.push_back(job.lock_waits->news().get());
   }
   if (control_.valid()) out.push_back(control_.get());
   if (connections_ != nullptr) out.push_back(connections_->stopping().get());
@@ -98,6 +99,8 @@ void Service::serve(const Job& job, BorrowedFd socket, Place& place) {
   HostServer server(exports_, job.chosen, job.others, ++served_, job.events.borrow(),
                     job.listening ? pool_.get() : nullptr);
   if (!job.local) server.never_donate();
+  server.wait_by(*job.lock_waits);
+  if (options_.host_sockets) server.connect_to_sockets();
   if (users_ != nullptr) {
     Actors actors{.users = users_, .identity = &place.identity};
     if (job.local) {
@@ -171,7 +174,7 @@ Result<void> Service::confine_and_start() {
     const Accepts accepts = listens_           ? Accepts::kConnections
                             : control_.valid() ? Accepts::kControl
                                                : Accepts::kNothing;
-    const auto installed = install_seccomp({.accepts = accepts, .multi_user = users_ != nullptr},
+    const auto installed = install_seccomp({.accepts = accepts, .multi_user = users_ != nullptr, .host_sockets = options_.host_sockets},
                                            options_.debug ? OnViolation::kLog : OnViolation::kKill);
     if (!installed) {
       log_error("seccomp: {}", describe(installed.assume_error()));
@@ -218,7 +221,7 @@ Result<void> Service::run() {
   std::vector<std::jthread> threads;
   for (size_t i = first; i < jobs_.size(); ++i) {
     threads.emplace_back([this, i, &arrived] {
-      check_directory(jobs_[i]);
+      check_directory(jobs_[i], options_);
       arrived.count_down();
       gate_.wait(false);
       serve_job(i);
@@ -232,7 +235,7 @@ Result<void> Service::run() {
     });
   }
   arrived.wait();
-  if (!listens_) check_directory(jobs_[0]);
+  if (!listens_) check_directory(jobs_[0], options_);
   TRY(confine_and_start());
   if (listens_) wait_for_the_end();
   else serve_job(0);

@@ -106,6 +106,7 @@ Result<void> add_jobs(const Options& options, const ListenSpec& spec, size_t pos
     job.local = family == AF_UNIX;
     job.chosen = export_index(options, spec, position, listening);
     if (!spec.export_name.empty()) job.others = OtherExports::kRefused;
+    job.lock_waits = std::make_unique<LockWaits>(TRY(LockWaits::create()));
     if (!listening) job.events = events_for(options, job);
   }
   return ok();

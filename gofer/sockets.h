@@ -1,8 +1,10 @@
 // The sockets that a gofer serves: inherited, handed over by systemd, or made here. All before the
 // jail: a socket's path is the host's, and the filter forbids what this needs.
 #pragma once
+#include <memory>
 #include <vector>
 
+#include "gofer/lock_waits.h"
 #include "gofer/options.h"
 
 namespace run9::gofer {
@@ -31,6 +33,7 @@ class SocketSource {
 struct Job {
   UniqueFd socket;
   UniqueFd events;  // for leases; none where connections come and go
+  std::unique_ptr<LockWaits> lock_waits;
   bool listening = false;
   bool local = true;  // descriptors can be passed, and the kernel knows who the peer is
   size_t chosen = 0;

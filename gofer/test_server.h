@@ -54,6 +54,8 @@ class Connection {
     thread_ = std::thread([&exports, number, fd = pair[1]] {
       const UniqueFd socket(fd);
       HostServer server(exports, 0, OtherExports::kByName, number);
+      LockWaits waits = LockWaits::create().assume_value();
+      server.wait_by(waits);
       (void)p9::serve_fd(socket.borrow(), server);
     });
     channel_.emplace(UniqueFd(pair[0]));

@@ -54,6 +54,27 @@ uint32_t Watches::add(BorrowedFd dir, uint64_t dev) {
   return static_cast<uint32_t>(watch);
 }
 
+Result<UniqueFd> Reports::events() {
+  if (!events_.valid()) events_ = TRY(make_events());
+  return take_fd(fcntl(events_.get(), F_DUPFD_CLOEXEC, 0));
+}
+
+Result<uint32_t> Reports::add(BorrowedFd dir, const char* name, uint32_t mask) {
+  if (users_.size() >= kMost) return Errno{ENOSPC};
+  TRY(check_call(fchdir(dir.get())));
+  const int watch = inotify_add_watch(events_.get(), name, mask | IN_DONT_FOLLOW);
+  if (watch < 0) return last_errno();
+  ++users_[static_cast<uint32_t>(watch)];
+  return static_cast<uint32_t>(watch);
+}
+
+void Reports::remove(uint32_t watch) {
+  const auto it = users_.find(watch);
+  if (it == users_.end() || --it->second != 0) return;
+  users_.erase(it);
+  inotify_rm_watch(events_.get(), static_cast<int>(watch));
+}
+
 // It may have reported already, and be gone.
 void Watches::remove(uint32_t watch) {
   if (watch == 0) return;

@@ -3,9 +3,27 @@
 // a change on the host is known to it as soon as the call that made it is over. One for each
 // connection, on its thread.
 #pragma once
+#include <unordered_map>
+
 #include "gofer/host_calls.h"
 
 namespace run9::gofer {
+
+// Of the changes that a client asks for by Tevents, for as long as it likes: on an inotify descriptor of their own, since
+// there is one watch for an inode on each.
+class Reports {
+ public:
+  // For the client; made when it is first asked for. The host has few for each user.
+  Result<UniqueFd> events();
+  // `name` of `dir`, "." for itself; a link itself. The number that the events have. ENOSPC. EBADF before events().
+  Result<uint32_t> add(BorrowedFd dir, const char* name, uint32_t mask);
+  void remove(uint32_t watch);
+
+ private:
+  static constexpr size_t kMost = 16384;
+  UniqueFd events_;
+  std::unordered_map<uint32_t, size_t> users_;  // nodes of each watch: several names of one inode have the same
+};
 
 // The inotify descriptor of a connection. Before the filter.
 Result<UniqueFd> make_events();

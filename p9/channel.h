@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "base/wait_queue.h"
 #include "p9/ring_memory.h"
 #include "p9/types.h"
 
@@ -31,6 +32,13 @@ struct Exchange {
   }
 };
 
+// A request whose answer may take as long as it likes. The caller waits on the queue.
+struct SlowExchange {
+  Exchange exchange;
+  bool answered = false;  // or lost: exchange.error says so
+  WaitQueue queue;        // notified when it is
+};
+
 class Channel {
  public:
   virtual ~Channel() = default;
@@ -43,6 +51,13 @@ class Channel {
   virtual void round_trips(std::span<Exchange> all) {
     for (Exchange& e : all) e.take(round_trip(std::move(e.frame), e.tag));
   }
+  // Sends the request and comes back, with the answer or without. Here: with it.
+  virtual void begin(SlowExchange& e) {
+    e.exchange.take(round_trip(std::move(e.exchange.frame), e.exchange.tag));
+    e.answered = true;
+  }
+  // There will be no answer to a request that begin() has sent.
+  virtual void forget(SlowExchange&) {}
   // The frame limit, once the version is agreed on: refuse larger ones.
   virtual void set_msize(uint32_t msize) = 0;
   // The channel can go on through memory shared with the server (Tring): the Client asks for it then.

@@ -97,6 +97,32 @@ class Client {
     }
   }
 
+  // As call(), for a request that the server answers when it can (Tlockx with kLockWait). `sleep` waits for the queue
+  // that it is given; if it fails, so does the request, unless the answer comes before the flush is done.
+  template <typename T, typename Sleep>
+  Result<Answer<typename T::Reply>> call_slowly(const T& request, Sleep sleep) {
+    const Tag tag = TRY(take_tag());
+    SlowExchange slow{.exchange = {.frame = encode(tag, request), .tag = tag}};
+    if (lost_) slow.answered = true;
+    else channel_.begin(slow);
+    Errno interrupted{};
+    while (!slow.answered) {
+      const Result<void> woken = sleep(slow.queue);
+      if (woken || slow.answered) continue;
+      interrupted = woken.error();
+      static_cast<void>(call_now(Tflush{.oldtag = tag}));
+      if (slow.answered) break;
+      channel_.forget(slow);
+      slow.exchange.error = Errno{EINTR};
+      slow.answered = true;
+    }
+    tags_.give_back(static_cast<uint32_t>(tag));
+    if (interrupted != Errno{} && slow.exchange.error != Errno{}) return interrupted;
+    auto answer = answer_of<T>(checked(slow.exchange.result(), tag));
+    if (interrupted != Errno{} && !answer) return interrupted;
+    return answer;
+  }
+
   // A fid number to name in a request that binds it (newfid). Give it back with free_fid() if the
   // request failed, and with clunk() or drop() once it is bound.
   Result<Fid> alloc_fid() { return alloc_fids(1); }

@@ -78,6 +78,7 @@ class MemNode final : public Node, public std::enable_shared_from_this<MemNode> 
 
   std::vector<std::byte> data_;
   std::map<std::string, Ref, std::less<>> children_;
+  std::weak_ptr<char> locked_by_;  // the open file's MemFile::self_
 
  private:
   Result<Walked> add(std::string_view name, Ref child);
@@ -98,6 +99,26 @@ class MemNode final : public Node, public std::enable_shared_from_this<MemNode> 
 };
 
 namespace {
+
+class MemLockWait final : public LockWait {
+ public:
+  MemLockWait(MemNode::Ref node, std::shared_ptr<char> file) : node_(std::move(node)), file_(std::move(file)) {}
+  std::optional<Result<void>> result() override {
+    if (!result_ && node_->locked_by_.expired()) {
+      node_->locked_by_ = file_;
+      result_ = ok();
+    }
+    return result_;
+  }
+  void give_up() override {
+    if (!result()) result_ = Errno{EINTR};
+  }
+
+ private:
+  const MemNode::Ref node_;
+  const std::shared_ptr<char> file_;
+  std::optional<Result<void>> result_;
+};
 
 class MemFile final : public OpenFile {
  public:
@@ -138,6 +159,20 @@ class MemFile final : public OpenFile {
     const std::vector<std::byte> bytes(source.begin() + from, source.begin() + from + n);  // it may be this file
     return write(to, bytes);
   }
+  // One lock for all of a file: enough to see somebody wait.
+  Result<LockStatus> lock_open_file(const OpenFileLock& lock) override {
+    const auto holder = node_->locked_by_.lock();
+    if (lock.type == LockType::kUnlock) {
+      if (holder == self_) node_->locked_by_.reset();
+      return LockStatus::kSuccess;
+    }
+    if (holder != nullptr && holder != self_) return LockStatus::kBlocked;
+    node_->locked_by_ = self_;
+    return LockStatus::kSuccess;
+  }
+  Result<std::unique_ptr<LockWait>> wait_for_lock(const OpenFileLock&) override {
+    return std::unique_ptr<LockWait>(std::make_unique<MemLockWait>(node_, self_));
+  }
   // A copy as of now: enough to see a descriptor arrive.
   Result<UniqueFd> donate() override {
     if (node_->is_dir()) return Errno{EISDIR};
@@ -148,6 +183,7 @@ class MemFile final : public OpenFile {
   }
 
  private:
+  const std::shared_ptr<char> self_ = std::make_shared<char>();  // lives as long as it, or who waits for its lock
   MemNode::Ref node_;
   OpenFlags flags_;
 };

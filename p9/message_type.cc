@@ -99,6 +99,12 @@ std::string_view name_of(MsgType t) {
     case MsgType::kRsyncfs: return "Rsyncfs";
     case MsgType::kTlease: return "Tlease";
     case MsgType::kRlease: return "Rlease";
+    case MsgType::kTlockx: return "Tlockx";
+    case MsgType::kRlockx: return "Rlockx";
+    case MsgType::kTevents: return "Tevents";
+    case MsgType::kRevents: return "Revents";
+    case MsgType::kTsock: return "Tsock";
+    case MsgType::kRsock: return "Rsock";
     case MsgType::kTmopen: return "Tmopen";
     case MsgType::kRmopen: return "Rmopen";
   }

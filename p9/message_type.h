@@ -50,9 +50,12 @@ enum class MsgType : uint8_t {
   kTfalloc = 226, kRfalloc = 227,
   kTseek = 228, kRseek = 229,
   kTcopy = 230, kRcopy = 231,
+  kTlockx = 232, kRlockx = 233,
   kTring = 234, kRring = 235,
   kTlease = 238, kRlease = 239,
+  kTevents = 240, kRevents = 241,
   kTsyncfs = 242, kRsyncfs = 243,
+  kTsock = 244, kRsock = 245,
   kTmopen = 246, kRmopen = 247,
 };
 constexpr uint8_t to_int(MsgType t) { return static_cast<uint8_t>(t); }

@@ -14,12 +14,12 @@ using Requests = TypeList<
     Txattrwalk, Txattrcreate, Treaddir, Tfsync, Tlock, Tgetlock, Tlink, Tmkdir, Trenameat,
     Tunlinkat, Tversion, Tauth, Tattach, Tflush, Twalk, Tread, Twrite, Tclunk, Tremove, Tcaps,
     Twalkx, Treaddirx, Twalkdir, Tmclunk, Tsetx, Trename2, Tgetxa, Tsetxa, Tlistxa, Trmxa, Tfdget, Tfalloc,
-    Tseek, Tring, Tlease, Tmkx, Tcopy, Tsyncfs, Tmopen>;
+    Tseek, Tring, Tlease, Tmkx, Tcopy, Tsyncfs, Tmopen, Tlockx, Tsock, Tevents>;
 using Replies = TypeList<
     Rlerror, Rstatfs, Rlopen, Rlcreate, Rsymlink, Rmknod, Rrename, Rreadlink, Rgetattr, Rsetattr,
     Rxattrwalk, Rxattrcreate, Rreaddir, Rfsync, Rlock, Rgetlock, Rlink, Rmkdir, Rrenameat,
     Runlinkat, Rversion, Rauth, Rattach, Rflush, Rwalk, Rread, Rwrite, Rclunk, Rremove, Rcaps,
     Rwalkx, Rreaddirx, Rwalkdir, Rmclunk, Rsetx, Rrename2, Rgetxa, Rsetxa, Rlistxa, Rrmxa, Rfdget, Rfalloc,
-    Rseek, Rring, Rlease, Rmkx, Rcopy, Rsyncfs, Rmopen>;
+    Rseek, Rring, Rlease, Rmkx, Rcopy, Rsyncfs, Rmopen, Rlockx, Rsock, Revents>;
 
 }  // namespace run9::p9

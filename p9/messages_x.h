@@ -318,4 +318,47 @@ struct Tmopen {
   static constexpr auto kFields = std::tuple{&Tmopen::fid, &Tmopen::names};
 };
 
+struct Rlockx {
+  static constexpr auto kType = MsgType::kRlockx;
+  LockStatus status{};  // kSuccess or kBlocked
+  static constexpr auto kFields = std::tuple{&Rlockx::status};
+};
+struct Tlockx {
+  using Reply = Rlockx;
+  static constexpr auto kType = MsgType::kTlockx;
+  Fid fid{};
+  LockType type{};
+  uint32_t flags = 0;  // kLockWait, kLockWhole
+  uint64_t start = 0;
+  uint64_t length = 0;  // 0: to the end
+  static constexpr auto kFields = std::tuple{
+      &Tlockx::fid, &Tlockx::type, &Tlockx::flags, &Tlockx::start, &Tlockx::length};
+};
+
+struct Rsock {
+  static constexpr auto kType = MsgType::kRsock;
+  static constexpr auto kFields = std::tuple{};
+};
+struct Tsock {
+  using Reply = Rsock;
+  static constexpr auto kType = MsgType::kTsock;
+  Fid fid{};
+  uint32_t type = 0;  // SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET
+  static constexpr auto kFields = std::tuple{&Tsock::fid, &Tsock::type};
+};
+
+struct Revents {
+  static constexpr auto kType = MsgType::kRevents;
+  uint32_t watch = 0;  // the `wd` of the events to come
+  static constexpr auto kFields = std::tuple{&Revents::watch};
+};
+struct Tevents {
+  using Reply = Revents;
+  static constexpr auto kType = MsgType::kTevents;
+  Fid fid{};
+  uint32_t mask = 0;   // inotify's IN_...; 0: no more
+  uint32_t flags = 0;  // kEventsFd
+  static constexpr auto kFields = std::tuple{&Tevents::fid, &Tevents::mask, &Tevents::flags};
+};
+
 }  // namespace run9::p9

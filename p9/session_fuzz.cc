@@ -184,16 +184,41 @@ class Run {
       closed_ = true;
       return;
     }
+    if (replies.bytes.size() == 0) {
+      CHECK((std::is_same_v<T, Tlockx>));
+      waiting_.insert(tag);
+      return;
+    }
+    if constexpr (std::is_same_v<T, Tversion>) waiting_.clear();
     check<T>(frame, tag, replies);
+    replies.clear();
+    session_.take_late_replies(replies);
+    take_late(replies.bytes.bytes());
+  }
+
+  // Replies to requests that waited.
+  void take_late(ByteSpan bytes) {
+    while (!bytes.empty()) {
+      const Header h = decode_header(bytes).assume_value();
+      CHECK(h.size <= bytes.size() && waiting_.erase(h.tag) == 1);
+      CHECK(h.type == MsgType::kRlockx || h.type == MsgType::kRlerror);
+      bytes = bytes.subspan(h.size);
+    }
   }
 
   template <typename T>
   void check(ByteSpan request, Tag tag, const ReplyBatch& replies) {
     FrameSplitter splitter(65536);
     splitter.push(replies.bytes.bytes());
-    const ByteSpan reply = splitter.next().assume_value();
+    ByteSpan reply = splitter.next().assume_value();
+    size_t earlier = 0;
+    if (std::is_same_v<T, Tflush> && reply.size() < replies.bytes.size()) {
+      take_late(reply);
+      earlier = reply.size();
+      reply = splitter.next().assume_value();
+    }
     const Header h = decode_header(reply).assume_value();
-    CHECK(h.tag == tag && h.size == replies.bytes.size() && h.size < session_.max_frame());
+    CHECK(h.tag == tag && h.size == replies.bytes.size() - earlier && h.size < session_.max_frame());
     const auto asked = decode<T>(request);
     if (h.type == MsgType::kRlerror) {
       const uint32_t ecode = decode<Rlerror>(reply).assume_value().ecode;
@@ -236,6 +261,7 @@ class Run {
   Session session_;
   ReplyWatcher* const watcher_;
   Model model_;
+  std::set<Tag> waiting_;
   uint16_t next_tag_ = 0;
   bool closed_ = false;
 };

@@ -521,6 +521,66 @@ TEST(SocketTest, ServesUntilThePeerHangsUpAndPassesDescriptors) {
   }
 }
 
+struct LockxTest : SessionTest {
+  LockxTest() : first(make_file("f", "text")), second(walk({"f"})) {
+    CHECK(client.call(Tlopen{.fid = second, .flags = kORdwr}));
+    CHECK(client.call(Tlockx{.fid = first, .type = LockType::kWrite})->msg.status == LockStatus::kSuccess);
+  }
+  // What the session says to a request that DirectChannel would miss the reply to.
+  template <typename T>
+  std::vector<std::string> ask(Tag tag, const T& t) {
+    ReplyBatch batch;
+    CHECK(session.handle_frame(encode(tag, t), batch) == Verdict::kContinue);
+    return told(batch);
+  }
+  std::vector<std::string> late() {
+    ReplyBatch batch;
+    session.take_late_replies(batch);
+    return told(batch);
+  }
+  static std::vector<std::string> told(const ReplyBatch& batch) {
+    std::vector<std::string> lines;
+    for (ByteSpan rest = batch.bytes.bytes(); !rest.empty();) {
+      const size_t size = decode_header(rest).value().size;
+      lines.push_back(describe(rest.first(size)));
+      rest = rest.subspan(size);
+    }
+    return lines;
+  }
+  static Tlockx wait_of(Fid fid) { return {.fid = fid, .type = LockType::kWrite, .flags = kLockWait}; }
+  using Lines = std::vector<std::string>;
+  Fid first, second;
+};
+
+TEST_F(LockxTest, IsAnsweredWhenItIsLocked) {
+  EXPECT_EQ(client.call(Tlockx{.fid = second, .type = LockType::kRead})->msg.status, LockStatus::kBlocked);
+  EXPECT_EQ(ask(Tag{700}, wait_of(second)), Lines{});
+  EXPECT_EQ(late(), Lines{});
+  ASSERT_TRUE(client.call(Tclunk{.fid = second})) << "the wait goes on without the fid";
+  ASSERT_TRUE(client.call(Tlockx{.fid = first, .type = LockType::kUnlock}));
+  EXPECT_EQ(late(), Lines{"Rlockx tag=700 ( 0 )"});
+  EXPECT_EQ(late(), Lines{});
+}
+
+TEST_F(LockxTest, FlushEndsIt) {
+  EXPECT_EQ(ask(Tag{700}, wait_of(second)), Lines{});
+  EXPECT_EQ(ask(Tag{701}, Tflush{.oldtag = Tag{5}}), Lines{"Rflush tag=701 ( )"});
+  EXPECT_EQ(ask(Tag{701}, Tflush{.oldtag = Tag{700}}), (Lines{"Rlerror tag=700 ( 4 )", "Rflush tag=701 ( )"}));
+  // One that has its lock already says so first.
+  EXPECT_EQ(ask(Tag{700}, wait_of(second)), Lines{});
+  ASSERT_TRUE(client.call(Tlockx{.fid = first, .type = LockType::kUnlock}));
+  EXPECT_EQ(ask(Tag{701}, Tflush{.oldtag = Tag{700}}), (Lines{"Rlockx tag=700 ( 0 )", "Rflush tag=701 ( )"}));
+}
+
+TEST_F(LockxTest, HasItsLimitsAndItsEnd) {
+  for (uint16_t n = 0; n < kMaxLockWaits; ++n) EXPECT_EQ(ask(Tag(1000 + n), wait_of(second)), Lines{});
+  EXPECT_EQ(ask(Tag{900}, wait_of(second)), Lines{"Rlerror tag=900 ( 37 )"});
+  ReplyBatch batch;
+  EXPECT_EQ(session.handle_frame(encode(Tag{1000}, Tstatfs{.fid = root}), batch), Verdict::kClose);
+  EXPECT_EQ(ask(kNoTag, Tversion{.msize = 65536, .version = kVersionX}).size(), 1u);
+  EXPECT_EQ(late(), Lines{});
+}
+
 // Many requests in one write: replies with descriptors among plain ones, each with its own.
 TEST(SocketTest, DescriptorsArePairedWithTheirFramesInAPipeline) {
   SocketPair pair;

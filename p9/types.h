@@ -200,10 +200,12 @@ struct DirentX {
 inline constexpr uint64_t kCapWalkx = 1 << 0, kCapReaddirx = 1 << 1, kCapWalkdir = 1 << 2,
     kCapClunkx = 1 << 3, kCapSetx = 1 << 4, kCapXattr1 = 1 << 5, kCapFd = 1 << 6,
     kCapAlloc = 1 << 7, kCapSeek = 1 << 8, kCapCopy = 1 << 9, kCapRename2 = 1 << 10, kCapLease = 1 << 11,
-    kCapRing = 1 << 12, kCapMkx = 1 << 13, kCapSyncfs = 1 << 15, kCapMopen = 1 << 16;
+    kCapRing = 1 << 12, kCapMkx = 1 << 13, kCapSyncfs = 1 << 15, kCapMopen = 1 << 16,
+    kCapLockx = 1 << 17, kCapSock = 1 << 18, kCapEvents = 1 << 19;
 inline constexpr uint64_t kCapAll = kCapWalkx | kCapReaddirx | kCapWalkdir | kCapClunkx |
     kCapSetx | kCapXattr1 | kCapFd | kCapAlloc | kCapSeek | kCapRename2 |
-    kCapLease | kCapRing | kCapCopy | kCapMkx | kCapSyncfs | kCapMopen;
+    kCapLease | kCapRing | kCapCopy | kCapMkx | kCapSyncfs | kCapMopen |
+    kCapLockx | kCapSock | kCapEvents;
 
 // Twalkx flags; spec/9p2000Lx.md, "walkx".
 inline constexpr uint32_t kWalkOpen = 1 << 0;       // open the last component as openfid
@@ -240,6 +242,14 @@ struct OpenedX {
   static constexpr auto kFields = std::tuple{&OpenedX::error, &OpenedX::qid};
   bool operator==(const OpenedX&) const = default;
 };
+
+// Tlockx.flags.
+inline constexpr uint32_t kLockWait = 1 << 0;   // the reply comes when it is locked
+inline constexpr uint32_t kLockWhole = 1 << 1;  // the file, as flock(2): apart from record locks
+inline constexpr uint32_t kLockFlagsKnown = 0x3;
+inline constexpr size_t kMaxLockWaits = 64;     // of a connection
+
+inline constexpr uint32_t kEventsFd = 1 << 0;  // Tevents.flags: send the descriptor that tells of them
 
 inline constexpr uint32_t kReaddirOpen = 1 << 0;  // Treaddirx.flags: fid need not be open
 inline constexpr uint32_t kReaddirEof = 1 << 0;   // Rreaddirx.flags: nothing follows these entries

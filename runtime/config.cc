@@ -13,6 +13,8 @@
 namespace run9::runtime {
 namespace {
 
+constexpr std::string_view kHostSockets = "org.run9.host-sockets";
+
 constexpr int64_t kMaxHostname = 64;  // __NEW_UTS_LEN
 constexpr std::string_view kHookKinds[] = {"prestart",       "createRuntime", "createContainer",
                                            "startContainer", "poststart",     "poststop"};
@@ -68,6 +70,9 @@ void read_top(const JsonNode& root, Config& out) {
   root.member("annotations").each_member([&](std::string_view key, JsonNode n) {
     if (key.empty()) n.complain("has an empty name", "name the annotation");
     out.annotations[std::string(key)] = n.string();
+    if (key != kHostSockets) return;
+    out.host_sockets = n.string() == "connect";
+    if (!out.host_sockets && n.string() != "none") n.complain("is not known", "write \"connect\" or \"none\"");
   });
 }
 

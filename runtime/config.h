@@ -88,6 +88,9 @@ struct Config {
   std::vector<ConfigDevice> devices;
   std::map<std::string, std::vector<ConfigHook>> hooks;  // "prestart", "createRuntime", ...
   std::map<std::string, std::string> annotations;
+  // The annotation org.run9.host-sockets is "connect": the container may connect to unix sockets of the host that lie in its
+  // root or in what is mounted from the host.
+  bool host_sockets = false;
 };
 
 // `file` is what complaints call the text.

@@ -105,6 +105,7 @@ TEST(ConfigTest, EveryFieldIsRead) {
   EXPECT_EQ(c.hooks.at("prestart")[0].timeout_s, 3);
   EXPECT_EQ(c.devices[0].minor, 229);
   EXPECT_EQ(c.annotations.at("com.example.key"), "value");
+  EXPECT_FALSE(c.host_sockets);
 }
 
 TEST(ConfigTest, TheDefaultIsValid) {
@@ -202,6 +203,7 @@ TEST(ConfigTest, WrongValuesAreRefused) {
       {"/linux/devices/0/path", "fuse"},
       {"/linux/devices/0/fileMode", 0200000},
       {"/annotations/com.example.key", 1},
+      {"/annotations/org.run9.host-sockets", "yes"},
   };
   for (const auto& [pointer, value] : cases) {
     const std::string why = complaint(with(pointer, value));

@@ -76,6 +76,7 @@ std::vector<std::string> arguments(const MountPlan& plan, const GlobalOptions& o
   }
   for (const auto& path : plan.hide) args.insert(args.end(), {"--hide", path});
   for (const auto& path : plan.empty) args.insert(args.end(), {"--empty", path});
+  if (plan.host_sockets) args.emplace_back("--host-sockets");
   if (options.debug) args.emplace_back("--debug");
   if (options.log_9p) args.emplace_back("--log-9p");
   return args;

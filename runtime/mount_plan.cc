@@ -81,6 +81,7 @@ void add_mount(MountPlan& plan, std::string type, std::string destination, uint3
 MountPlan plan_mounts(const Config& config, Overlay root_overlay) {
   MountPlan plan;
   plan.root_readonly = config.root_readonly;
+  plan.host_sockets = config.host_sockets;
   if (root_overlay == Overlay::kNo && needs_mount_points(config)) {
     root_overlay = Overlay::kYes;
     plan.root_readonly = true;

@@ -21,6 +21,7 @@ struct MountPlan {
   std::vector<GoferExport> exports;
   // The root is on a read-only file system of the host: mount points are made in memory, nothing else.
   bool root_readonly = false;
+  bool host_sockets = false;  // Config's
   std::vector<std::string> hide, empty;  // host paths that the gofer shows as missing, or as empty
 };
 

@@ -25,6 +25,26 @@ constexpr std::string_view kGoferFileName = "file";
 // those that somebody has.
 size_t kept_files(size_t host_files) { return std::clamp<size_t>(host_files / 8, 64, 8192); }
 
+// Calls a function when a descriptor is readable, as long as it lives.
+class OnReadable final : private FdHandler {
+ public:
+  static std::shared_ptr<OnReadable> create(EventLoop& loop, BorrowedFd fd, std::function<void()> call) {
+    std::shared_ptr<OnReadable> r(new OnReadable(loop, fd, std::move(call)));
+    const auto watching = loop.watch(fd, EPOLLIN, *r);
+    if (!watching) log_warn("inotify: {}", describe(watching.error()));
+    return r;
+  }
+  ~OnReadable() override { loop_.unwatch(fd_); }
+
+ private:
+  OnReadable(EventLoop& loop, BorrowedFd fd, std::function<void()> call) : loop_(loop), fd_(fd), call_(std::move(call)) {}
+  void on_ready(uint32_t) override { call_(); }
+
+  EventLoop& loop_;
+  const BorrowedFd fd_;
+  const std::function<void()> call_;
+};
+
 Result<vfs::FileSystemRef> connect_gofer(Kernel& kernel, MountSpec& m, size_t host_files) {
   auto channel = TRY(GoferChannel::create(kernel.loop(), std::move(m.gofer)));
   vfs::gofer::GoferOptions options;
@@ -33,6 +53,9 @@ Result<vfs::FileSystemRef> connect_gofer(Kernel& kernel, MountSpec& m, size_t ho
   options.read_only = (m.flags & vfs::kMntReadOnly) != 0 && !m.overlay;
   options.source = m.source;
   options.max_host_files = kept_files(host_files);
+  options.on_readable = [&loop = kernel.loop()](BorrowedFd fd, std::function<void()> call) {
+    return std::shared_ptr<void>(OnReadable::create(loop, fd, std::move(call)));
+  };
   options.channel = channel;
   return vfs::gofer::GoferFs::create(kernel.context(), std::make_unique<p9::Client>(*channel), options);
 }

@@ -25,8 +25,11 @@ Inode::Inode(FileSystem& fs, uint64_t ino, uint32_t mode, KeepFs keep)
       mode_(mode) {}
 Inode::~Inode() = default;
 
+Result<UniqueFd> Inode::connect(OpContext&, int) { return Errno{ECONNREFUSED}; }
+std::unique_ptr<OuterLocks> Inode::outer_locks() { return nullptr; }
+
 LockTable& Inode::locks() {
-  if (!locks_) locks_ = std::make_unique<LockTable>(fs_->lock_waits());
+  if (!locks_) locks_ = std::make_unique<LockTable>(fs_->lock_waits(), outer_locks());
   return *locks_;
 }
 

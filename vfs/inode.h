@@ -24,6 +24,8 @@ class FileSystem;
 class Dentry;
 class LockTable;
 class LockWaits;
+class OuterLocks;
+class OuterEvents;
 class WatchList;
 struct Path;
 using InodeRef = std::shared_ptr<Inode>;
@@ -136,9 +138,16 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // Default: mode bits and capabilities from getattr.
   virtual Result<void> permission(OpContext&, uint32_t mask);
 
+  // A socket file that somebody outside listens on: a connection to him, whose descriptor does not block, of type
+  // SOCK_STREAM and its like. EAGAIN: his queue is full. Default: ECONNREFUSED.
+  virtual Result<UniqueFd> connect(OpContext&, int type);
+  // Who else locks the file, for its LockTable; null: nobody.
+  virtual std::unique_ptr<OuterLocks> outer_locks();
   // POSIX, OFD and flock locks of this inode (vfs/locks.h); made on first use.
   LockTable& locks();
   LockTable* locks_if_any() const { return locks_.get(); }
+  // Who else tells of it, of the file system; null: nobody.
+  virtual OuterEvents* outer_events() { return nullptr; }
   // Who is told of what happens to it (vfs/watch.h); made on first use.
   WatchList& watches();
   WatchList* watches_if_any() const { return watches_.get(); }

@@ -36,8 +36,8 @@ void LockWaits::remove(int32_t waiter, int32_t holder) {
   }
 }
 
-std::optional<HeldLock> LockTable::conflict(LockOwner owner, LockType type,
-                                            LockRange range) const {
+std::optional<HeldLock> LockTable::own_conflict(LockOwner owner, LockType type,
+                                                LockRange range) const {
   for (const auto& held : records_) {
     if (held.owner != owner && overlaps(held.range, range) && excludes(held.type, type)) {
       return held;
@@ -46,9 +46,16 @@ std::optional<HeldLock> LockTable::conflict(LockOwner owner, LockType type,
   return std::nullopt;
 }
 
-Result<void> LockTable::lock(OpContext& ctx, LockOwner owner, LockType type, LockRange range,
-                             LockWait wait) {
-  while (auto held = conflict(owner, type, range)) {
+std::optional<HeldLock> LockTable::conflict(OpContext& ctx, LockOwner owner, LockType type,
+                                            LockRange range) const {
+  auto held = own_conflict(owner, type, range);
+  if (!held && outer_ != nullptr) held = outer_->conflict(ctx, {owner, false, type, range});
+  return held;
+}
+
+Result<void> LockTable::wait_for_own(OpContext& ctx, LockOwner owner, LockType type, LockRange range,
+                                     LockWait wait) {
+  while (auto held = own_conflict(owner, type, range)) {
     if (wait == LockWait::kNo) return Errno{EAGAIN};
     const bool posix = owner.file == nullptr && held->owner.file == nullptr;
     const int32_t holder = held->owner.tgid;
@@ -60,6 +67,16 @@ Result<void> LockTable::lock(OpContext& ctx, LockOwner owner, LockType type, Loc
     if (posix) waits_.remove(owner.tgid, holder);
     TRY(waited);
   }
+  return ok();
+}
+
+Result<void> LockTable::lock(OpContext& ctx, LockOwner owner, LockType type, LockRange range,
+                             LockWait wait) {
+  do {
+    TRY(wait_for_own(ctx, owner, type, range, wait));
+    if (outer_ != nullptr) TRY(outer_->lock(ctx, {owner, false, type, range}, wait));
+    // We may have been away.
+  } while (outer_ != nullptr && own_conflict(owner, type, range));
   const bool weakened = remove_range(owner, range);
   const int32_t pid = owner.file != nullptr ? -1 : owner.tgid;
   records_.push_back({owner, type, range, pid});
@@ -70,7 +87,15 @@ Result<void> LockTable::lock(OpContext& ctx, LockOwner owner, LockType type, Loc
 }
 
 void LockTable::unlock(LockOwner owner, LockRange range) {
-  if (remove_range(owner, range)) released_.notify_all();
+  if (!remove_range(owner, range)) return;
+  if (outer_ != nullptr) outer_->unlock({owner, false, LockType::kRead, range});
+  released_.notify_all();
+}
+
+void LockTable::release_process(int32_t tgid) {
+  const LockOwner owner = LockOwner::posix(tgid);
+  unlock(owner, {});
+  if (outer_ != nullptr) outer_->forget(owner);
 }
 
 // Cuts the range out of what the owner holds; true if there was anything.
@@ -134,23 +159,27 @@ Result<void> LockTable::flock(OpContext& ctx, const File& file, LockType type, L
     // A conversion gives the old lock up first, as flock(2) warns.
     funlock(file);
   }
-  while (flock_conflict(file, type) != nullptr) {
-    if (wait == LockWait::kNo) return Errno{EAGAIN};
-    TRY(ctx.wait(released_, ~0u));
-  }
+  do {
+    while (flock_conflict(file, type) != nullptr) {
+      if (wait == LockWait::kNo) return Errno{EAGAIN};
+      TRY(ctx.wait(released_, ~0u));
+    }
+    if (outer_ != nullptr) TRY(outer_->lock(ctx, {LockOwner::ofd(file), true, type}, wait));
+  } while (outer_ != nullptr && flock_conflict(file, type) != nullptr);
   flocks_.push_back({&file, type});
   return ok();
 }
 
 void LockTable::funlock(const File& file) {
-  if (std::erase_if(flocks_, [&](const auto& held) { return held.file == &file; }) != 0) {
-    released_.notify_all();
-  }
+  if (std::erase_if(flocks_, [&](const auto& held) { return held.file == &file; }) == 0) return;
+  if (outer_ != nullptr) outer_->unlock({.owner = LockOwner::ofd(file), .whole = true});
+  released_.notify_all();
 }
 
 void LockTable::release_file(const File& file) {
   unlock(LockOwner::ofd(file), {});
   funlock(file);
+  if (outer_ != nullptr) outer_->forget(LockOwner::ofd(file));
 }
 
 }  // namespace run9::vfs

@@ -4,6 +4,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -51,21 +52,44 @@ class LockWaits {
 
 enum class LockWait { kNo, kYes };
 
+// A record lock, or flock(2)'s of the whole file, whose owner is a file.
+struct OuterLock {
+  LockOwner owner;
+  bool whole = false;
+  LockType type = LockType::kRead;
+  LockRange range{};
+};
+
+// Of an inode that others lock too, who know nothing of our table: asked once that lets a lock pass, and told of what goes.
+class OuterLocks {
+ public:
+  virtual ~OuterLocks() = default;
+  // EAGAIN if somebody else has it and `wait` is kNo; kErestartsys.
+  virtual Result<void> lock(OpContext&, const OuterLock&, LockWait) = 0;
+  // Does not block.
+  virtual void unlock(const OuterLock&) = 0;
+  virtual std::optional<HeldLock> conflict(OpContext&, const OuterLock&) = 0;
+  // The owner has no lock any more.
+  virtual void forget(LockOwner) = 0;
+};
+
 class LockTable {
  public:
-  explicit LockTable(LockWaits& waits) : waits_(waits) {}
+  // `outer`: null where all who lock it do so here.
+  explicit LockTable(LockWaits& waits, std::unique_ptr<OuterLocks> outer = nullptr)
+      : waits_(waits), outer_(std::move(outer)) {}
 
   // EAGAIN if another holds it and `wait` is kNo; kErestartsys, EDEADLK.
   Result<void> lock(OpContext&, LockOwner, LockType, LockRange, LockWait);
   void unlock(LockOwner, LockRange);
   // F_GETLK: the first lock in the way, if any.
-  std::optional<HeldLock> conflict(LockOwner, LockType, LockRange) const;
+  std::optional<HeldLock> conflict(OpContext&, LockOwner, LockType, LockRange) const;
 
   Result<void> flock(OpContext&, const File&, LockType, LockWait);
   void funlock(const File&);
 
   // A process closed one of its descriptors of the file: its POSIX locks go.
-  void release_process(int32_t tgid) { unlock(LockOwner::posix(tgid), {}); }
+  void release_process(int32_t tgid);
   // ~File does this.
   void release_file(const File&);
   const std::vector<HeldLock>& records() const { return records_; }  // for /proc/locks
@@ -75,11 +99,14 @@ class LockTable {
     const File* file;
     LockType type;
   };
+  std::optional<HeldLock> own_conflict(LockOwner, LockType, LockRange) const;
+  Result<void> wait_for_own(OpContext&, LockOwner, LockType, LockRange, LockWait);
   bool remove_range(LockOwner, LockRange);
   void merge(LockOwner);
   const FlockHeld* flock_conflict(const File&, LockType) const;
 
   LockWaits& waits_;
+  const std::unique_ptr<OuterLocks> outer_;
   std::vector<HeldLock> records_;  // sorted by range.first
   std::vector<FlockHeld> flocks_;
   WaitQueue released_;

@@ -4,7 +4,7 @@
 
 namespace run9::vfs {
 
-void WatchList::tell(const WatchEvent& e) {
+void WatchList::tell_all(const WatchEvent& e) {
   const auto told = watchers_;
   for (Watcher* w : told) {
     if (std::find(watchers_.begin(), watchers_.end(), w) != watchers_.end()) w->on_event(e);

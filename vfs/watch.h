@@ -25,15 +25,35 @@ class Watcher {
   virtual void on_event(const WatchEvent&) = 0;
 };
 
+// Of a file system that others change too: has its inodes' watchers told by whoever sees all changes, ours among them.
+class OuterEvents {
+ public:
+  // What he tells of, instead of us; and IN_CLOSE_WRITE of others.
+  static constexpr uint32_t kMask = IN_MODIFY | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_MOVE_SELF;
+  virtual ~OuterEvents() = default;
+  // The inode's watchers are to be told from now on. May block. If it fails we tell them, of what we do.
+  virtual Result<void> begin(OpContext&, Inode&) = 0;
+  // Passes on what there is by now. Does not block.
+  virtual void catch_up() = 0;
+};
+
 class WatchList {
  public:
   void add(Watcher& w) { watchers_.push_back(&w); }
   void remove(Watcher& w) { std::erase(watchers_, &w); }
-  void tell(const WatchEvent&);
+  void tell(const WatchEvent& e) {
+    if (!told_from_outside_ || (e.mask & OuterEvents::kMask) == 0) tell_all(e);
+  }
+  // OuterEvents::begin() was called, and calls this for each event.
+  void tell_from_outside(const WatchEvent& e) { tell_all(e); }
+  void set_told_from_outside() { told_from_outside_ = true; }
+  bool told_from_outside() const { return told_from_outside_; }
   const std::vector<Watcher*>& watchers() const { return watchers_; }
 
  private:
+  void tell_all(const WatchEvent&);
   std::vector<Watcher*> watchers_;
+  bool told_from_outside_ = false;
 };
 
 // fsnotify() of Linux: to the watchers of the parent by name, then to those of the inode itself.

@@ -15,6 +15,8 @@ Result<LockRequest> OpenFile::get_lock(const LockRequest&) { return kUnsupported
 Result<void> OpenFile::allocate(uint32_t, uint64_t, uint64_t) { return kUnsupported; }
 Result<uint64_t> OpenFile::seek(uint64_t, uint8_t) { return kUnsupported; }
 Result<uint64_t> OpenFile::copy_from(OpenFile&, uint64_t, uint64_t, uint64_t) { return kUnsupported; }
+Result<LockStatus> OpenFile::lock_open_file(const OpenFileLock&) { return kUnsupported; }
+Result<std::unique_ptr<LockWait>> OpenFile::wait_for_lock(const OpenFileLock&) { return kUnsupported; }
 Result<UniqueFd> OpenFile::donate() { return kUnsupported; }
 
 Result<void> Node::set_attr(const SetAttr&, OpenFile*) { return kUnsupported; }
@@ -43,6 +45,8 @@ Result<void> Node::rename_self(Node&, std::string_view) { return kUnsupported; }
 Result<void> Node::remove_self() { return kUnsupported; }
 Result<std::string> Node::read_link() { return Errno{EINVAL}; }
 Result<void> Node::sync_fs() { return kUnsupported; }
+Result<uint32_t> Node::report_changes(uint32_t) { return kUnsupported; }
+Result<UniqueFd> Node::connect(uint32_t) { return kUnsupported; }
 Result<Rstatfs> Node::stat_fs() { return kUnsupported; }
 Result<std::vector<std::byte>> Node::get_xattr(std::string_view) { return kUnsupported; }
 Result<std::vector<std::byte>> Node::list_xattr() { return kUnsupported; }

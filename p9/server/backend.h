@@ -9,6 +9,7 @@
 // one errno that clients take as "use something else".
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -55,6 +56,26 @@ struct LockRequest {
   std::string_view client_id;
 };
 
+// A lock of an open file (not of a client, as LockRequest's), which whoever else opens the file has to
+// heed: fcntl(F_OFD_SETLK), or flock(2) if it is of the whole file.
+struct OpenFileLock {
+  LockType type{};
+  bool whole = false;
+  uint64_t start = 0;
+  uint64_t length = 0;  // 0: to the end
+};
+
+// One that is waited for, by itself. FileServer::news() is readable once there is a result. Destroyed
+// before: the wait ends.
+class LockWait {
+ public:
+  virtual ~LockWait() = default;
+  // ok(): it is locked.
+  virtual std::optional<Result<void>> result() = 0;
+  // There is a result afterwards: EINTR, if there was none before.
+  virtual void give_up() = 0;
+};
+
 // Takes directory entries one by one.
 class DirSink {
  public:
@@ -84,6 +105,9 @@ class OpenFile {
   // In: the lock one would like. Out: the one in its way, or type kUnlock. client_id in the answer
   // must outlive the call until the OpenFile's next one.
   virtual Result<LockRequest> get_lock(const LockRequest& request);
+  // kBlocked instead of waiting; then one may wait.
+  virtual Result<LockStatus> lock_open_file(const OpenFileLock& lock);
+  virtual Result<std::unique_ptr<LockWait>> wait_for_lock(const OpenFileLock& lock);
   virtual Result<void> allocate(uint32_t mode, uint64_t offset, uint64_t length);
   virtual Result<uint64_t> seek(uint64_t offset, uint8_t whence);  // kSeekData, kSeekHole
   // Copies bytes of `in`, a file of the same FileServer that is open for reading, and that may be this one: as many as it
@@ -140,6 +164,11 @@ class Node {
   // Has changes of this directory, and of what is in it, reported once on FileServer::events(), from
   // now on and as long as the node lives: the number that the event has. 0: not possible.
   virtual uint32_t watch() { return 0; }
+  // Has changes of it, and of what is in it, reported on FileServer::change_events() from now on: IN_...
+  // bits, 0 for none. The number that the events have.
+  virtual Result<uint32_t> report_changes(uint32_t mask);
+  // A connection to the socket that this is, for the client to keep. EAGAIN: no room in its queue now.
+  virtual Result<UniqueFd> connect(uint32_t type);
   virtual Result<Rstatfs> stat_fs();
   // syncfs(2) of the file system that it is on.
   virtual Result<void> sync_fs();
@@ -163,9 +192,14 @@ class FileServer {
   // EPERM for an unknown aname.
   virtual Result<NodeRef> attach(const AttachRequest& request) = 0;
   // Capabilities of the dialect that this tree has (kCap...); 0 keeps the server to 9P2000.L.
-  virtual uint64_t caps() const { return kCapAll & ~kCapLease; }
+  virtual uint64_t caps() const { return kCapAll & ~(kCapLease | kCapLockx | kCapSock | kCapEvents); }
   // The inotify descriptor that tells the client of changes: kCapLease only.
   virtual Result<UniqueFd> events() { return Errno{EOPNOTSUPP}; }
+  // The one for Node::report_changes(): kCapEvents only.
+  virtual Result<UniqueFd> change_events() { return Errno{EOPNOTSUPP}; }
+  // Readable when a LockWait has a result, until heard_news() is called. Invalid: there are no such waits.
+  virtual BorrowedFd news() const { return {}; }
+  virtual void heard_news() {}
   // Every request that changes the tree is EROFS.
   virtual bool read_only() const { return false; }
 };

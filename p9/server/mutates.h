@@ -16,7 +16,7 @@ using OpeningRequests = TypeList<Tlopen, Tfdget>;
 using ReadingRequests =
     TypeList<Tstatfs, Treadlink, Tgetattr, Txattrwalk, Treaddir, Tfsync, Tlock, Tgetlock, Tversion,
              Tauth, Tattach, Tflush, Twalk, Tread, Tclunk, Tcaps, Twalkx, Treaddirx, Twalkdir, Tmclunk,
-             Tgetxa, Tlistxa, Tseek, Tring, Tlease, Tsyncfs, Tmopen>;
+             Tgetxa, Tlistxa, Tseek, Tring, Tlease, Tsyncfs, Tmopen, Tlockx, Tsock, Tevents>;
 
 template <typename T, typename... M>
 constexpr bool is_in(TypeList<M...>) {

@@ -35,6 +35,9 @@ constexpr uint64_t cap_of(MsgType type) {
     case MsgType::kTcopy: return kCapCopy;
     case MsgType::kTsyncfs: return kCapSyncfs;
     case MsgType::kTmopen: return kCapMopen | kCapFd;
+    case MsgType::kTlockx: return kCapLockx;
+    case MsgType::kTsock: return kCapSock | kCapFd;
+    case MsgType::kTevents: return kCapEvents | kCapFd;
     default: return 0;
   }
 }
@@ -91,6 +94,8 @@ Verdict Session::handle_frame(ByteSpan frame, ReplyBatch& out) {
   const Header h = header.assume_value();
   const size_t start = out.bytes.size();
   donated_.clear();
+  // There is no telling which of the two a reply would be to.
+  if (is_waiting(h.tag)) return Verdict::kClose;
   // One request may come before Tversion, and gets its refusal; a peer that goes on is no client.
   if (msize_ == 0 && h.type != MsgType::kTversion && ++stray_frames_ > 1) return Verdict::kClose;
 
@@ -110,7 +115,33 @@ Verdict Session::handle_frame(ByteSpan frame, ReplyBatch& out) {
   return Verdict::kContinue;
 }
 
+bool Session::is_waiting(Tag tag) const {
+  return std::any_of(waiting_.begin(), waiting_.end(), [&](const Waiting& w) { return w.tag == tag; });
+}
+
+namespace {
+
+void reply_late(ReplyBatch& out, Tag tag, const Result<void>& locked) {
+  if (locked) {
+    encode_to(out.bytes, tag, Rlockx{.status = LockStatus::kSuccess});
+  } else {
+    encode_to(out.bytes, tag, Rlerror{.ecode = static_cast<uint32_t>(to_int(locked.error()))});
+  }
+}
+
+}  // namespace
+
+void Session::take_late_replies(ReplyBatch& out) {
+  server_.heard_news();
+  std::erase_if(waiting_, [&](Waiting& w) {
+    const auto locked = w.lock->result();
+    if (locked) reply_late(out, w.tag, *locked);
+    return locked.has_value();
+  });
+}
+
 void Session::reset() {
+  waiting_.clear();
   fids_.clear();
   msize_ = 0;
   dialect_ = false;
@@ -143,8 +174,19 @@ Result<Rattach> Session::handle(const Tattach& t) {
   return Rattach{.qid = qid};
 }
 
-// Every request was answered before the next one was read: there is nothing to cancel.
-Result<Rflush> Session::handle(const Tflush&) { return Rflush{}; }
+// But for the locks that are waited for, every request was answered before the next one was read.
+Result<void> Session::handle(const Tflush& t, InPlace reply) {
+  std::erase_if(waiting_, [&](Waiting& w) {
+    if (w.tag != t.oldtag) return false;
+    w.lock->give_up();
+    const auto locked = w.lock->result();
+    CHECK(locked.has_value());
+    reply_late(reply.out, w.tag, *locked);
+    return true;
+  });
+  encode_to(reply.out.bytes, reply.tag, Rflush{});
+  return ok();
+}
 
 // What a fid still has to do when it goes: Txattrcreate takes effect here.
 Result<void> Session::finish(FidEntry entry) {
@@ -187,6 +229,21 @@ Result<Rcaps> Session::handle(const Tcaps& t) {
 Result<Rlease> Session::handle(const Tlease&) {
   donated_.push_back(TRY(server_.events()));
   return Rlease{};
+}
+
+Result<Rsock> Session::handle(const Tsock& t) {
+  donated_.push_back(TRY(TRY(fids_.find_node(t.fid))->node->connect(t.type)));
+  return Rsock{};
+}
+
+Result<Revents> Session::handle(const Tevents& t) {
+  FidEntry* e = TRY(fids_.find_node(t.fid));
+  if ((t.flags & ~kEventsFd) != 0) return Errno{EINVAL};
+  UniqueFd events;
+  if ((t.flags & kEventsFd) != 0) events = TRY(server_.change_events());
+  const uint32_t watch = TRY(e->node->report_changes(t.mask));
+  if (events.valid()) donated_.push_back(std::move(events));
+  return Revents{.watch = watch};
 }
 
 Result<Rring> Session::handle(const Tring& t) {

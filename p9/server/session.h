@@ -1,6 +1,6 @@
 // Session: one connection's server side without the connection. A frame in, exactly one reply frame
-// out, answered at once on the caller's thread; so there is never an outstanding request for Tflush
-// to find. Knows messages, fids and limits; the files are the FileServer's.
+// out, answered at once on the caller's thread; but for a Tlockx that waits, whose reply comes later, and which Tflush
+// may end. Knows messages, fids and limits; the files are the FileServer's.
 #pragma once
 #include <functional>
 
@@ -45,9 +45,13 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // One whole frame, as a FrameSplitter gives it; its reply is appended to `out`. kClose: send what
-  // is in `out` and hang up.
+  // One whole frame, as a FrameSplitter gives it; its reply, if it is not one that waits, is appended to `out`, and
+  // in front of Rflush that of what was flushed. kClose: send what is in `out` and hang up.
   Verdict handle_frame(ByteSpan frame, ReplyBatch& out);
+
+  // Readable when a request that waited has its reply, which take_late_replies() then gives. Invalid: none waits.
+  BorrowedFd news() const { return waiting_.empty() ? BorrowedFd{} : server_.news(); }
+  void take_late_replies(ReplyBatch& out);
 
   // The largest frame to accept, for the splitter.
   uint32_t max_frame() const { return msize_ != 0 ? msize_ : options_.max_msize; }
@@ -62,6 +66,12 @@ class Session {
     ReplyBatch& out;
   };
 
+  struct Waiting {
+    Tag tag;
+    std::unique_ptr<LockWait> lock;
+  };
+  bool is_waiting(Tag tag) const;
+
   template <typename T>
   Result<void> run(ByteSpan frame, Tag tag, ReplyBatch& out);
   Result<void> dispatch(const Header& h, ByteSpan frame, ReplyBatch& out);
@@ -71,7 +81,7 @@ class Session {
   Result<Rversion> handle(const Tversion& t);
   Result<Rauth> handle(const Tauth& t);
   Result<Rattach> handle(const Tattach& t);
-  Result<Rflush> handle(const Tflush& t);
+  Result<void> handle(const Tflush& t, InPlace reply);
   Result<Rclunk> handle(const Tclunk& t);
   Result<Rremove> handle(const Tremove& t);
   Result<void> finish(FidEntry entry);
@@ -90,6 +100,7 @@ class Session {
   Result<Rfsync> handle(const Tfsync& t);
   Result<Rlock> handle(const Tlock& t);
   Result<Rgetlock> handle(const Tgetlock& t);
+  Result<void> handle(const Tlockx& t, InPlace reply);
   Result<Rfdget> handle(const Tfdget& t);
   Result<Rmopen> handle(const Tmopen& t);
   Result<Rfalloc> handle(const Tfalloc& t);
@@ -131,6 +142,8 @@ class Session {
   Result<Rmclunk> handle(const Tmclunk& t);
   Result<Rlease> handle(const Tlease& t);
   Result<Rring> handle(const Tring& t);
+  Result<Rsock> handle(const Tsock& t);
+  Result<Revents> handle(const Tevents& t);
   uint64_t caps() const;
 
   uint32_t max_io() const { return msize_ - kIoHeaderSize; }
@@ -141,6 +154,7 @@ class Session {
   uint32_t msize_ = 0;  // 0: no Tversion yet
   bool dialect_ = false;
   int stray_frames_ = 0;  // requests before Tversion
+  std::vector<Waiting> waiting_;
 
   // The current reply's: what its views point into, and its descriptors.
   std::string text_;

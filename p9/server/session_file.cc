@@ -198,6 +198,23 @@ Result<Rgetlock> Session::handle(const Tgetlock& t) {
                   .client_id = r.client_id};
 }
 
+Result<void> Session::handle(const Tlockx& t, InPlace reply) {
+  FidEntry* e = TRY(fids_.find_open(t.fid));
+  if (t.type > LockType::kUnlock || (t.flags & ~kLockFlagsKnown) != 0) return Errno{EINVAL};
+  const bool whole = (t.flags & kLockWhole) != 0;
+  if (whole && (t.start != 0 || t.length != 0)) return Errno{EINVAL};
+  if (t.start > INT64_MAX || t.length > INT64_MAX - t.start) return Errno{EINVAL};
+  const OpenFileLock lock{.type = t.type, .whole = whole, .start = t.start, .length = t.length};
+  const LockStatus status = TRY(e->file->lock_open_file(lock));
+  if (status == LockStatus::kBlocked && (t.flags & kLockWait) != 0) {
+    if (waiting_.size() >= kMaxLockWaits) return Errno{ENOLCK};
+    waiting_.push_back({reply.tag, TRY(e->file->wait_for_lock(lock))});
+    return ok();
+  }
+  encode_to(reply.out.bytes, reply.tag, Rlockx{.status = status});
+  return ok();
+}
+
 Result<Rfdget> Session::handle(const Tfdget& t) {
   FidEntry* e = TRY(fids_.find_node(t.fid));
   const auto file = TRY(open_node(*e->node, t.oflags));

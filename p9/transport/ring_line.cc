@@ -26,23 +26,27 @@ bool RingLine::ready(What what) const {
   return (what != What::kRoom && ring_.can_take()) || (what != What::kData && ring_.can_put());
 }
 
-Result<void> RingLine::wait(What what, Deadline deadline) {
+Result<void> RingLine::wait(What what, Deadline deadline, BorrowedFd news) {
   // Here, since a peer that rings for nothing would never let poll(2) come to it.
   if (deadline && std::chrono::steady_clock::now() >= *deadline) return Errno{ETIMEDOUT};
   Result<void> done = ok();
-  patience_.wait([&] { return ready(what); }, [&] { done = sleep(what, deadline); });
+  patience_.wait([&] { return ready(what); }, [&] { done = sleep(what, deadline, news); });
   return done;
 }
 
-Result<void> RingLine::sleep(What what, Deadline deadline) {
+Result<void> RingLine::sleep(What what, Deadline deadline, BorrowedFd news) {
   ring_.announce_sleep(what);
   if (ready(what) && !ring_.withdraw_sleep()) return ok();
-  return hear_bell(deadline);
+  return hear_bell(deadline, news);
 }
 
-Result<void> RingLine::hear_bell(Deadline deadline) {
+Result<void> RingLine::hear_bell(Deadline deadline, BorrowedFd news) {
   for (;;) {
-    if (deadline) TRY(wait_for(socket_, POLLIN, deadline));
+    if (deadline || news.valid()) {
+      const auto heard = wait_for(socket_, POLLIN, deadline, news);
+      // If the peer has seen that we sleep, its bell has to be read.
+      if (!heard && (heard.error() != Errno{EINTR} || !ring_.withdraw_sleep())) return heard;
+    }
     if (TRY(read_record()) == Heard::kBell) return ok();
   }
 }
@@ -79,10 +83,10 @@ Result<bool> RingLine::ended() {
   return last_ && ring_.taken() >= *last_;
 }
 
-Result<Received> RingLine::receive(std::span<std::byte> to, Deadline deadline) {
+Result<Received> RingLine::receive(std::span<std::byte> to, Deadline deadline, BorrowedFd news) {
   size_t n = 0;
   while ((n = TRY(ring_.available())) == 0) {
-    const auto woken = wait(What::kData, deadline);
+    const auto woken = wait(What::kData, deadline, news);
     if (!woken && woken.error() == Errno{ECONNRESET}) return Received{};
     TRY(woken);
   }

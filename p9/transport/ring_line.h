@@ -20,8 +20,8 @@ class RingLine {
       : ring_(std::move(ring)), socket_(socket), patience_(patience) {}
 
   // Blocks until there is something; no bytes: the peer has closed. Descriptors belong to the frame that holds the
-  // last byte.
-  Result<Received> receive(std::span<std::byte> to, Deadline deadline = {});
+  // last byte. EINTR: there was nothing, and `news`, if it is valid, has become readable.
+  Result<Received> receive(std::span<std::byte> to, Deadline deadline = {}, BorrowedFd news = {});
   bool has_data() const { return ring_.can_take(); }
   // As far as there is room.
   Result<size_t> send_some(ByteSpan bytes);
@@ -30,15 +30,15 @@ class RingLine {
   // A server's reply with descriptors.
   Result<void> send_with_fds(ByteSpan frame, std::span<const UniqueFd> fds, Deadline deadline = {});
   using What = Ring::What;
-  // ECONNRESET: the peer has closed. ETIMEDOUT, after which the line cannot be used.
-  Result<void> wait(What what, Deadline deadline = {});
+  // ECONNRESET: the peer has closed. ETIMEDOUT, after which the line cannot be used. EINTR: of `news`.
+  Result<void> wait(What what, Deadline deadline = {}, BorrowedFd news = {});
 
  private:
   bool ready(What what) const;
   // True once all is taken that came before the socket was closed, or shut down on our side.
   Result<bool> ended();
-  Result<void> sleep(What what, Deadline deadline);
-  Result<void> hear_bell(Deadline deadline);
+  Result<void> sleep(What what, Deadline deadline, BorrowedFd news);
+  Result<void> hear_bell(Deadline deadline, BorrowedFd news);
   // For a peer that sleeps until there is `what`.
   void ring_bell(What what);
   enum class Heard { kBell, kDescriptors };

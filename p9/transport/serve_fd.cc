@@ -24,11 +24,11 @@ Result<size_t> receive_now(BorrowedFd socket, std::span<std::byte> to, int flags
   }
 }
 
-Result<size_t> receive_asleep(BorrowedFd socket, std::span<std::byte> to, Deadline deadline) {
+Result<size_t> receive_asleep(BorrowedFd socket, std::span<std::byte> to, Deadline deadline, BorrowedFd news) {
   for (;;) {
-    auto n = receive_now(socket, to, deadline ? MSG_DONTWAIT : 0);
+    auto n = receive_now(socket, to, deadline || news.valid() ? MSG_DONTWAIT : 0);
     if (n || n.error() != Errno{EAGAIN}) return n;
-    TRY(wait_for(socket, POLLIN, deadline));  // or a non-blocking socket
+    TRY(wait_for(socket, POLLIN, deadline, news));  // or a non-blocking socket
   }
 }
 
@@ -37,29 +37,49 @@ Deadline after(std::chrono::milliseconds time) {
   return Clock::now() + time;
 }
 
+// Of the first of some replies; 0 if there is none.
+size_t frame_size(ByteSpan replies) {
+  return replies.empty() ? 0 : decode_header(replies).assume_value().size;
+}
+
 Verdict handle_frame(Session& session, ByteSpan frame, ReplyBatch& batch, ServeObserver* observer) {
   if (observer == nullptr) return session.handle_frame(frame, batch);
   const size_t start = batch.bytes.size(), donations = batch.donations.size();
   observer->requested(frame);
   const Verdict verdict = session.handle_frame(frame, batch);
-  if (const ByteSpan reply = batch.bytes.bytes().subspan(start); !reply.empty()) {
+  ByteSpan reply = batch.bytes.bytes().subspan(start);
+  // In front of Rflush there may be another.
+  for (; frame_size(reply) < reply.size(); reply = reply.subspan(frame_size(reply))) {
+    observer->replied_late(reply.first(frame_size(reply)));
+  }
+  if (!reply.empty()) {
     const size_t fds = batch.donations.size() > donations ? batch.donations.back().fds.size() : 0;
     observer->replied(reply, fds, session);
   }
   return verdict;
 }
 
+void take_late_replies(Session& session, ReplyBatch& batch, ServeObserver* observer) {
+  const size_t start = batch.bytes.size();
+  session.take_late_replies(batch);
+  if (observer == nullptr) return;
+  ByteSpan replies = batch.bytes.bytes().subspan(start);
+  for (; !replies.empty(); replies = replies.subspan(frame_size(replies))) {
+    observer->replied_late(replies.first(frame_size(replies)));
+  }
+}
+
 }  // namespace
 
-Result<size_t> ServerLine::receive(std::span<std::byte> to, Deadline deadline) {
-  if (ring_) return TRY(ring_->receive(to, deadline)).bytes;
+Result<size_t> ServerLine::receive(std::span<std::byte> to, Deadline deadline, BorrowedFd news) {
+  if (ring_) return TRY(ring_->receive(to, deadline, news)).bytes;
   Result<size_t> n = Errno{EAGAIN};
   patience_.wait(
       [&] {
         n = receive_now(socket_, to, MSG_DONTWAIT);
         return n || n.error() != Errno{EAGAIN};
       },
-      [&] { n = receive_asleep(socket_, to, deadline); });
+      [&] { n = receive_asleep(socket_, to, deadline, news); });
   return n;
 }
 
@@ -103,9 +123,14 @@ Result<void> serve_fd(BorrowedFd socket, FileServer& server, const ServeOptions&
   ReplyBatch batch;
   Deadline deadline;  // of a frame that has begun
   for (;;) {
-    const size_t n = TRY(line.receive(splitter.space(), deadline));
-    if (n == 0) return ok();
-    splitter.commit(n);
+    const auto n = line.receive(splitter.space(), deadline, session.news());
+    if (!n && n.error() == Errno{EINTR}) {
+      take_late_replies(session, batch, options.observer);
+      TRY(line.send(batch));
+      continue;
+    }
+    if (TRY(n) == 0) return ok();
+    splitter.commit(n.assume_value());
     for (;;) {
       const auto frame = splitter.next();
       if (!frame || (!frame.assume_value().empty() &&

@@ -16,6 +16,8 @@ class ServeObserver {
   virtual void requested(ByteSpan frame) = 0;
   // The reply to the last one, and how many descriptors go with it; not yet sent.
   virtual void replied(ByteSpan frame, size_t fds, const Session& session) = 0;
+  // One to an earlier request, which waited.
+  virtual void replied_late(ByteSpan /*frame*/) {}
 };
 
 struct ServeOptions {
@@ -37,8 +39,8 @@ class ServerLine {
   ServerLine(BorrowedFd socket, std::chrono::microseconds busy_poll, std::chrono::milliseconds frame_timeout)
       : socket_(socket), busy_poll_(busy_poll), frame_timeout_(frame_timeout), patience_(busy_poll) {}
 
-  // Some bytes; 0: the peer has closed. ETIMEDOUT.
-  Result<size_t> receive(std::span<std::byte> to, Deadline deadline);
+  // Some bytes; 0: the peer has closed. ETIMEDOUT. EINTR: `news`, if it is valid, has become readable first.
+  Result<size_t> receive(std::span<std::byte> to, Deadline deadline, BorrowedFd news = {});
   // All of the batch, each frame with descriptors by a sendmsg of its own. ETIMEDOUT. After the reply to a Tring the
   // ring is used.
   Result<void> send(ReplyBatch& batch);

@@ -66,7 +66,7 @@ Result<Received> receive_with_fds(BorrowedFd socket, std::span<std::byte> to, in
   return Received{static_cast<size_t>(n), take_fds(msg)};
 }
 
-Result<void> wait_for(BorrowedFd socket, short events, Deadline deadline) {
+Result<void> wait_for(BorrowedFd socket, short events, Deadline deadline, BorrowedFd news) {
   using std::chrono::milliseconds;
   for (;;) {
     int left = -1;
@@ -74,9 +74,9 @@ Result<void> wait_for(BorrowedFd socket, short events, Deadline deadline) {
       const auto rest = std::chrono::ceil<milliseconds>(*deadline - std::chrono::steady_clock::now());
       left = static_cast<int>(std::clamp<int64_t>(rest.count(), 0, 1'000'000'000));
     }
-    pollfd p{socket.get(), events, 0};
-    const int n = poll(&p, 1, left);
-    if (n > 0) return ok();
+    pollfd p[] = {{socket.get(), events, 0}, {news.get(), POLLIN, 0}};  // -1 is passed over
+    const int n = poll(p, std::size(p), left);
+    if (n > 0) return p[1].revents != 0 ? Errno{EINTR} : Result<void>(ok());
     if (n == 0) return Errno{ETIMEDOUT};
     if (errno != EINTR) return last_errno();
   }

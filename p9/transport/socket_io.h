@@ -18,8 +18,8 @@ struct Received {
 // process may open: who waits for them finds that they are missing.
 Result<Received> receive_with_fds(BorrowedFd socket, std::span<std::byte> to, int flags);
 using Deadline = std::optional<std::chrono::steady_clock::time_point>;  // none: never
-// poll(2) for one descriptor. ETIMEDOUT.
-Result<void> wait_for(BorrowedFd socket, short events, Deadline deadline);
+// poll(2) for one descriptor. ETIMEDOUT. EINTR: `news`, if it is valid, is readable.
+Result<void> wait_for(BorrowedFd socket, short events, Deadline deadline, BorrowedFd news = {});
 // All of `bytes`; the descriptors, at most kMaxOpens, ride on the first byte. Blocks, to the deadline: ETIMEDOUT.
 Result<void> send_with_fds(BorrowedFd socket, ByteSpan bytes, std::span<const UniqueFd> fds, Deadline deadline = {});
 

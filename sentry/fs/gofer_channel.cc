@@ -36,6 +36,11 @@ void GoferChannel::lose(std::string_view why) {
   loop_.unwatch(socket_.borrow());
   for (auto& [tag, w] : waiting_) loop_.ready(w->fiber);
   waiting_.clear();
+  for (auto& [tag, e] : slow_) {
+    e->answered = true;
+    e->queue.notify_all();
+  }
+  slow_.clear();
   if (blocked_sender_ != nullptr) loop_.ready(blocked_sender_);
 }
 
@@ -112,6 +117,14 @@ void GoferChannel::round_trips(std::span<p9::Exchange> all) {
   }
 }
 
+void GoferChannel::begin(p9::SlowExchange& e) {
+  const auto tag = static_cast<uint16_t>(e.exchange.tag);
+  slow_[tag] = &e;
+  if (!lost_ && send_in_turn(e.exchange.frame).has_value()) return;
+  slow_.erase(tag);
+  e.answered = true;
+}
+
 void GoferChannel::on_ready(uint32_t events) {
   if (blocked_sender_ != nullptr && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) {
     (void)loop_.rewatch(socket_.borrow(), EPOLLIN, *this);
@@ -144,17 +157,32 @@ bool GoferChannel::receive() {
     }
     if (!next.value()) return true;
     p9::Incoming answer = std::move(*next.value());
-    const auto it = waiting_.find(static_cast<uint16_t>(answer.tag));
-    if (it == waiting_.end()) {
+    if (!deliver(std::move(answer))) {
       lose("it answered a request that nobody made");
       return false;
     }
-    Waiting* w = it->second;
-    waiting_.erase(it);
-    w->reply = {std::move(answer.frame), std::move(answer.fds)};
-    w->answered = true;
-    if (w->fiber != loop_.current()) loop_.ready(w->fiber);
   }
+}
+
+bool GoferChannel::deliver(p9::Incoming answer) {
+  const auto tag = static_cast<uint16_t>(answer.tag);
+  p9::Reply reply{std::move(answer.frame), std::move(answer.fds)};
+  if (const auto it = slow_.find(tag); it != slow_.end()) {
+    p9::SlowExchange& e = *it->second;
+    slow_.erase(it);
+    e.exchange.take(std::move(reply));
+    e.answered = true;
+    e.queue.notify_all();
+    return true;
+  }
+  const auto it = waiting_.find(tag);
+  if (it == waiting_.end()) return false;
+  Waiting* w = it->second;
+  waiting_.erase(it);
+  w->reply = std::move(reply);
+  w->answered = true;
+  if (w->fiber != loop_.current()) loop_.ready(w->fiber);
+  return true;
 }
 
 }  // namespace run9::sentry

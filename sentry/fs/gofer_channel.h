@@ -17,6 +17,8 @@ class GoferChannel final : public p9::Channel, private FdHandler {
 
   Result<p9::Reply> round_trip(std::vector<std::byte> frame, p9::Tag tag) override;
   void round_trips(std::span<p9::Exchange> all) override;
+  void begin(p9::SlowExchange& e) override;
+  void forget(p9::SlowExchange& e) override { slow_.erase(static_cast<uint16_t>(e.exchange.tag)); }
   void set_msize(uint32_t msize) override { demux_.set_msize(msize); }
 
  private:
@@ -29,6 +31,8 @@ class GoferChannel final : public p9::Channel, private FdHandler {
   void on_ready(uint32_t events) override;
   // False: nothing to read now.
   bool receive();
+  // False: nobody waits for it.
+  bool deliver(p9::Incoming answer);
   void lose(std::string_view why);
   Result<void> send(std::span<const std::byte> frame);
   // In turn with other fibers: their frames must not be mixed with these.
@@ -39,6 +43,7 @@ class GoferChannel final : public p9::Channel, private FdHandler {
   UniqueFd socket_;
   p9::Demux demux_;
   std::unordered_map<uint16_t, Waiting*> waiting_;
+  std::unordered_map<uint16_t, p9::SlowExchange*> slow_;
   bool lost_ = false;
   bool sending_ = false;
   std::vector<Fiber*> senders_;   // wait for their turn

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "sentry/task/task.h"
@@ -48,7 +49,12 @@ size_t InotifyFile::Event::size() const {
 InotifyFile::InotifyFile(vfs::Path path, uint32_t flags) : File(std::move(path), O_RDONLY | flags) {}
 InotifyFile::~InotifyFile() = default;
 
-Result<int32_t> InotifyFile::add(vfs::OpContext&, const vfs::Path& at, uint32_t mask) {
+Result<int32_t> InotifyFile::add(vfs::OpContext& ctx, const vfs::Path& at, uint32_t mask) {
+  const auto keep = shared_from_this();
+  if (auto* const outer = at.inode()->outer_events(); outer != nullptr && outer->begin(ctx, *at.inode()).has_value()) {
+    const bool known = std::any_of(outer_.begin(), outer_.end(), [&](const Outer& o) { return o.events == outer; });
+    if (!known) outer_.push_back({at.inode()->fs().shared_from_this(), outer});
+  }
   for (auto& [wd, w] : watches_) {
     if (&w->inode() != at.inode()) continue;
     if ((mask & kMaskCreate) != 0) return Errno{EEXIST};
@@ -82,8 +88,18 @@ void InotifyFile::queue(Event e) {
   queue_.notify(POLLIN | POLLRDNORM);
 }
 
+void InotifyFile::catch_up() {
+  for (const Outer& o : outer_) o.events->catch_up();
+}
+
 void InotifyFile::saw(Watch& watch, const vfs::WatchEvent& e) {
+  if ((e.mask & IN_Q_OVERFLOW) != 0) return queue({-1, IN_Q_OVERFLOW, 0, ""});
   const int32_t wd = watch.wd;
+  // What somebody else saw before comes first, and may have been the last that this watch sees.
+  if (!outer_.empty()) {
+    catch_up();
+    if (!watches_.contains(wd)) return;
+  }
   const bool over = (e.mask & IN_DELETE_SELF) != 0;
   const bool wanted = (watch.mask & e.mask & (IN_ALL_EVENTS | IN_UNMOUNT)) != 0 &&
                       !(e.unlinked && (watch.mask & IN_EXCL_UNLINK) != 0);
@@ -94,6 +110,7 @@ void InotifyFile::saw(Watch& watch, const vfs::WatchEvent& e) {
 
 Result<size_t> InotifyFile::read(vfs::OpContext& ctx, std::span<std::byte> dst) {
   const auto keep = shared_from_this();
+  catch_up();
   while (events_.empty()) {
     if (nonblocking()) return Errno{EAGAIN};
     TRY(ctx.wait(queue_, POLLIN));
@@ -113,11 +130,15 @@ Result<size_t> InotifyFile::read(vfs::OpContext& ctx, std::span<std::byte> dst) 
   return used;
 }
 
-uint32_t InotifyFile::poll(vfs::OpContext&) { return events_.empty() ? 0 : POLLIN | POLLRDNORM; }
+uint32_t InotifyFile::poll(vfs::OpContext&) {
+  if (events_.empty()) catch_up();
+  return events_.empty() ? 0 : POLLIN | POLLRDNORM;
+}
 
 Result<uint64_t> InotifyFile::ioctl(vfs::OpContext& ctx, uint32_t request, uint64_t arg) {
   Task* task = task_of(ctx);
   if (request != FIONREAD || task == nullptr) return Errno{ENOTTY};
+  catch_up();
   int total = 0;
   for (const Event& e : events_) total += static_cast<int>(e.size());
   TRY(task->memory().write(UserPtr<int>{arg}, total));

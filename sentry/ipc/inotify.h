@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/wait_queue.h"
 #include "vfs/file.h"
@@ -36,10 +37,17 @@ class InotifyFile final : public vfs::File {
   };
   class Watch;
   void queue(Event e);
+  void catch_up();  // with what somebody else sees
   void saw(Watch& watch, const vfs::WatchEvent& e);
   void drop(int32_t wd);  // the watch is over: IN_IGNORED
 
   std::map<int32_t, std::unique_ptr<Watch>> watches_;
+  // Who else tells its watches of events.
+  struct Outer {
+    vfs::FileSystemRef fs;
+    vfs::OuterEvents* events;
+  };
+  std::vector<Outer> outer_;
   int32_t last_wd_ = 0;
   std::deque<Event> events_;
   WaitQueue queue_;

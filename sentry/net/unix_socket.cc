@@ -110,11 +110,11 @@ Result<void> UnixSocket::bind(vfs::OpContext& ctx, const SocketName& name) {
   return ok();
 }
 
-Result<std::shared_ptr<UnixEnd>> UnixSocket::find(vfs::OpContext& ctx, const SocketName& name) {
+Result<UnixSocket::Target> UnixSocket::find(vfs::OpContext& ctx, const SocketName& name) {
   std::string_view path = TRY(path_part(name));
-  std::shared_ptr<UnixEnd> end;
+  Target at;
   if (path[0] == '\0') {
-    end = ipc_objects(kernel_).abstract_names().find(std::string(path.substr(1)));
+    at.end = ipc_objects(kernel_).abstract_names().find(std::string(path.substr(1)));
   } else {
     Task* task = task_of(ctx);
     if (task == nullptr) return Errno{EINVAL};
@@ -124,11 +124,14 @@ Result<std::shared_ptr<UnixEnd>> UnixSocket::find(vfs::OpContext& ctx, const Soc
     TRY(place.inode()->permission(ctx, 2));
     const auto& slot = place.inode()->attachment();
     if (place.inode()->type() == S_IFSOCK && slot != nullptr) {
-      end = static_cast<std::weak_ptr<UnixEnd>*>(slot.get())->lock();
+      at.end = static_cast<std::weak_ptr<UnixEnd>*>(slot.get())->lock();
+    } else if (place.inode()->type() == S_IFSOCK) {
+      at.outside = place.dentry->inode_ref();
     }
   }
-  if (end == nullptr || end->closed) return Errno{ECONNREFUSED};
-  return end;
+  if (at.outside != nullptr) return at;
+  if (at.end == nullptr || at.end->closed) return Errno{ECONNREFUSED};
+  return at;
 }
 
 Result<void> UnixSocket::listen(vfs::OpContext& ctx, int backlog) {
@@ -149,14 +152,17 @@ Result<void> UnixSocket::connect(vfs::OpContext& ctx, const SocketName& name) {
   std::memcpy(&family, name.data(), sizeof family);
   if (family == AF_UNSPEC) {
     end_->peer.reset();
+    outside_.reset();
     end_->connected = false;
     return ok();
   }
-  const auto target = TRY(find(ctx, name));
+  const auto [target, outside] = TRY(find(ctx, name));
+  if (outside != nullptr) return connect_outside(ctx, *outside, name);
   if (target->type != SOCK_DGRAM) return Errno{EPROTOTYPE};
   if (options.pass_credentials) TRY(autobind(ctx));
   const auto theirs = target->peer.lock();
   if (theirs != nullptr && theirs != end_) return Errno{EPERM};
+  outside_.reset();
   end_->peer = target;
   end_->peer_name = target->name;
   end_->connected = true;
@@ -172,8 +178,10 @@ Result<void> UnixSocket::connect_stream(vfs::OpContext& ctx, const SocketName& n
   const auto keep = shared_from_this();
   std::shared_ptr<UnixEnd> listener;
   for (;;) {
-    listener = TRY(find(ctx, name));
+    const Target at = TRY(find(ctx, name));
     if (end_->connected) return Errno{EISCONN};
+    if (at.outside != nullptr) return connect_outside(ctx, *at.outside, name);
+    listener = at.end;
     if (listener->type != end_->type) return Errno{EPROTOTYPE};
     if (!listener->listening || listener->read_shut) return Errno{ECONNREFUSED};
     if (listener->pending.size() <= static_cast<size_t>(listener->backlog)) break;
@@ -214,6 +222,7 @@ Result<std::shared_ptr<Socket>> UnixSocket::accept(vfs::OpContext& ctx, uint32_t
 
 Result<void> UnixSocket::shutdown(int how) {
   if (how < SHUT_RD || how > SHUT_RDWR) return Errno{EINVAL};
+  if (outside_ != nullptr) TRY(outside_->shutdown(how));
   const bool rd = how != SHUT_WR, wr = how != SHUT_RD;
   end_->read_shut |= rd;
   end_->write_shut |= wr;
@@ -238,6 +247,7 @@ Result<SocketName> UnixSocket::peer_name() {
 }
 
 uint32_t UnixSocket::poll(vfs::OpContext&) {
+  if (outside_ != nullptr) return outside_->poll();
   const UnixEnd& e = *end_;
   uint32_t bits = 0;
   if (e.error != 0) bits |= POLLERR;
@@ -255,6 +265,7 @@ Result<uint64_t> UnixSocket::ioctl(vfs::OpContext& ctx, uint32_t request, uint64
   switch (request) {
     case FIONREAD: {
       if (end_->listening) return Errno{EINVAL};
+      if (outside_ != nullptr) return answer_int(ctx, arg, TRY(outside_->unread()));
       size_t n = end_->inbox_bytes;
       if (end_->type != SOCK_STREAM) n = end_->inbox.empty() ? 0 : end_->inbox.front().left();
       return answer_int(ctx, arg, static_cast<int>(n));

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "sentry/net/host_connection.h"
 #include "sentry/net/socket.h"
 
 namespace run9::sentry {
@@ -84,7 +85,12 @@ class UnixSocket final : public Socket {
   Result<uint64_t> ioctl(vfs::OpContext&, uint32_t request, uint64_t arg) override;
 
  private:
-  Result<std::shared_ptr<UnixEnd>> find(vfs::OpContext&, const SocketName& name);
+  // Who is behind a name: an end of this kernel's, or a socket file that nobody here is bound to. Neither: nobody.
+  struct Target {
+    std::shared_ptr<UnixEnd> end;
+    vfs::InodeRef outside;
+  };
+  Result<Target> find(vfs::OpContext&, const SocketName& name);
   Result<void> autobind(vfs::OpContext&);
   Result<void> connect_stream(vfs::OpContext&, const SocketName& name);
   Result<size_t> send_stream(vfs::OpContext&, ByteSpan data, Outgoing extra, int flags);
@@ -93,8 +99,15 @@ class UnixSocket final : public Socket {
   Result<void> wait_message(vfs::OpContext&, int flags);
   void take_stream(std::span<std::byte> dst, int flags, Received& r);
   void take_packet(std::span<std::byte> dst, int flags, Received& r);
+  // unix_outside.cc
+  Result<void> connect_outside(vfs::OpContext&, vfs::Inode& file, const SocketName& name);
+  Result<void> wait_outside(vfs::OpContext&, HostConnection& outside, uint32_t events, uint64_t timeout_ns);
+  Result<size_t> send_outside(vfs::OpContext&, ByteSpan data, const Outgoing& extra, int flags);
+  Result<size_t> send_once_outside(vfs::OpContext&, vfs::Inode& file, ByteSpan data, const Outgoing& extra, int flags);
+  Result<Received> receive_outside(vfs::OpContext&, std::span<std::byte> dst, int flags);
   Kernel& kernel_;
   std::shared_ptr<UnixEnd> end_;
+  std::shared_ptr<HostConnection> outside_;  // what it is connected to, instead of a peer
 };
 
 }  // namespace run9::sentry

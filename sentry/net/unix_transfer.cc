@@ -35,6 +35,7 @@ Errno UnixSocket::broken(vfs::OpContext& ctx, int flags) {
 Result<size_t> UnixSocket::send(vfs::OpContext& ctx, ByteSpan data, Outgoing extra, int flags) {
   if ((flags & MSG_OOB) != 0) return Errno{EOPNOTSUPP};
   const auto keep = shared_from_this();
+  if (outside_ != nullptr && (extra.to.empty() || type() != SOCK_DGRAM)) return send_outside(ctx, data, extra, flags);
   if (type() != SOCK_STREAM) return send_packet(ctx, data, std::move(extra), flags);
   return send_stream(ctx, data, std::move(extra), flags);
 }
@@ -76,7 +77,10 @@ Result<size_t> UnixSocket::send_packet(vfs::OpContext& ctx, ByteSpan data, Outgo
   if (data.size() > static_cast<size_t>(options.send_buffer) - 32) return Errno{EMSGSIZE};
   if (options.pass_credentials && !seq) TRY(autobind(ctx));
   for (;;) {
-    std::shared_ptr<UnixEnd> target = named ? TRY(find(ctx, extra.to)) : end_->peer.lock();
+    Target at;
+    if (named) at = TRY(find(ctx, extra.to));
+    if (at.outside != nullptr) return send_once_outside(ctx, *at.outside, data, extra, flags);
+    const std::shared_ptr<UnixEnd> target = named ? at.end : end_->peer.lock();
     if (named && target->type != SOCK_DGRAM) return Errno{EPROTOTYPE};
     if (!named && !end_->connected) return Errno{ENOTCONN};
     if (target == nullptr || target->closed) {
@@ -154,8 +158,9 @@ Result<Received> UnixSocket::receive(vfs::OpContext& ctx, std::span<std::byte> d
   if (end_->listening || (!end_->datagram() && !end_->connected)) {
     return Errno{stream ? EINVAL : ENOTCONN};
   }
-  Received r;
   const auto keep = shared_from_this();
+  if (outside_ != nullptr) return receive_outside(ctx, dst, flags);
+  Received r;
   const bool all = stream && (flags & MSG_WAITALL) != 0 && (flags & MSG_PEEK) == 0;
   for (;;) {
     if (!end_->inbox.empty()) {

@@ -78,8 +78,7 @@ Result<uint64_t> get_lock(Task& task, vfs::File& file, uint64_t arg, bool ofd) {
   const auto range = TRY(lock_range(task, file, l));
   const auto owner = ofd ? vfs::LockOwner::ofd(file) : vfs::LockOwner::posix(task.tgid());
   const auto type = l.l_type == F_WRLCK ? vfs::LockType::kWrite : vfs::LockType::kRead;
-  std::optional<vfs::HeldLock> held;
-  if (auto* locks = file.inode().locks_if_any()) held = locks->conflict(owner, type, range);
+  const auto held = file.inode().locks().conflict(task, owner, type, range);
   if (!held) {
     l.l_type = F_UNLCK;
   } else {

@@ -55,6 +55,9 @@ Tseek 228 4 8 1 / 8
 Tmkx 212 4 4 n 4 4 4 4 4 s 8 / q a
 Tcopy 230 4 8 4 8 8 / 8
 Tsyncfs 242 4 /
+Tlockx 232 4 1 4 8 8 / 1
+Tsock 244 4 4 /
+Tevents 240 4 4 4 / 4
 Tring 234 4 / 4
 Tlease 238 /
 Tmopen 246 4 (n)* / (o)*

@@ -14,7 +14,9 @@ TSTATFS, TLOPEN, TLCREATE, TSYMLINK, TMKNOD, TREADLINK, TGETATTR, TSETATTR = 8, 
 TXATTRWALK, TXATTRCREATE, TREADDIR, TFSYNC, TLINK, TMKDIR, TRENAMEAT, TUNLINKAT = 30, 32, 40, 50, 70, 72, 74, 76
 TVERSION, TATTACH, TFLUSH, TWALK, TREAD, TWRITE, TCLUNK = 100, 104, 108, 110, 116, 118, 120
 DIALECT = "9P2000.L.x"
-TMKX, TCOPY, TSYNCFS, TMOPEN = 212, 230, 242, 246  # of the dialect
+TMKX, TCOPY, TLOCKX, TSYNCFS, TSOCK, TMOPEN = 212, 230, 232, 242, 244, 246  # of the dialect
+RDLCK, WRLCK, UNLCK = 0, 1, 2  # of Tlockx
+LOCK_WAIT, LOCK_WHOLE = 1, 2
 
 
 def string(text):
@@ -182,6 +184,21 @@ class Client:
         """Each name's errno; the descriptors are dropped."""
         body = self.call(TMOPEN, struct.pack("<IH", fid, len(names)) + b"".join(map(string, names)))
         return [struct.unpack_from("<I", body, 2 + 17 * i)[0] for i in range(struct.unpack_from("<H", body)[0])]
+
+    def lockx(self, fid, kind=WRLCK, flags=0, start=0, length=0):
+        """0: locked, 1: somebody else has it."""
+        return self.call(TLOCKX, struct.pack("<IBIQQ", fid, kind, flags, start, length))[0]
+
+    def send_lockx(self, fid, kind=WRLCK, flags=LOCK_WAIT, start=0, length=0):
+        """The request's tag: its reply may take its time."""
+        return self.send(TLOCKX, struct.pack("<IBIQQ", fid, kind, flags, start, length))
+
+    def sock(self, fid, kind=socket.SOCK_STREAM):
+        """The connection is dropped."""
+        self.call(TSOCK, struct.pack("<II", fid, kind))
+
+    def flush(self, tag):
+        return self.send(TFLUSH, struct.pack("<H", tag))
 
     # --- for hostile clients
 

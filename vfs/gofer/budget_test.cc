@@ -107,6 +107,29 @@ TEST_F(BudgetTest, ReaddirAndStatOfHundred) {
   }), 101);
 }
 
+TEST_F(BudgetTest, LookupsOfManyNamesListTheDirectory) {
+  for (const int count : {100, 1000}) {
+    const std::string dir = "dir" + std::to_string(count);
+    std::filesystem::create_directory(rig.at_host(dir));
+    for (int i = 0; i < count; ++i) rig.host_write(dir + "/f" + std::to_string(i), "text");
+    // The first comes with its directory, the fifth with all others. A directory of a thousand is tried again, in vain.
+    EXPECT_EQ(cost([&]() -> Result<void> {
+      for (int i = 0; i < count; ++i) EXPECT_EQ(TRY(rig.stat("/" + dir + "/f" + std::to_string(i))).size, 4u);
+      return ok();
+    }), count == 100 ? 5 : 1000 + 4) << log;
+  }
+  EXPECT_EQ(cost_of_failure([&] { return rig.stat("/dir100/none"); }, ENOENT), 0);
+  EXPECT_EQ(cost_of_failure([&] { return rig.stat("/dir1000/none"); }, ENOENT), 1);
+}
+
+TEST_F(BudgetTest, ManyNewFiles) {
+  ASSERT_TRUE(rig.mkdir("/dir"));
+  EXPECT_EQ(cost([&]() -> Result<void> {
+    for (int i = 0; i < 100; ++i) TRY(rig.write("/dir/f" + std::to_string(i), "text"));
+    return ok();
+  }), 3 + 1 + 100) << log;
+}
+
 // A file whose name is known from a listing needs no fid to be opened; those that are opened in the listing's order come many
 // at a time.
 TEST_F(BudgetTest, OpenOfListedFiles) {

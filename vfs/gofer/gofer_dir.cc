@@ -15,6 +15,15 @@ uint8_t dirent_type(uint32_t mode) { return static_cast<uint8_t>((mode & S_IFMT)
 
 p9::TimeX to_wire(Timespec t) { return {.sec = static_cast<uint64_t>(t.sec), .nsec = t.nsec}; }
 
+void add_entry(Listing& listing, const WireEntry& e) {
+  if (e.name == ".") return;
+  if (e.name == "..") return listing.set_parent_ino(e.qid.path);
+  AttrX attr = e.attr;
+  // A file of several names may be changed through another one.
+  if (!S_ISDIR(attr.mode) && attr.nlink != 1) attr.valid = 0;
+  listing.add(e.name, e.qid, attr.mode != 0 ? dirent_type(attr.mode) : e.type, attr);
+}
+
 GoferInode& as_gofer(Inode& inode) { return static_cast<GoferInode&>(inode); }
 
 }  // namespace
@@ -61,6 +70,13 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext&,
       known != nullptr && (names.size() == 1 || !known->is_dir())) {
     found.push_back(std::move(known));
     return found;
+  } else if (known == nullptr) {
+    TRY(list_for_lookups());
+    known = TRY(known_child(names[0]));
+    if (known != nullptr && (names.size() == 1 || !known->is_dir())) {
+      found.push_back(std::move(known));
+      return found;
+    }
   }
   const Fid dir = TRY(fid());
   names = names.first(std::min(names.size(), wire().max_walk()));
@@ -107,6 +123,27 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext&,
     case p9::WalkStatus::kNotDir: return Errno{ENOTDIR};
     default: return Errno{EPROTO};
   }
+}
+
+// Who asks for many names of a directory (git status, a compiler's search path) asks for more of them. The server is to have
+// spent no more on an answer that is of no use, since the directory is larger, than it has on the questions: some 40 entries
+// for each, so that larger ones are tried again after four times as many.
+Result<void> GoferInode::list_for_lookups() {
+  constexpr uint32_t kBytesEach = 8192;
+  constexpr size_t kMostLookups = 1024;
+  if (!gofer().authoritative() || !wire().has(p9::kCapReaddirx) || unlinked_) return ok();
+  if (names_.listing != nullptr || ++names_.lookups < names_.list_after || names_.list_after > kMostLookups) return ok();
+  const auto bytes = static_cast<uint32_t>(names_.list_after) * kBytesEach;
+  names_.list_after *= 4;
+  const uint64_t version = version_;
+  auto listing = std::make_shared<Listing>();
+  listing->set_parent_ino(ino());
+  const Fid dir = TRY(fid());
+  const auto whole = wire().read_beginning(dir, bytes, [&](const WireEntry& e) { add_entry(*listing, e); });
+  // Who may search a directory may not always read it.
+  if (!whole || !whole.assume_value() || version != version_ || unlinked_ || names_.listing != nullptr) return ok();
+  keep_listing(std::move(listing));
+  return ok();
 }
 
 Owner GoferInode::new_owner_of(OpContext& ctx, uint32_t& mode) const {
@@ -325,19 +362,6 @@ void GoferInode::lost_name(OpContext& ctx) {
   static_cast<void>(gofer().opened_ahead().take(qid_.path));
 }
 
-namespace {
-
-void add_entry(Listing& listing, const WireEntry& e) {
-  if (e.name == ".") return;
-  if (e.name == "..") return listing.set_parent_ino(e.qid.path);
-  AttrX attr = e.attr;
-  // A file of several names may be changed through another one.
-  if (!S_ISDIR(attr.mode) && attr.nlink != 1) attr.valid = 0;
-  listing.add(e.name, e.qid, attr.mode != 0 ? dirent_type(attr.mode) : e.type, attr);
-}
-
-}  // namespace
-
 Result<std::shared_ptr<Listing>> GoferInode::fetch_listing() {
   if (fid_ == p9::kNoFid && parent_ != nullptr && wire().has(p9::kCapWalkdir)) {
     auto listing = fetch_by_name();
@@ -453,6 +477,8 @@ std::shared_ptr<Listing> GoferInode::keep_listing(std::shared_ptr<Listing> listi
 void GoferInode::drop_listing() {
   names_.listed_ahead.clear();
   names_.run = {};
+  names_.lookups = 0;
+  names_.list_after = Names::kListAfter;
   if (names_.listing == nullptr) return;
   gofer().listing_dropped(names_.place, names_.cost);
   names_.listing.reset();

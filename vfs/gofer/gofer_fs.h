@@ -6,12 +6,14 @@
 // descriptors go on working.
 #pragma once
 #include <chrono>
+#include <functional>
 #include <list>
 #include <memory>
 #include <string>
 #include <unordered_map>
 
 #include "vfs/gofer/gofer_inode.h"
+#include "vfs/gofer/host_events.h"
 #include "vfs/gofer/host_files.h"
 #include "vfs/gofer/leases.h"
 #include "vfs/gofer/opened_ahead.h"
@@ -29,6 +31,9 @@ struct GoferOptions {
   std::chrono::milliseconds staleness{0};
   size_t max_host_files = 512;            // files whose donated descriptors are kept while idle
   size_t max_listed_names = 128 * 1024;   // names kept in listings
+  // Has the function called whenever the descriptor is readable, until what it gives is gone: for inotify in a tree that
+  // others change. Without it there are only our own events.
+  std::function<std::shared_ptr<void>(BorrowedFd, std::function<void()>)> on_readable{};
   std::shared_ptr<p9::Channel> channel{}; // kept as long as the client, if the caller does not
 };
 
@@ -51,6 +56,7 @@ class GoferFs final : public FileSystem {
   int64_t staleness_ns() const { return std::chrono::nanoseconds(options_.staleness).count(); }
   Wire& wire() { return wire_; }
   Leases& leases() { return leases_; }
+  HostEvents* host_events() { return host_events_.get(); }  // may be null
   HostFileCache& host_files() { return host_files_; }
   OpenedAhead& opened_ahead() { return opened_ahead_; }
   bool authoritative() const { return options_.caching == Caching::kAuthoritative; }
@@ -71,6 +77,7 @@ class GoferFs final : public FileSystem {
   GoferOptions options_;
   Wire wire_;
   Leases leases_;  // kRevalidate
+  std::unique_ptr<HostEvents> host_events_;
   HostFileCache host_files_;
   OpenedAhead opened_ahead_;
   std::unordered_map<uint64_t, std::weak_ptr<GoferInode>> inodes_;  // by qid.path

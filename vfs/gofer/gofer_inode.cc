@@ -6,6 +6,7 @@
 
 #include "vfs/gofer/coarse_now.h"
 #include "vfs/gofer/gofer_fs.h"
+#include "vfs/gofer/gofer_locks.h"
 #include "vfs/permission.h"
 
 namespace run9::vfs::gofer {
@@ -275,6 +276,19 @@ Result<std::string> GoferInode::readlink(OpContext&) {
   }
   return link_;
 }
+
+Result<UniqueFd> GoferInode::connect(OpContext&, int type) {
+  if (!wire().has(p9::kCapSock)) return Errno{ECONNREFUSED};
+  return wire().connect(TRY(fid()), static_cast<uint32_t>(type));
+}
+
+// In a tree of our own nobody else locks anything.
+std::unique_ptr<OuterLocks> GoferInode::outer_locks() {
+  if (gofer().authoritative() || !is_regular() || !wire().has(p9::kCapLockx) || !wire().has(p9::kCapFd)) return nullptr;
+  return std::make_unique<GoferLocks>(*this, wire());
+}
+
+OuterEvents* GoferInode::outer_events() { return gofer().host_events(); }
 
 Result<std::vector<std::byte>> GoferInode::getxattr(OpContext&, std::string_view name) {
   if (absent_xattrs_.contains(name)) return Errno{ENODATA};

@@ -54,6 +54,10 @@ class GoferInode final : public Inode, public HostFiles {
   Result<void> removexattr(OpContext&, std::string_view name) override;
   Result<std::vector<std::string>> listxattr(OpContext&) override;
 
+  Result<UniqueFd> connect(OpContext&, int type) override;
+  std::unique_ptr<OuterLocks> outer_locks() override;
+  OuterEvents* outer_events() override;
+
   // For GoferFs and the open files.
   const Qid& qid() const { return qid_; }
   Result<Fid> fid();
@@ -114,6 +118,8 @@ class GoferInode final : public Inode, public HostFiles {
   Result<std::shared_ptr<Listing>> fetch_by_name();
   std::vector<std::shared_ptr<GoferInode>> read_next();
   std::shared_ptr<Listing> keep_listing(std::shared_ptr<Listing> listing);
+  // Before a name is asked for: lists the directory instead, if enough names were.
+  Result<void> list_for_lookups();
   void take_back(const GoferInode& child);
   Owner new_owner_of(OpContext&, uint32_t& mode) const;
   InodeRef made(OpContext&, std::string_view name, const Made& file);
@@ -174,6 +180,9 @@ class GoferInode final : public Inode, public HostFiles {
     std::list<GoferInode*>::iterator place;     // of the listing, in GoferFs
     size_t cost = 0;
     std::string missing;  // a name that a walk just did not find
+    // Names that were asked for, one by one, and after how many of them to try to list the directory.
+    static constexpr size_t kListAfter = 4;
+    size_t lookups = 0, list_after = kListAfter;
     size_t ahead = 0;     // how many directories in it to list along with the next one that is read
     std::deque<std::shared_ptr<GoferInode>> listed_ahead;  // kept until somebody else does
     // Files that are opened one after the other, in the listing's order, since it was read.

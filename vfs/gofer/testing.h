@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -63,14 +64,14 @@ class CountingChannel final : public p9::Channel {
   void set_msize(uint32_t msize) override { inner_.set_msize(msize); }
   int take() {
     log_.clear();
-    return std::exchange(count_, 0);
+    return count_.exchange(0);
   }
   const std::string& log() const { return log_; }
   int count() const { return count_; }
 
  private:
   p9::BlockingChannel inner_;
-  int count_ = 0;
+  std::atomic<int> count_ = 0;
   std::string log_;
 };
 
@@ -101,6 +102,7 @@ class Rig {
       EXPECT_TRUE(::run9::gofer::own_working_directory());
       ::run9::gofer::HostServer server(exports_, 0, ::run9::gofer::OtherExports::kRefused, 1,
                                        events_.borrow());
+      server.wait_by(lock_waits_);
       static_cast<void>(p9::serve_fd(server_end_.borrow(), server).has_value());
     });
     channel = std::make_shared<CountingChannel>(UniqueFd{ends[1]});
@@ -202,6 +204,7 @@ class Rig {
   ::run9::gofer::Exports exports_;
   UniqueFd server_end_;
   UniqueFd events_;
+  ::run9::gofer::LockWaits lock_waits_ = ::run9::gofer::LockWaits::create().value();
   std::thread thread_;
 };
 

@@ -251,6 +251,41 @@ Result<UniqueFd> Wire::donated(Fid fid, p9::OpenFlags flags) {
   return std::move(r.fd);
 }
 
+Result<Wire::OpenHost> Wire::open_host(Fid fid, p9::OpenFlags flags) {
+  if (!has(p9::kCapFd) || !has(p9::kCapWalkx)) return Errno{EOPNOTSUPP};
+  const Fid open = TRY(client_->alloc_fid());
+  const p9::Twalkx t{.fid = fid, .openfid = open, .wflags = p9::kWalkOpen | p9::kWalkWantFd, .oflags = flags};
+  auto r = call(t);
+  if (!r || r.assume_value()->status != p9::WalkStatus::kOk) {
+    release(open, 0, 1);
+    if (!r) return r.error();
+    const uint32_t error = r.assume_value()->error;
+    return Errno{error == 0 ? EIO : static_cast<int>(error)};
+  }
+  if (!r.assume_value().fd.valid()) {
+    drop(open);
+    return Errno{ENFILE};
+  }
+  return OpenHost{open, std::move(r.assume_value().fd)};
+}
+
+Result<Wire::Reports> Wire::report_changes(Fid fid, uint32_t mask, bool with_events) {
+  auto r = TRY(call(p9::Tevents{.fid = fid, .mask = mask, .flags = with_events ? p9::kEventsFd : 0}));
+  if (with_events && !r.fd.valid()) return Errno{ENFILE};
+  return Reports{r->watch, std::move(r.fd)};
+}
+
+Result<UniqueFd> Wire::connect(Fid fid, uint32_t type) {
+  auto r = TRY(call(p9::Tsock{.fid = fid, .type = type}));
+  if (!r.fd.valid()) return Errno{ENFILE};
+  return std::move(r.fd);
+}
+
+Result<void> Wire::lock(const p9::Tlockx& request, const std::function<Result<void>(WaitQueue&)>& sleep) {
+  const auto r = TRY(client_->call_slowly(request, sleep));
+  return r->status == p9::LockStatus::kSuccess ? Result<void>(ok()) : Errno{EAGAIN};
+}
+
 Result<Wire::Donated> Wire::donated_by_name(Fid dir, std::string_view name,
                                             p9::OpenFlags flags) {
   if (!has(p9::kCapFd) || !has(p9::kCapWalkx)) return Errno{EOPNOTSUPP};
@@ -403,6 +438,13 @@ Result<void> Wire::read_on(Fid dir, uint64_t offset, uint64_t mask,
     if (!c.any || (r->flags & p9::kReaddirEof) != 0) return ok();
     offset = c.offset;
   }
+}
+
+Result<bool> Wire::read_beginning(Fid dir, uint32_t bytes, const std::function<void(const WireEntry&)>& take) {
+  const auto r = TRY(call(p9::Treaddirx{.fid = dir, .count = std::min(chunk(0), bytes), .attrmask = p9::kAttrAll,
+                                        .flags = p9::kReaddirOpen}));
+  TRY(take_entries(r->data, take));
+  return (r->flags & p9::kReaddirEof) != 0;
 }
 
 std::vector<Wire::ReadDir> Wire::read_directories(

@@ -79,6 +79,7 @@ class Wire {
   // As drop(), for a file without a name, whose space the fid holds: many bytes do not wait long.
   void drop_unlinked(Fid fid, uint64_t bytes);
   void flush_drops();
+  Result<void> clunk(Fid fid) { return client_->clunk(fid); }
 
   // Walks up to max_walk() names. With Bind::kNo it is one name, and no fid is left behind.
   Result<Walked> walk(Fid from, std::span<const std::string_view> names, Bind bind,
@@ -109,6 +110,24 @@ class Wire {
     UniqueFd host;
   };
   Result<Donated> donated_by_name(Fid dir, std::string_view name, p9::OpenFlags flags);
+  // An open file of its own, which the server has too, as `fid`.
+  struct OpenHost {
+    Fid fid = p9::kNoFid;
+    UniqueFd host;
+  };
+  Result<OpenHost> open_host(Fid fid, p9::OpenFlags flags);
+  // The number that the file's inotify events have from now on, and if `with_events` the descriptor that they come from.
+  // Needs kCapEvents.
+  struct Reports {
+    uint32_t watch = 0;
+    UniqueFd events;
+  };
+  Result<Reports> report_changes(Fid fid, uint32_t mask, bool with_events);
+  // To the socket that the file is. Needs kCapSock.
+  Result<UniqueFd> connect(Fid fid, uint32_t type);
+  // EAGAIN if somebody else has it, without kLockWait; `sleep` waits, and ends the wait if it fails
+  // (p9::Client::call_slowly).
+  Result<void> lock(const p9::Tlockx& request, const std::function<Result<void>(WaitQueue&)>& sleep);
   struct Named {
     std::string name;
     uint64_t path = 0;  // its qid's, as far as we know
@@ -133,6 +152,9 @@ class Wire {
   // The whole directory, "." and ".." among the entries.
   Result<void> read_directory(Fid dir, bool with_attrs,
                               const std::function<void(const WireEntry&)>& take);
+
+  // Its first entries with attributes, `bytes` of them at most, in one message: true if those are all. Needs kCapReaddirx.
+  Result<bool> read_beginning(Fid dir, uint32_t bytes, const std::function<void(const WireEntry&)>& take);
 
   // Whole directories by their names in `parent`, in one round trip unless they are large. Needs
   // kCapWalkdir.

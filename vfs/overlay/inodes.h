@@ -79,6 +79,7 @@ class OvlInode : public Inode {
   Result<Stat> getattr(OpContext&) override;
   Result<void> setattr(OpContext&, const SetAttr&) override;
   Result<std::string> readlink(OpContext& ctx) override { return real().inode->readlink(ctx); }
+  Result<UniqueFd> connect(OpContext& ctx, int type) override { return real().inode->connect(ctx, type); }
   Result<FileRef> open(OpContext&, const Path& self, uint32_t flags) override;
   Result<std::vector<std::byte>> getxattr(OpContext&, std::string_view name) override;
   Result<void> setxattr(OpContext&, std::string_view name, ByteSpan value, int flags) override;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/layer_clock.h"
+#include "sentry/platform/kill.h"
 #include "sentry/platform/ptrace/layout.h"
 #include "sentry/platform/ptrace/ptrace_platform.h"
 
@@ -145,7 +146,7 @@ Result<AddressSpace::Child> PtraceSpace::fork(Context& parent, const Regs& regs)
 }
 
 void PtraceSpace::kill() {
-  if (!dead_) ::kill(pid_, SIGKILL);
+  if (!dead_) kill_stub(pid_);
   dead_ = true;
 }
 

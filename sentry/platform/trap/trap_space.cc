@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "base/layer_clock.h"
 #include "base/log.h"
+#include "sentry/platform/kill.h"
 #include "sentry/platform/trap/agent_commands.h"
 #include "sentry/platform/trap/trap_platform.h"
 #include "sentry/sched/fiber.h"
@@ -189,7 +190,7 @@ Result<std::vector<int64_t>> TrapSpace::await_agent(int* author) {
   if (!answer_->wait()) {
     if (!dead_ && pid_ != 0) {
       log_warn("stub {}: its agent does not answer; ended", pid_);
-      ::kill(pid_, SIGKILL);
+      kill_stub(pid_);
     }
     return Errno{EIO};
   }
@@ -417,7 +418,7 @@ void TrapSpace::move_first_thread(const std::function<void()>& wake) const {
 }
 
 void TrapSpace::end_process() {
-  if (pid_ != 0 && !killed_ && platform_.by_pid_.contains(pid_)) ::kill(pid_, SIGKILL);
+  if (pid_ != 0 && !killed_ && platform_.by_pid_.contains(pid_)) kill_stub(pid_);
   killed_ = true;
 }
 

@@ -1,0 +1,76 @@
+#include "sentry/net/host_connection.h"
+
+#include <poll.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+
+#include "base/layer_clock.h"
+#include "base/log.h"
+
+namespace run9::sentry {
+
+HostConnection::~HostConnection() {
+  if (watched_ != 0) loop_.unwatch(fd_.borrow());
+}
+
+uint32_t HostConnection::poll() {
+  constexpr uint32_t kBoth = POLLIN | POLLOUT;
+  pollfd p{fd_.get(), static_cast<short>(kBoth | POLLRDHUP | POLLRDNORM | POLLWRNORM), 0};
+  if (::poll(&p, 1, 0) < 0) return 0;
+  const auto now = static_cast<uint16_t>(p.revents);
+  // After a hangup nothing changes any more, and a watch on it would fire for ever.
+  if ((now & (POLLHUP | POLLERR)) != 0) return now;
+  const uint32_t missing = kBoth & ~now;
+  if ((missing & ~watched_) != 0) {
+    const uint32_t before = std::exchange(watched_, watched_ | missing);
+    const auto watching = before == 0 ? loop_.watch(fd_.borrow(), watched_, *this)
+                                      : loop_.rewatch(fd_.borrow(), watched_, *this);
+    if (!watching.has_value()) {
+      watched_ = before;
+      log_warn("a host socket cannot be watched: {}", describe(watching.error()));
+    }
+  }
+  return now;
+}
+
+// Once for each arming: whoever still waits asks poll() again, and that arms it anew.
+void HostConnection::on_ready(uint32_t epoll_events) {
+  loop_.unwatch(fd_.borrow());
+  watched_ = 0;
+  queue_.notify_all(epoll_events | ((epoll_events & POLLIN) != 0 ? POLLRDNORM : 0u) |
+                    ((epoll_events & POLLOUT) != 0 ? POLLWRNORM : 0u));
+}
+
+Result<size_t> HostConnection::send(ByteSpan data, int flags) {
+  const LayerScope time(Layer::kHost);
+  const ssize_t n = ::send(fd_.get(), data.data(), data.size(), (flags & MSG_EOR) | MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (n < 0) return Errno{errno == EINTR ? EAGAIN : errno};
+  return static_cast<size_t>(n);
+}
+
+Result<Received> HostConnection::receive(std::span<std::byte> dst, int flags) {
+  const LayerScope time(Layer::kHost);
+  const bool stream = type_ == SOCK_STREAM;
+  // Without a control buffer the host drops descriptors that come along.
+  const ssize_t n = ::recv(fd_.get(), dst.data(), dst.size(), (flags & MSG_PEEK) | (stream ? 0 : MSG_TRUNC) | MSG_DONTWAIT);
+  if (n < 0) return Errno{errno == EINTR ? EAGAIN : errno};
+  Received r;
+  r.full = static_cast<size_t>(n);
+  r.copied = std::min(dst.size(), r.full);
+  r.end_of_record = type_ == SOCK_SEQPACKET;
+  return r;
+}
+
+Result<void> HostConnection::shutdown(int how) {
+  if (::shutdown(fd_.get(), how) != 0) return last_errno();
+  return ok();
+}
+
+Result<int> HostConnection::unread() const {
+  int n = 0;
+  if (::ioctl(fd_.get(), FIONREAD, &n) != 0) return last_errno();
+  return n;
+}
+
+}  // namespace run9::sentry
