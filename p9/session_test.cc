@@ -524,7 +524,7 @@ TEST(SocketTest, ServesUntilThePeerHangsUpAndPassesDescriptors) {
 struct LockxTest : SessionTest {
   LockxTest() : first(make_file("f", "text")), second(walk({"f"})) {
     CHECK(client.call(Tlopen{.fid = second, .flags = kORdwr}));
-    CHECK(client.call(Tlockx{.fid = first, .type = LockType::kWrite})->msg.status == LockStatus::kSuccess);
+    CHECK(client.call(Tlockx{.fid = first, .type = LockType::kWrite}).value()->status == LockStatus::kSuccess);
   }
   // What the session says to a request that DirectChannel would miss the reply to.
   template <typename T>
@@ -553,7 +553,7 @@ struct LockxTest : SessionTest {
 };
 
 TEST_F(LockxTest, IsAnsweredWhenItIsLocked) {
-  EXPECT_EQ(client.call(Tlockx{.fid = second, .type = LockType::kRead})->msg.status, LockStatus::kBlocked);
+  EXPECT_EQ(client.call(Tlockx{.fid = second, .type = LockType::kRead}).value()->status, LockStatus::kBlocked);
   EXPECT_EQ(ask(Tag{700}, wait_of(second)), Lines{});
   EXPECT_EQ(late(), Lines{});
   ASSERT_TRUE(client.call(Tclunk{.fid = second})) << "the wait goes on without the fid";
