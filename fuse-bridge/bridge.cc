@@ -41,7 +41,7 @@ OpenFlags to_open_flags(int flags) {
 }  // namespace
 
 Bridge::Bridge(Client& client, Attached root, uint32_t uid) : client_(client), uid_(uid) {
-  nodes_[kRoot] = {root.fid, 1, root.qid.path};
+  nodes_[kRoot] = {.fid = root.fid, .lookups = 1, .qid_path = root.qid.path};
   by_qid_[root.qid.path] = kRoot;
 }
 
@@ -69,6 +69,24 @@ Result<struct stat> Bridge::stat_fid(Fid fid) {
   return to_stat(*TRY(client_.call(Tgetattr{.fid = fid, .request_mask = kGetBasic})));
 }
 
+Result<struct stat> Bridge::stat_node(NodeId node, Fid fid) {
+  const struct stat st = TRY(stat_fid(fid));
+  if (const auto it = nodes_.find(node); it != nodes_.end()) {
+    it->second.mode = st.st_mode;
+    it->second.gid = st.st_gid;
+  }
+  return st;
+}
+
+uint32_t Bridge::set_gid_in(NodeId dir) const {
+  const auto it = nodes_.find(dir);
+  return it == nodes_.end() ? 0 : it->second.mode & S_ISGID;
+}
+
+uint32_t Bridge::group_in(NodeId dir, Caller who) const {
+  return set_gid_in(dir) != 0 ? nodes_.at(dir).gid : who.gid;
+}
+
 Result<Found> Bridge::lookup(NodeId dir, std::string_view name) {
   Qid qid;
   const Fid fid = TRY(walk(TRY(fid_of(dir)), name, &qid));
@@ -84,6 +102,8 @@ Result<Found> Bridge::lookup(NodeId dir, std::string_view name) {
   if (is_new) node.qid_path = qid.path;
   else client_.drop(node.fid);
   node.fid = fid;
+  node.mode = attr.assume_value().st_mode;
+  node.gid = attr.assume_value().st_gid;
   ++node.lookups;
   return Found{it->second, attr.assume_value()};
 }
@@ -99,13 +119,13 @@ void Bridge::forget(NodeId id, uint64_t lookups) {
 }
 
 Result<struct stat> Bridge::get_attr(NodeId node, std::optional<Fid> open) {
-  return stat_fid(open ? *open : TRY(fid_of(node)));
+  return stat_node(node, open ? *open : TRY(fid_of(node)));
 }
 
 Result<struct stat> Bridge::set_attr(NodeId node, std::optional<Fid> open, const SetAttr& attr) {
   const Fid fid = open ? *open : TRY(fid_of(node));
   TRY(client_.call(Tsetattr{.fid = fid, .attr = attr}));
-  return stat_fid(fid);
+  return stat_node(node, fid);
 }
 
 Result<std::string> Bridge::read_link(NodeId node) {
@@ -141,7 +161,7 @@ Result<Created> Bridge::create(NodeId dir, std::string_view name, int flags, uin
   };
   const OpenFlags excl = (flags & O_EXCL) != 0 ? kOExcl : OpenFlags{};
   const auto r = client_.call(Tlcreate{.fid = open, .name = name, .flags = to_open_flags(flags) | kOCreat | excl,
-                                       .mode = mode & 07777, .gid = who.gid});
+                                       .mode = mode & 07777, .gid = group_in(dir, who)});
   if (!r) return failed(r.assume_error());
   auto found = made(dir, name, who);
   if (!found) return failed(found.assume_error());
@@ -149,18 +169,19 @@ Result<Created> Bridge::create(NodeId dir, std::string_view name, int flags, uin
 }
 
 Result<Found> Bridge::mkdir(NodeId dir, std::string_view name, uint32_t mode, Caller who) {
-  TRY(client_.call(Tmkdir{.dfid = TRY(fid_of(dir)), .name = name, .mode = mode & 07777, .gid = who.gid}));
+  TRY(client_.call(Tmkdir{.dfid = TRY(fid_of(dir)), .name = name, .mode = (mode & 07777) | set_gid_in(dir),
+                          .gid = group_in(dir, who)}));
   return made(dir, name, who);
 }
 
 Result<Found> Bridge::mknod(NodeId dir, std::string_view name, uint32_t mode, dev_t device, Caller who) {
   TRY(client_.call(Tmknod{.dfid = TRY(fid_of(dir)), .name = name, .mode = mode, .major = major(device),
-                          .minor = minor(device), .gid = who.gid}));
+                          .minor = minor(device), .gid = group_in(dir, who)}));
   return made(dir, name, who);
 }
 
 Result<Found> Bridge::symlink(NodeId dir, std::string_view name, std::string_view target, Caller who) {
-  TRY(client_.call(Tsymlink{.dfid = TRY(fid_of(dir)), .name = name, .target = target, .gid = who.gid}));
+  TRY(client_.call(Tsymlink{.dfid = TRY(fid_of(dir)), .name = name, .target = target, .gid = group_in(dir, who)}));
   return made(dir, name, who);
 }
 

@@ -74,11 +74,17 @@ class Bridge {
     p9::Fid fid{};
     uint64_t lookups = 0;
     uint64_t qid_path = 0;
+    uint32_t mode = 0, gid = 0;  // when it was looked at last
   };
   Result<p9::Fid> fid_of(NodeId node) const;
   // A new fid; nothing is bound if the result is an error.
   Result<p9::Fid> walk(p9::Fid from, std::string_view name, p9::Qid* qid = nullptr);
   Result<struct stat> stat_fid(p9::Fid fid);
+  Result<struct stat> stat_node(NodeId node, p9::Fid fid);
+  // The group of new files there, and what new directories have beside their mode. In a set-group-id directory that is
+  // ours to say, as v9fs does: QEMU's server gives a file to whom the message says, whatever the directory is.
+  uint32_t group_in(NodeId dir, Caller who) const;
+  uint32_t set_gid_in(NodeId dir) const;
   // New files belong to the server's user; give them to who made them, where the server lets us.
   Result<Found> made(NodeId dir, std::string_view name, Caller who);
 

@@ -48,6 +48,8 @@ class HostServer final : public p9::FileServer {
   void become(const User* user) {
     if (user != nullptr) actors_.identity->become(*user);
   }
+  // Until the next become(), which has to come before anything but one open; not in sandbox mode.
+  void lend_rights() { actors_.identity->lend_rights(); }
   bool multi_user() const { return actors_.users != nullptr; }
   Result<UniqueFd> events() override { return watches_.events(); }
   Watches& watches() { return watches_; }

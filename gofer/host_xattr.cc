@@ -36,12 +36,17 @@ Result<std::string> host_name(std::string_view name, Kind kind) {
 
 }  // namespace
 
-// Only files and directories have user.* attributes. What the descriptor can do does not matter,
-// and one of the two modes is usually allowed.
+// Only files and directories have user.* attributes. What the descriptor can do does not matter: who may do what to an
+// attribute the kernel asks then, and it lets those list attributes and read an ACL who may not open the file.
 Result<UniqueFd> HostNode::reopen_for_metadata() {
   if (!S_ISREG(mode_) && !S_ISDIR(mode_)) return Errno{EPERM};
   auto fd = reopen(O_RDONLY);
-  if (!fd && fd.assume_error() == Errno{EACCES} && S_ISREG(mode_)) fd = reopen(O_WRONLY);
+  if (fd || fd.assume_error() != Errno{EACCES}) return fd;
+  if (S_ISREG(mode_)) fd = reopen(O_WRONLY);
+  if (fd || !server_.multi_user()) return fd;
+  server_.lend_rights();
+  fd = reopen(O_RDONLY);
+  act();
   return fd;
 }
 

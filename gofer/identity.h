@@ -15,6 +15,8 @@ class Identity {
   // unless it is root. Ends the process if the kernel refuses: nothing may be done in another
   // user's name. `user` stays where it is.
   void become(const User& user);
+  // The capabilities over files until the next become(): for what the user's rights are not asked about.
+  void lend_rights();
 
  private:
   const User* now_ = nullptr;

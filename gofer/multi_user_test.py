@@ -287,6 +287,47 @@ class MultiUser(unittest.TestCase):
             else:
                 other.open(1)
 
+    def test_attributes_of_a_file_that_one_may_not_open(self):
+        self.file("f", ALICE, STAFF, 0)
+        acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in (
+            (1, 0, 0xFFFFFFFF), (2, 4, BOB), (4, 0, 0xFFFFFFFF), (0x10, 4, 0xFFFFFFFF), (0x20, 0, 0xFFFFFFFF)))
+        try:
+            os.setxattr(self.host("f"), "user.a", b"v")
+            os.setxattr(self.host("f"), "system.posix_acl_access", acl)
+        except OSError as e:
+            if e.errno == errno.EOPNOTSUPP:
+                self.skipTest("no ACLs on this file system")
+            raise
+        changed = acl.replace(struct.pack("<HHI", 2, 4, BOB), struct.pack("<HHI", 2, 0, BOB))
+
+        def get(c, name):
+            size = struct.unpack("<Q", c.call(ninep.TXATTRWALK, struct.pack("<II", 1, 2) + ninep.string(name)))[0]
+            value = c.read(2, size)
+            c.clunk(2)
+            return value
+
+        def put(c, name, value):
+            c.walk(1, 2)
+            c.call(ninep.TXATTRCREATE, struct.pack("<I", 2) + ninep.string(name) + struct.pack("<QI", len(value), 0))
+            c.write(2, value)
+            c.clunk(2)
+
+        # As on the host: names and the ACL are anybody's to read, user.* is for those who may read the file.
+        for user in ALICE, CAROL:
+            c = self.connect(uid=user)
+            c.find(0, 1, "f")
+            self.fails(errno.EACCES, c.open, 1)
+            self.assertEqual(get(c, "system.posix_acl_access"), acl)
+            self.assertEqual(set(get(c, "").split(b"\0")) - {b""}, {b"user.a", b"system.posix_acl_access"})
+            self.fails(errno.EACCES, get, c, "user.a")
+            self.fails(errno.EACCES, c.open, 1)
+        self.fails(errno.EPERM, put, c, "system.posix_acl_access", changed)
+        self.assertEqual(os.getxattr(self.host("f"), "system.posix_acl_access"), acl)
+        c = self.connect(uid=ALICE)
+        c.find(0, 1, "f")
+        put(c, "system.posix_acl_access", changed)
+        self.assertEqual(os.getxattr(self.host("f"), "system.posix_acl_access"), changed)
+
     def test_what_the_host_sees(self):
         def threads():
             """(fsuid, groups, effective capabilities) of each thread."""

@@ -3,7 +3,6 @@
 
 usage: diod_test.py BIN_DIR
 """
-import json
 import os
 import shutil
 import socket
@@ -11,6 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import p9_commands
+from p9_commands import check
 
 BIN = sys.argv[1]
 TOOLS = ("diod", "diodcat", "diodls", "diodload")
@@ -33,48 +36,8 @@ def wait_for(port):
     sys.exit("nobody listens")
 
 
-def run(*args, stdin=b"", status=0):
-    done = subprocess.run(args, input=stdin, capture_output=True, timeout=60, env=dict(os.environ, PATH=PATH))
-    if done.returncode != status:
-        sys.exit(f"{' '.join(args)}: status {done.returncode}\n{done.stdout.decode()[-800:]}{done.stderr.decode()[-800:]}")
-    return done.stdout
-
-
-def check(is_so, what):
-    if not is_so:
-        sys.exit("FAIL: " + what)
-
-
-def our_client(address, export):
-    def p9(command, *args, **more):
-        return run(os.path.join(BIN, "p9"), "--aname", export, "--timeout", "20", command, address, *args, **more)
-
-    data = os.urandom(700_001)  # more than diod's msize of 64 KiB
-    p9("write", "f", stdin=data)
-    check(p9("cat", "f") == data, "content")
-    p9("write", "f", "--append", stdin=b"more")
-    check(p9("cat", "f", "--offset", "700001") == b"more", "append")
-    p9("mkdir", "-p", "d/e")
-    p9("mv", "f", "d/e")
-    check(json.loads(p9("stat", "d/e/f", "--json"))[0]["attr"]["size"] == 700_005, "stat")
-    for i in range(100):
-        with open(os.path.join(export, "d", f"{i:03}"), "w") as f:
-            f.write("x" * i)
-    sizes = [e["attr"]["size"] for e in json.loads(p9("ls", "d", "--json")) if e["name"] != "e"]
-    check(sizes == list(range(100)), "readdir and stat")
-    # diod would follow it out of the export; our client asks component by component.
-    os.symlink("/etc", os.path.join(export, "d/out"))
-    run(os.path.join(BIN, "p9"), "cat", address, "d/out/passwd", "--aname", export, status=1)
-    p9("xattr", "set", "d/e/f", "user.a", "value")
-    check(p9("xattr", "get", "d/e/f", "user.a") == b"value", "xattr")
-    p9("xattr", "rm", "d/e/f", "user.a")
-    check(p9("xattr", "list", "d/e/f") == b"", "xattr list")
-    test = p9("lock", "d/e/f", "--", os.path.join(BIN, "p9"), "lock", address, "d/e/f", "--test", "--aname", export)
-    check(b"write lock from 0 length 0" in test, "lock")
-    check(json.loads(p9("statfs", "--json"))["blocks"] > 0, "statfs")
-    check(len(json.loads(p9("bench", "--json", "--seconds", "0.01", "--files", "20"))) == 8, "bench")
-    p9("rm", "-r", "d")
-    check(os.listdir(export) == [], "rm -r")
+def run(*args):
+    return p9_commands.run(*args, env=dict(os.environ, PATH=PATH))
 
 
 def their_clients(work):
@@ -122,7 +85,7 @@ def main():
         try:
             wait_for(port)
             for address in f"unix:{work}/socket", f"tcp:127.0.0.1:{port}":
-                our_client(address, export)
+                p9_commands.Commands(BIN, p9_commands.Peer(address, export, aname=export), work).all()
         finally:
             diod.kill()
             diod.wait()

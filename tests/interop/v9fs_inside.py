@@ -252,7 +252,9 @@ def attributes():
     os.chown("s", 0, 34)
     os.chmod("s", 0o2755)
     put("s/f")
-    expect(os.stat("s/f").st_gid == 34, "setgid directory")
+    os.mkdir("s/d")
+    expect(os.stat("s/f").st_gid == 34 and os.stat("s/d").st_gid == 34, "setgid directory")
+    expect(os.stat("s/d").st_mode & stat.S_ISGID, "setgid directory in a setgid directory")
 
 
 @test
