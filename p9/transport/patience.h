@@ -10,12 +10,13 @@ namespace run9::p9 {
 
 // The time, and what one does between two looks.
 struct HostPatience {
-  using Clock = std::chrono::steady_clock;
-  static Clock::time_point now() { return Clock::now(); }
-  static void pause() { __builtin_ia32_pause(); }
-  static void yield() { sched_yield(); }
+  using Clock = std::chrono::steady_clock;  // any that does not go back
+  static Clock::time_point now() { return Clock::now(); }  // the time
+  static void pause() { __builtin_ia32_pause(); }  // for a moment, without giving the CPU away
+  static void yield() { sched_yield(); }  // whoever wants this CPU may have it
 };
 
+// The rule, for a Host as HostPatience is one. Not for several threads.
 template <typename Host>
 class BasicPatience {
  public:
@@ -72,6 +73,7 @@ class BasicPatience {
   Time crowded_until_{};
 };
 
+// The rule on this machine.
 using Patience = BasicPatience<HostPatience>;
 
 // For both sides to look at the same time takes two CPUs.
