@@ -30,7 +30,7 @@ class BasicPatience {
     if (look()) return;
     if (longest_ == Duration::zero()) return sleep();
     const Time start = Host::now();
-    if (soon_ && start >= crowded_until_ && look_for_a_while(start, look)) return;
+    if (soon_ && look_for_a_while(start, look)) return;
     sleep();
     soon_ = Host::now() - start <= longest_;
   }
@@ -43,9 +43,11 @@ class BasicPatience {
   bool look_for_a_while(Time start, Look look) {
     // The peer runs on another CPU, or it needs this one: what was true last time, and now and then the other way.
     const bool beside = beside_ || ++waits_ % kTryBeside == 0;
+    const bool crowded = start < crowded_until_;
     for (Time now = start; now - start <= longest_;) {
       beside_ = beside && now - start < kBesideUs;
       if (beside_) Host::pause();
+      else if (crowded) return false;
       else yield(now);
       if (look()) return true;
       now = Host::now();
@@ -54,8 +56,8 @@ class BasicPatience {
   }
 
   // Others want this CPU as well if the yield took long. Since Linux 6.18 it costs all that is left of a time slice, up to a
-  // tick of 4 ms for each wait, where who sleeps is woken in front of them: so that looking takes a hundredth of the
-  // time, whatever it costs.
+  // tick of 4 ms for each wait, where who sleeps is woken in front of them: so that yielding takes a hundredth of
+  // the time, whatever it costs.
   void yield(Time before) {
     Host::yield();
     const Time after = Host::now();
