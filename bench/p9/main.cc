@@ -27,6 +27,7 @@ constexpr char kUsage[] =
     "       run9-p9-bench donated ADDRESS ANAME SECONDS DIR\n"
     "       run9-p9-bench flood|neighbour ADDRESS ANAME SECONDS [PATIENCE_US]\n";
 constexpr int kMany = 8;
+constexpr uint64_t kBig = 16 << 20;  // bytes of the file "big"
 
 [[noreturn]] void fail(std::string_view what, Errno e) {
   fmt::print(stderr, "run9-p9-bench: {}: {}\n", what, describe(e));
@@ -89,7 +90,7 @@ class Rows {
     row("readdir_stat_10000", [&] { return subject_.list(); });
     std::vector<std::byte> block(1 << 20, std::byte{'x'});
     uint64_t at = 0;
-    const auto next = [&] { return (at = (at + block.size()) % (16u << 20)); };
+    const auto next = [&] { return (at = (at + block.size()) % kBig); };
     row("write_1m", [&] { return subject_.write_big(next(), block); });
     row("read_1m", [&] { return subject_.read_big(next(), block); });
   }
@@ -137,9 +138,10 @@ void donated(Subject& client, Subject& host, double seconds) {
     std::vector<double> theirs, ours;
     uint64_t at = 0;
     for (const auto end = Clock::now() + std::chrono::duration<double>(seconds); Clock::now() < end;) {
-      at = (at + block.size()) % (16u << 20);
+      // Half a file apart: who comes second shall not find what the first one has just brought into the cache.
+      at = (at + block.size()) % kBig;
       time(ours, [&] { return once(host, at); });
-      time(theirs, [&] { return once(client, at); });
+      time(theirs, [&] { return once(client, (at + kBig / 2) % kBig); });
     }
     fmt::print("{} {:.3f} {:.3f}\n", name, middle(theirs), middle(ours));
   };

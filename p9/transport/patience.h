@@ -10,12 +10,13 @@ namespace run9::p9 {
 
 // The time, and what one does between two looks.
 struct HostPatience {
-  using Clock = std::chrono::steady_clock;
-  static Clock::time_point now() { return Clock::now(); }
-  static void pause() { __builtin_ia32_pause(); }
-  static void yield() { sched_yield(); }
+  using Clock = std::chrono::steady_clock;  // any that does not go back
+  static Clock::time_point now() { return Clock::now(); }  // the time
+  static void pause() { __builtin_ia32_pause(); }  // for a moment, without giving the CPU away
+  static void yield() { sched_yield(); }  // whoever wants this CPU may have it
 };
 
+// The rule, for a Host as HostPatience is one. Not for several threads.
 template <typename Host>
 class BasicPatience {
  public:
@@ -29,7 +30,7 @@ class BasicPatience {
     if (look()) return;
     if (longest_ == Duration::zero()) return sleep();
     const Time start = Host::now();
-    if (soon_ && start >= crowded_until_ && look_for_a_while(start, look)) return;
+    if (soon_ && look_for_a_while(start, look)) return;
     sleep();
     soon_ = Host::now() - start <= longest_;
   }
@@ -42,9 +43,11 @@ class BasicPatience {
   bool look_for_a_while(Time start, Look look) {
     // The peer runs on another CPU, or it needs this one: what was true last time, and now and then the other way.
     const bool beside = beside_ || ++waits_ % kTryBeside == 0;
+    const bool crowded = start < crowded_until_;
     for (Time now = start; now - start <= longest_;) {
       beside_ = beside && now - start < kBesideUs;
       if (beside_) Host::pause();
+      else if (crowded) return false;
       else yield(now);
       if (look()) return true;
       now = Host::now();
@@ -53,8 +56,8 @@ class BasicPatience {
   }
 
   // Others want this CPU as well if the yield took long. Since Linux 6.18 it costs all that is left of a time slice, up to a
-  // tick of 4 ms for each wait, where who sleeps is woken in front of them: so that looking takes a hundredth of the
-  // time, whatever it costs.
+  // tick of 4 ms for each wait, where who sleeps is woken in front of them: so that yielding takes a hundredth of
+  // the time, whatever it costs.
   void yield(Time before) {
     Host::yield();
     const Time after = Host::now();
@@ -72,6 +75,7 @@ class BasicPatience {
   Time crowded_until_{};
 };
 
+// The rule on this machine.
 using Patience = BasicPatience<HostPatience>;
 
 // For both sides to look at the same time takes two CPUs.
