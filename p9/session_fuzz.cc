@@ -189,7 +189,8 @@ class Run {
       waiting_.insert(tag);
       return;
     }
-    if constexpr (std::is_same_v<T, Tversion>) waiting_.clear();
+    // What does not decode resets nothing.
+    if (std::is_same_v<T, Tversion> && decode<T>(frame).has_value()) waiting_.clear();
     check<T>(frame, tag, replies);
     replies.clear();
     session_.take_late_replies(replies);
@@ -247,6 +248,7 @@ class Run {
     switch (type) {
       case MsgType::kRfdget:
       case MsgType::kRring:
+      case MsgType::kRsock:
       case MsgType::kRlease: return 1;
       case MsgType::kRwalkx: return (decode<Rwalkx>(reply).assume_value().rflags & kWalkxFd) != 0 ? 1 : 0;
       case MsgType::kRmopen: {
