@@ -45,7 +45,7 @@ constexpr std::string_view kFull = R"json({
     "sysctl": {"net.core.somaxconn": "256"},
     "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 438, "uid": 0, "gid": 0}]
   },
-  "annotations": {"com.example.key": "value"}
+  "annotations": {"com.example.key": "value", "org.run9.host-sockets": "connect"}
 })json";
 
 std::string complaint(std::string_view text) {
@@ -105,7 +105,7 @@ TEST(ConfigTest, EveryFieldIsRead) {
   EXPECT_EQ(c.hooks.at("prestart")[0].timeout_s, 3);
   EXPECT_EQ(c.devices[0].minor, 229);
   EXPECT_EQ(c.annotations.at("com.example.key"), "value");
-  EXPECT_FALSE(c.host_sockets);
+  EXPECT_TRUE(c.host_sockets);
 }
 
 TEST(ConfigTest, TheDefaultIsValid) {

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "sentry/ipc/futex.h"
+#include "sentry/platform/kill.h"
 #include "sentry/syscalls/file_util.h"
 #include "sentry/syscalls/syscall.h"
 #include "sentry/task/kernel.h"
@@ -372,7 +373,7 @@ void Task::expect_exit() {
   // and its contexts come back as gone.
   if (process_->exit_timer || !memory_) return;
   process_->exit_timer = std::make_unique<Timer>(kernel_.loop(), [space = memory_->space_ref()] {
-    if (space->host_pid() > 0) ::kill(space->host_pid(), SIGKILL);
+    if (space->host_pid() > 0) kill_stub(space->host_pid());
   });
   process_->exit_timer->arm(EventLoop::now_ns() + kExitPatienceNs);
 }
