@@ -1,10 +1,12 @@
 #include "gofer/control.h"
 
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "p9/messages.h"
 #include "p9/transport/socket_address.h"
@@ -37,7 +39,7 @@ class MessageWriter {
 };
 
 // spec/control.proto: GoferRequests, from field 1 on.
-std::string requests_message(const std::vector<Counters>& all, size_t index) {
+std::string requests_message(std::span<const Counters> all, size_t index) {
   MessageWriter out;
   const p9::MsgType type = Counters::type_at(index);
   out.number(1, p9::to_int(type));
@@ -53,13 +55,13 @@ std::string requests_message(const std::vector<Counters>& all, size_t index) {
   return out.text();
 }
 
-bool has_requests(const std::vector<Counters>& all, size_t index) {
+bool has_requests(std::span<const Counters> all, size_t index) {
   return std::any_of(all.begin(), all.end(),
                      [&](const Counters& c) { return c.requests[index].count.get() != 0; });
 }
 
 // A Reply with a GoferState.
-std::string state_message(const std::vector<Counters>& all) {
+std::string state_message(std::span<const Counters> all) {
   const auto sum = [&](Counter Counters::*which) {
     uint64_t out = 0;
     for (const Counters& c : all) out += (c.*which).get();
@@ -81,6 +83,13 @@ std::string state_message(const std::vector<Counters>& all) {
 
 }  // namespace
 
+std::span<Counters> make_counters(size_t jobs) {
+  if (jobs == 0) return {};
+  void* const pages = mmap(nullptr, jobs * sizeof(Counters), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(pages != MAP_FAILED);
+  return {static_cast<Counters*>(pages), jobs};  // zero bytes are counters of 0
+}
+
 Result<UniqueFd> listen_for_control(const std::string& path) {
   const p9::SocketAddress at =
       TRY(p9::socket_address({.kind = p9::Address::Kind::kUnix, .path = path}));
@@ -99,7 +108,7 @@ Result<UniqueFd> listen_for_control(const std::string& path) {
   return fd;
 }
 
-void answer_control(BorrowedFd listener, const std::vector<Counters>& all) {
+void answer_control(BorrowedFd listener, std::span<const Counters> all) {
   const UniqueFd socket(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket.valid()) return;
   std::string bytes = state_message(all);

@@ -12,6 +12,6 @@ namespace run9::gofer {
 Result<UniqueFd> listen_for_control(const std::string& path);
 
 // Answers one connection that waits there, if one does. Waits for nobody.
-void answer_control(BorrowedFd listener, const std::vector<Counters>& all);
+void answer_control(BorrowedFd listener, std::span<const Counters> all);
 
 }  // namespace run9::gofer

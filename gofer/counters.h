@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <span>
 
 #include "p9/messages.h"
 
@@ -36,5 +37,9 @@ class Counters {
   std::array<RequestCounters, kTypes> requests;
   Counter connections, open, fids, donated;
 };
+
+// Of each job, all 0. Most jobs of a sandbox are never asked for much: pages that nobody counts in are not there. Kept for the
+// process's life.
+std::span<Counters> make_counters(size_t jobs);
 
 }  // namespace run9::gofer

@@ -63,7 +63,7 @@ Service::Service(const Options& options, Exports exports, std::vector<Job> jobs,
       control_(std::move(control)),
       users_(users),
       listens_(std::any_of(jobs_.begin(), jobs_.end(), [](const Job& j) { return j.listening; })),
-      counters_(control_.valid() ? jobs_.size() : 0) {}
+      counters_(make_counters(control_.valid() ? jobs_.size() : 0)) {}
 
 Result<std::unique_ptr<Service>> Service::create(const Options& options, Exports exports,
                                                  std::vector<Job> jobs, UniqueFd control,

@@ -48,7 +48,7 @@ class Service {
   const UniqueFd control_;
   const Users* const users_;
   const bool listens_;
-  std::vector<Counters> counters_;  // by job; empty without control_
+  const std::span<Counters> counters_;  // by job; empty without control_
   std::unique_ptr<Connections> connections_;
   std::unique_ptr<DescriptorPool> pool_;  // of the connections that are accepted
   LogLimit log_;
