@@ -3,6 +3,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "base/layer_clock.h"
 #include "base/log.h"
 #include "p9/transport/socket_io.h"
@@ -34,7 +36,10 @@ void GoferChannel::lose(std::string_view why) {
   lost_ = true;
   log_error("the gofer is gone: {}; files that need it give EIO from now on", why);
   loop_.unwatch(socket_.borrow());
-  for (auto& [tag, w] : waiting_) loop_.ready(w->fiber);
+  // Who has just found out by sending is among them, and runs.
+  for (auto& [tag, w] : waiting_) {
+    if (w->fiber != loop_.current()) loop_.ready(w->fiber);
+  }
   waiting_.clear();
   for (auto& [tag, e] : slow_) {
     e->answered = true;
@@ -66,10 +71,13 @@ Result<void> GoferChannel::send(std::span<const std::byte> frame) {
 }
 
 Result<void> GoferChannel::send_in_turn(std::span<const std::byte> frames) {
+  Fiber* const self = loop_.current();
   while (sending_) {
-    senders_.push_back(loop_.current());
+    // lose() wakes those in line too.
+    if (std::ranges::find(senders_, self) == senders_.end()) senders_.push_back(self);
     loop_.park();
   }
+  std::erase(senders_, self);
   sending_ = true;
   const auto sent = send(frames);
   sending_ = false;
