@@ -4,7 +4,8 @@
 usage: kills_test.py BIN_DIR [--kills N] [--seed S]
 Each round takes a container through its life (by create and start, or by run, in the foreground or not) and
 kills the command line, the Sentry, the gofer, the keeper or a stub at a time that the seed decides. It may fall
-anywhere, also in the middle of the start. A failure names the seed of its round: --kills 1 --seed S repeats it.
+anywhere, also in the middle of the start. No other process of ours aborts. A failure names the seed of its round:
+--kills 1 --seed S repeats it.
 """
 import argparse
 import os
@@ -148,6 +149,8 @@ def main():
         bundle = run9.bundle("b", ["sh", "-c", LOAD])
         for i in range(args.kills):
             problems += one(run9, bundle, i, args.seed + i)
+        # Whoever was not killed must not fall over.
+        problems += [line for line in run9.log_text().splitlines() if "terminate called" in line or "CHECK failed" in line]
     print(f"{args.kills} kills, seeds from {args.seed}")
     fail_if(problems)
 
