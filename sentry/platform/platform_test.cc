@@ -321,17 +321,23 @@ TEST(TrapPlatformTest, ForgedPagesAreServed) {
     Regs r = start_regs();
     r.r8 = STUB_CTL;
     r.r9 = GATE_IP(GATE_WAKE) - 2;
+    constexpr int kEnough = 4000;
+    constexpr uint64_t kPatienceNs = 1'000'000'000;
     int served = 0;
-    for (uint64_t seed = 1; seed <= 4; ++seed) {
+    for (int seed = 1; seed <= 4; ++seed) {
       auto space = m.program({});
       ASSERT_EQ(space->write(kCode, code).value(), code.size());
-      r.rbx = seed * 0x9e3779b97f4a7c15;
+      r.rbx = static_cast<uint64_t>(seed) * 0x9e3779b97f4a7c15;
       auto c = space->first_thread(r).value();
       c->resume();
-      // It may well stop itself for ever.
-      Timer patience(*m.loop, [&] { ::kill(space->host_pid(), SIGKILL); });
-      patience.arm(EventLoop::now_ns() + 300'000'000);
-      for (EventKind kind; (kind = m.next(*c)) != EventKind::kGone; ++served) {
+      // It goes on for ever, but may well stop itself before.
+      const auto end = [&] { ::kill(space->host_pid(), SIGKILL); };
+      Timer patience(*m.loop, end);
+      for (;; ++served) {
+        patience.arm(EventLoop::now_ns() + kPatienceNs);
+        if (served == seed * kEnough) end();
+        const EventKind kind = m.next(*c);
+        if (kind == EventKind::kGone) break;
         c->set_fiber(m.loop->current());
         serve(*space, *c, served);
         c->set_fiber(nullptr);

@@ -473,6 +473,7 @@ TEST_F(FileCallsTest, HostPipeWriterWaitsForRoom) {
     auto n = file->write(kernel_.context(), data);
     written = true;
     EXPECT_TRUE(n.has_value() && n.value() == data.size());
+    while (drained < data.size()) kernel_.loop().yield();
   });
 }
 
