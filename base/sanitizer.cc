@@ -22,7 +22,7 @@ void before_jail() {
   __sanitizer_sandbox_on_notify(&arguments);
 }
 
-void announce() { log_warn("built with sanitizers: the seccomp list is longer than it should be; not for use"); }
+void announce() { log_info("built with sanitizers: the seccomp list is longer than it should be; not for use"); }
 
 }  // namespace run9::sanitizer
 

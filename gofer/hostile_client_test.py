@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import ninep
 from hostile_client import HostileTest, Neighbour, Storm
 from mounts import exchange, mount, own_mounts
+from patience import room
 from sandbox import Host, read, wait_for
 
 HostileTest.bin_dir = sys.argv.pop(1)
@@ -42,7 +43,7 @@ class Frames(HostileTest):
                 c = self.client()
                 c.raw(struct.pack("<IBH", size, ninep.TREAD, 1) + b"x" * 100)
                 self.assertEqual(c.wait_for_hangup(), b"", size)
-        self.assertLess(self.memory(), 16 << 20)
+        self.assertLess(self.memory(), room(16 << 20))
 
     def test_replies_and_garbage_instead_of_requests(self):
         self.serve()
@@ -89,7 +90,7 @@ class Frames(HostileTest):
             with self.assertRaises(OSError):
                 while True:
                     c.socket.sendall(ask * 1000)
-                    self.assertLess(self.memory() - before, 8 << 20)
+                    self.assertLess(self.memory() - before, room(8 << 20))
 
     def test_lines_of_log_are_few(self):
         self.serve()
@@ -296,7 +297,7 @@ class Limits(HostileTest):
                 if refused and first > 100_000:
                     break  # it goes on like this
             self.assertGreater(refused, 2000)
-            self.assertLess(self.memory(), 64 << 20)
+            self.assertLess(self.memory(), room(64 << 20))
             c.close()
 
     def test_descriptors_are_shared_out(self):
@@ -345,7 +346,7 @@ class Limits(HostileTest):
                 with self.assertRaises(OSError):
                     c.call(ninep.TXATTRCREATE, struct.pack("<I", 1) + ninep.string("user.q") + struct.pack("<QI", size, 0))
                 c.clunk(1)
-            self.assertLess(self.memory(), 16 << 20)
+            self.assertLess(self.memory(), room(16 << 20))
 
     def test_no_space_is_an_errno(self):
         if os.geteuid() != 0:

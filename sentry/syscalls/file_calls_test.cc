@@ -456,7 +456,7 @@ TEST_F(FileCallsTest, HostPipeWriterWaitsForRoom) {
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
   UniqueFd far(ends[0]);
   size_t drained = 0;
-  bool written = false;
+  bool written = false, reader_done = false;
   run([&] {
     auto file = HostFile::create(kernel_, UniqueFd(ends[1]), *task_).value();
     kernel_.loop().spawn([&] {
@@ -468,12 +468,13 @@ TEST_F(FileCallsTest, HostPipeWriterWaitsForRoom) {
         drained += static_cast<size_t>(n);
         kernel_.loop().yield();
       }
+      reader_done = true;
     });
     const std::vector<std::byte> data(300'000);
     auto n = file->write(kernel_.context(), data);
     written = true;
     EXPECT_TRUE(n.has_value() && n.value() == data.size());
-    while (drained < data.size()) kernel_.loop().yield();
+    while (!reader_done) kernel_.loop().yield();
   });
 }
 
