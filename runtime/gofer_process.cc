@@ -14,6 +14,7 @@
 #include <climits>
 #include <csignal>
 
+#include "base/sanitizer.h"
 #include "runtime/supervise.h"
 
 namespace run9::runtime {
@@ -87,6 +88,7 @@ void keep_on_exec(int fd) { fcntl(fd, F_SETFD, 0); }
 // In the child: a user namespace in which the container's ids are the host's that its files shall have.
 // `go` ends when the parent has written the mappings. Capabilities over the namespace last through the exec.
 bool enter_mapped_ids(const GoferIds& ids, int unshared, int go) {
+  sanitizer::before_jail();  // the host lets no process of several threads, of which one may be the library's, change its namespace
   char byte = 0;
   if (unshare(CLONE_NEWUSER) != 0 || write(unshared, "", 1) != 1 || read(go, &byte, 1) != 1) return false;
   const uint32_t uid = ids.uids.front().container;
