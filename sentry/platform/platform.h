@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -68,6 +69,17 @@ struct ThreadTimes {
   uint64_t asked = 0, answered = 0, resumed = 0, rested = 0;
 };
 
+// sigaction(2) of SIGSEGV, sigaltstack(2) and the mask of a thread, all its signal sets as the guest's sigset_t: what a platform
+// needs to deliver page faults by itself.
+struct OwnFaults {
+  uint64_t handler = 0, restorer = 0;
+  uint64_t mask = 0;     // blocked in the handler besides, SIGSEGV itself among it
+  uint64_t blocked = 0;  // by the thread, now
+  uint64_t stack = 0, stack_size = 0;
+  bool on_stack = false;
+  bool operator==(const OwnFaults&) const = default;
+};
+
 struct Fiber;
 
 class Context {
@@ -99,6 +111,10 @@ class Context {
   virtual bool running() const = 0;
   // Null: every call is the kernel's to answer (it is traced, or filtered). At any time.
   virtual void set_identity(const ContextIdentity*) {}
+  // Page faults may go to this handler without asking the kernel; null: they may not. At any time.
+  virtual void set_own_faults(const OwnFaults*) {}
+  // At an event: the mask under which the thread runs since it has entered that handler; from here on it is the kernel's.
+  std::optional<uint64_t> own_mask;
   // futex(2) and futex_waitv(2) at the host, by the guest thread: where memory is the host's, so is its waiting.
   // A platform without it (false) leaves them to the kernel's own table (ipc/futex.h).
   virtual bool has_futex() const { return false; }

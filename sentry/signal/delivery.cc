@@ -14,9 +14,6 @@
 namespace run9::sentry {
 namespace {
 
-constexpr uint64_t kSaOnstack = 0x08000000, kSaRestart = 0x10000000, kSaNodefer = 0x40000000,
-                   kSaResethand = 0x80000000, kSaRestorer = 0x04000000;
-
 struct SigContext {
   uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags;
   uint16_t cs, gs, fs, ss;
@@ -57,8 +54,6 @@ void load_regs(const SigContext& c, Regs& r) {
   r.eflags = (r.eflags & ~kFlags) | (c.eflags & kFlags);
 }
 
-bool on_alt_stack(const AltStack& s, uint64_t sp) { return sp > s.sp && sp - s.sp <= s.size; }
-
 }  // namespace
 
 SignalSet Task::pending_unblocked() const {
@@ -90,8 +85,8 @@ bool Task::setup_frame(const SigInfo& info, const SigAction& action) {
   Regs& r = regs();
   auto state = context_->xstate();
   uint64_t sp = r.rsp;
-  const bool nested = on_alt_stack(alt_stack_, sp);
-  if ((action.flags & kSaOnstack) && !(alt_stack_.flags & 2) && !nested) {
+  const bool nested = alt_stack_.holds(sp);
+  if ((action.flags & kSaOnstack) && !(alt_stack_.flags & kSsDisable) && !nested) {
     sp = alt_stack_.sp + alt_stack_.size;
   } else {
     sp -= 128;  // red zone
@@ -101,13 +96,13 @@ bool Task::setup_frame(const SigInfo& info, const SigAction& action) {
     fpstate = sp = (sp - state.value().size()) & ~uint64_t{63};
   }
   sp = ((sp - sizeof(RtSigFrame)) & ~uint64_t{15}) - 8;
-  if (nested && !on_alt_stack(alt_stack_, sp)) return false;  // overflow
+  if (nested && !alt_stack_.holds(sp)) return false;  // overflow
 
   RtSigFrame f;
   f.pretcode = action.restorer;
   f.uc.flags = kUcSigcontextSs | kUcStrictRestoreSs | (fpstate != 0 ? kUcFpXstate : 0);
   f.uc.stack = alt_stack_;
-  if (!(alt_stack_.flags & 2)) f.uc.stack.flags = (alt_stack_.flags & ~1) | (nested ? 1 : 0);
+  if (!(alt_stack_.flags & kSsDisable)) f.uc.stack.flags = (alt_stack_.flags & ~kSsOnstack) | (nested ? kSsOnstack : 0);
   save_regs(r, f.uc.mc);
   if (info.signo == SIGSEGV || info.signo == SIGBUS || info.signo == SIGFPE || info.signo == SIGILL ||
       info.signo == SIGTRAP) {
@@ -134,7 +129,7 @@ bool Task::setup_frame(const SigInfo& info, const SigAction& action) {
   r.eflags &= ~uint64_t{0x10500};  // RF, DF, TF
   context_->set_regs_changed();
   context_->reset_xstate();
-  if (alt_stack_.flags & (1 << 31)) alt_stack_ = AltStack{};  // SS_AUTODISARM
+  if (alt_stack_.flags & kSsAutodisarm) alt_stack_ = AltStack{};
   saved_mask.reset();
   SignalSet blocked = mask_ | action.mask;
   if (!(action.flags & kSaNodefer)) blocked.add(info.signo);
@@ -167,11 +162,11 @@ Result<void> Task::sigreturn() {
   r.orig_rax = ~uint64_t{0};
   context_->set_regs_changed();
   mark_regs_replaced();
-  if (u.stack.flags & 2) {
+  if (u.stack.flags & kSsDisable) {
     alt_stack_ = AltStack{};
-  } else if (!on_alt_stack(alt_stack_, r.rsp)) {
+  } else if (!alt_stack_.holds(r.rsp)) {
     alt_stack_ = u.stack;
-    alt_stack_.flags &= ~1;
+    alt_stack_.flags &= ~kSsOnstack;
   }
   set_mask(u.mask);
   return ok();

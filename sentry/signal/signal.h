@@ -87,12 +87,20 @@ struct SignalActions {
   std::array<SigAction, kMaxSignal + 1> at{};  // by signal number
 };
 
+// SigAction::flags
+inline constexpr uint64_t kSaOnstack = 0x08000000, kSaRestart = 0x10000000, kSaNodefer = 0x40000000,
+                          kSaResethand = 0x80000000;
+
+// AltStack::flags
+inline constexpr int32_t kSsOnstack = 1, kSsDisable = 2, kSsAutodisarm = 1 << 31;
+
 // sigaltstack(2) stack_t.
 struct AltStack {
   uint64_t sp = 0;
-  int32_t flags = 2;  // SS_DISABLE
+  int32_t flags = kSsDisable;
   int32_t pad = 0;
   uint64_t size = 0;
+  bool holds(uint64_t stack_pointer) const { return stack_pointer > sp && stack_pointer - sp <= size; }
 };
 
 }  // namespace run9::sentry

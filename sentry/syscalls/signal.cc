@@ -7,8 +7,6 @@
 namespace run9::sentry {
 namespace {
 
-bool on_alt_stack(const AltStack& s, uint64_t sp) { return sp > s.sp && sp - s.sp <= s.size; }
-
 Result<void> check_signal(int sig) {
   if (sig < 0 || sig > kMaxSignal) return Errno{EINVAL};
   return ok();
@@ -37,6 +35,9 @@ Result<uint64_t> sys_rt_sigaction(Task& task, int sig, UserPtr<SigAction> act, U
     if (sig == SIGKILL || sig == SIGSTOP) return Errno{EINVAL};
     a.mask = a.mask & ~kUnblockable;
     slot = a;
+    for (Task* t : task.process().tasks) {
+      if (sig == SIGSEGV) t->keep_faults();
+    }
     // Setting to ignore discards what is pending (POSIX 3.3.1.3).
     const bool ignored = a.handler == 1 ||
                          (a.handler == 0 && (default_action(sig) == DefaultAction::kIgnore ||
@@ -157,22 +158,22 @@ Result<uint64_t> sys_rt_tgsigqueueinfo(Task& task, int32_t tgid, int32_t tid, in
 
 Result<uint64_t> sys_sigaltstack(Task& task, UserPtr<AltStack> ss, UserPtr<AltStack> old) {
   AltStack before = task.alt_stack();
-  const bool on = !(before.flags & 2) && on_alt_stack(before, task.regs().rsp);
-  if (on) before.flags |= 1;
+  const bool on = !(before.flags & kSsDisable) && before.holds(task.regs().rsp);
+  if (on) before.flags |= kSsOnstack;
   if (!ss.is_null()) {
     const AltStack s = TRY(task.memory().read(ss));
     if (on) return Errno{EPERM};
-    const int32_t mode = s.flags & ~static_cast<int32_t>(1u << 31);
-    if (mode != 0 && mode != 1 && mode != 2) return Errno{EINVAL};
+    const int32_t mode = s.flags & ~kSsAutodisarm;
+    if (mode != 0 && mode != kSsOnstack && mode != kSsDisable) return Errno{EINVAL};
     const AltStack& now = task.alt_stack();
     if (s.sp == now.sp && s.size == now.size && s.flags == now.flags) {
       // Nothing changes, so nothing is checked.
-    } else if (mode == 2) {
+    } else if (mode == kSsDisable) {
       task.alt_stack() = AltStack{};
     } else {
       if (s.size < 2048) return Errno{ENOMEM};
       task.alt_stack() = s;
-      task.alt_stack().flags &= ~1;
+      task.alt_stack().flags &= ~kSsOnstack;
     }
   }
   if (!old.is_null()) TRY(task.memory().write(old, before));

@@ -3,6 +3,8 @@
 #include <linux/sched.h>
 #include <signal.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/log.h"
 #include "sentry/ipc/pidfd.h"
@@ -48,6 +50,7 @@ Result<int32_t> Kernel::clone(Task& parent, const CloneArgs& a) {
     process->group = from.group;
     process->limits = from.limits;
     process->actions = (a.flags & CLONE_SIGHAND) ? from.actions : std::make_shared<SignalActions>(*from.actions);
+    if ((a.flags & CLONE_SIGHAND) != 0) std::ranges::for_each(from.tasks, &Task::keep_faults);
     process->exit_signal = a.exit_signal;
     process->start_time_ns = EventLoop::now_ns();
     process->oom_score_adj = from.oom_score_adj;

@@ -38,6 +38,7 @@ void attach_tracee(Task& task, Task& tracer, bool seized, uint32_t options) {
   t->seized = seized;
   t->options = options;
   task.tracee = std::move(t);
+  task.keep_faults();
   tracer.process().tracees.push_back(&task);
 }
 

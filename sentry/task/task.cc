@@ -60,6 +60,7 @@ void Task::attach(std::unique_ptr<Context> context) {
   context_ = std::move(context);
   context_->owner = this;
   published_to_ = nullptr;
+  own_faults_.reset();
 }
 
 void Task::replace_memory(MemoryManagerRef memory, std::unique_ptr<Context> context) {
@@ -165,6 +166,7 @@ bool Task::watched() const {
 void Task::publish_identity() {
   if (!context_) return;
   if (watched()) {
+    keep_faults();
     published_to_ = nullptr;
     return context_->set_identity(nullptr);
   }
@@ -173,6 +175,28 @@ void Task::publish_identity() {
                            creds_->rgid, creds_->egid};
   published_to_ = context_.get();
   context_->set_identity(&id);
+}
+
+void Task::publish_faults() {
+  const SigAction& a = process_->actions->at[SIGSEGV];
+  const bool disabled = (alt_stack_.flags & kSsDisable) != 0;
+  // Who shares our handlers without being of our process would not be heard of when he changes them.
+  const bool alone = process_->actions.use_count() == 1 && !tracee && !watched();
+  if (!alone || a.handler <= 1 || (a.flags & kSaResethand) != 0 || (alt_stack_.flags & kSsAutodisarm) != 0) {
+    return keep_faults();
+  }
+  OwnFaults now{.handler = a.handler, .restorer = a.restorer, .mask = a.mask.bits, .blocked = mask_.bits,
+                .stack = disabled ? 0 : alt_stack_.sp, .stack_size = disabled ? 0 : alt_stack_.size,
+                .on_stack = (a.flags & kSaOnstack) != 0};
+  if ((a.flags & kSaNodefer) == 0) now.mask |= SignalSet::of(SIGSEGV).bits;
+  if (own_faults_ == now) return;
+  own_faults_ = now;
+  context_->set_own_faults(&now);
+}
+
+void Task::keep_faults() {
+  if (own_faults_ && context_) context_->set_own_faults(nullptr);
+  own_faults_.reset();
 }
 
 void Task::start() {
@@ -316,6 +340,7 @@ void Task::handle(EventKind kind) {
   in_call_ = true;
   kernel_.profile().handled(layer_span_);
   context_->set_fiber(fiber_);
+  if (const auto mask = std::exchange(context_->own_mask, std::nullopt)) set_mask({*mask});
   constexpr uint64_t kTrapFlag = 0x100;
   if (tracee && (regs().eflags & kTrapFlag) != 0) {  // ours, of the last step
     regs().eflags &= ~kTrapFlag;
@@ -352,6 +377,7 @@ void Task::handle(EventKind kind) {
   context_->set_fiber(nullptr);
   fiber_ = nullptr;
   if (published_to_ != context_.get() || watched()) publish_identity();
+  if (own_faults_ || kind == EventKind::kFault) publish_faults();
   if (tracee && tracee->steps()) {
     regs().eflags |= kTrapFlag;
     context_->set_regs_changed();

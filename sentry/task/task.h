@@ -135,6 +135,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
     published_to_ = nullptr;
   }
   void publish_identity();  // after each change of what ContextIdentity holds
+  void keep_faults();  // after each change of what happens at a page fault: the next one is ours
   void interrupt();     // wakes it or kicks it so that it looks at its signals
   bool deliver_signals(std::optional<int64_t> call_result);  // false: the task exits
   Result<void> sigreturn();
@@ -160,6 +161,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   bool pass_seccomp(uint64_t number, Result<uint64_t>& result);
   void finish_call(const Result<uint64_t>& result);
   void dispatch_fault();
+  void publish_faults();
   bool watched() const;
   const Context* published_to_ = nullptr;  // whose identity is up to date; null: none
   void stop_here();
@@ -179,6 +181,8 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   SignalSet mask_;
   PendingSignals pending_;
   AltStack alt_stack_;
+  // What the platform knows (Context::set_own_faults): from the first fault that went to a handler on.
+  std::optional<OwnFaults> own_faults_;
   std::function<Result<uint64_t>(Task&)> restart_;
   Fiber* fiber_ = nullptr;
   Timer sleep_timer_;

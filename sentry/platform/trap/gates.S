@@ -360,6 +360,23 @@ foreign_cmp_4096:
 foreign_tail:
   ud2
 
+// long gate_return(ControlPage*, ucontext*): rt_sigreturn(2) from the dispatcher. Comes back, with nothing done, if a kick
+// has come or comes before the call: on_signal goes on at return_kicked then. Between return_begin and that, and in
+// gate_sigreturn up to the call itself, nothing has happened yet.
+  .globl gate_return
+gate_return:
+  mov %rsp, %r8
+  cmpl $0, CTL_KICKED(%rdi)
+  .globl return_begin
+return_begin:
+  jne return_kicked
+  mov %rsi, %rsp
+  jmp gate_sigreturn
+  .globl return_kicked
+return_kicked:
+  mov %r8, %rsp
+  ret
+
 // Accesses to guest memory, which may fault: on_signal goes on at try_failed then. All return -1 if so.
   .globl try_begin
 try_begin:

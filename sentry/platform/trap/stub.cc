@@ -114,12 +114,15 @@ extern "C" uint64_t stub_init(const uint64_t* stack) {
   gate_init(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTDUMP);
   for (int fd = 5; fd <= 8; ++fd) gate_init(__NR_close, fd);
 
-  // Everything is blocked inside a handler: a kick or a fault waits until the thread is in guest code.
-  const KernelSigaction action = {on_signal, SA_SIGINFO | SA_ONSTACK | 0x04000000 /*SA_RESTORER*/,
-                                  gate_sigreturn, ~0ul};
+  // Everything is blocked inside a handler: a kick or a fault waits until the thread is in guest code. But for faults in
+  // that of SIGSEGV, which writes to the guest's stack (faults.h).
+  constexpr unsigned long kFlags = SA_SIGINFO | SA_ONSTACK | 0x04000000 /*SA_RESTORER*/;
+  constexpr unsigned long kFaults = 1ul << (SIGSEGV - 1) | 1ul << (SIGBUS - 1);
+  const KernelSigaction action = {on_signal, kFlags, gate_sigreturn, ~0ul};
+  const KernelSigaction on_fault = {on_signal, kFlags | SA_NODEFER, gate_sigreturn, ~kFaults};
   constexpr int kSignals[] = {SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGURG};
   for (int sig : kSignals) {
-    if (gate_init(__NR_rt_sigaction, sig, &action, nullptr, 8) != 0) die(102);
+    if (gate_init(__NR_rt_sigaction, sig, sig == SIGSEGV ? &on_fault : &action, nullptr, 8) != 0) die(102);
   }
   const uint64_t all = ~uint64_t{0};
   gate_init(__NR_rt_sigprocmask, SIG_SETMASK, &all, nullptr, 8);

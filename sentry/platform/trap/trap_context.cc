@@ -53,6 +53,7 @@ uint64_t compare_flags(uint64_t a, uint64_t b) {
 TrapContext::TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot)
     : space_(std::move(space)), slot_(slot) {
   space_->contexts_[slot_] = this;
+  page().fault = {};
 }
 
 TrapContext::~TrapContext() {
@@ -93,7 +94,13 @@ std::optional<EventKind> TrapContext::take_request() {
   const ControlPage& p = page();
   const uint32_t state = __atomic_load_n(&p.line.state, __ATOMIC_ACQUIRE);
   if (state != kRequest && state != kRequestAsleep) return {};
-  const auto kind = static_cast<RequestKind>(take(p.line.kind));
+  const uint8_t said = take(p.line.kind);
+  const auto kind = static_cast<RequestKind>(said & ~kReqOwnMask);
+  if ((said & kReqOwnMask) != 0 && faults_ != Faults::kSentrys) {
+    own_mask = take(p.fault.own_mask);
+    page().fault.inside = 0;
+  }
+  if (faults_ == Faults::kTakenBack) faults_ = Faults::kSentrys;
   if (const uint8_t woken_on = take(p.line.woken_on); woken_on != 0) {
     space_->platform_.wakes().ran_on(woken_on - 1u);
     page().line.woken_on = 0;
@@ -383,6 +390,20 @@ void TrapContext::set_identity(const ContextIdentity* id) {
     return;
   }
   to = {1, id->pid, id->tid, id->ppid, id->uid, id->euid, id->gid, id->egid};
+}
+
+// The rest is for the thread to read only if `entry` says so, but it may run.
+void TrapContext::set_own_faults(const OwnFaults* faults) {
+  FaultHandler& to = page().fault;
+  if (faults == nullptr) {
+    if (faults_ == Faults::kOwn) faults_ = Faults::kTakenBack;
+    return __atomic_store_n(&to.entry, 0, __ATOMIC_RELAXED);
+  }
+  faults_ = Faults::kOwn;
+  const OwnFaults& f = *faults;
+  to.restorer = f.restorer, to.mask = f.mask, to.blocked = f.blocked;
+  to.stack = f.stack, to.stack_size = f.stack_size, to.on_stack = f.on_stack ? 1 : 0;
+  __atomic_store_n(&to.entry, f.handler, __ATOMIC_RELEASE);
 }
 
 ThreadTimes TrapContext::take_times() {

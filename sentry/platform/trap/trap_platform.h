@@ -67,6 +67,7 @@ class TrapContext final : public Context {
   void kick() override;
   bool running() const override { return running_; }
   int host_tid() const override;
+  void set_own_faults(const OwnFaults*) override;
   void set_identity(const ContextIdentity* identity) override;
   ThreadTimes take_times() override;
   uint64_t robust_list() const override;
@@ -106,6 +107,8 @@ class TrapContext final : public Context {
   // The guest thread need not spin for this call's answer.
   void will_wait();
   bool waits_awake() const;
+  enum class Faults { kSentrys, kOwn, kTakenBack };  // the last: it may have entered its handler before
+  Faults faults_ = Faults::kSentrys;
   bool starts_ = false;  // the first thread of a program, which has not run yet
   std::optional<uint32_t> agent_to_wake_;  // its sleep word: when this thread goes to sleep, it wakes the agent first
   // Small reads and writes of the call at hand, in the control page (call_windows.h). False: not there.

@@ -121,6 +121,7 @@ inline void describe(ControlPage* c) {
 // 0: the call is over, its result in the page. 1: a frame is needed (ControlPage::reason).
 [[gnu::noinline]] inline uint32_t ask(ControlPage* c, uint64_t nr, RequestKind kind) {
   describe(c);
+  if (nr == __NR_rt_sigreturn && c->fault.inside != 0) leave_handler(c, slot_of_page(c));
   if (needs_frame(nr, c->gregs[kRdi])) {
     c->reason = kTrapSlow;
     return 1;

@@ -13,6 +13,7 @@ long gate_order(long nr, ...);
 long gate_init(long nr, ...);
 long gate_guest_futex(run9::sentry::trap::ControlPage* c, const uint64_t* args);
 void gate_sigreturn();
+void gate_return(run9::sentry::trap::ControlPage* c, ucontext_t* uc);
 void thread_entry();
 void thread_entry_fast();
 [[noreturn]] void enter_guest(ucontext_t*);
@@ -27,6 +28,7 @@ long try_writable(void* first, void* last);
 long try_changed(const uint32_t* word, uint32_t value, uint32_t times);
 extern const char guest_futex_begin[], guest_futex_call[], guest_futex_end[], dispatch_plain[];
 extern const char try_begin[], try_failed[], fast_way_out[], fast_way_out_end[], fast_trap[];
+extern const char return_begin[], return_kicked[];
 extern const char foreign_plain[], foreign_cmp_4095[], foreign_cmp_4096[], foreign_tail[];
 }
 #pragma GCC visibility pop

@@ -66,6 +66,7 @@ inline uint8_t patience_for(uint64_t nr) {
 inline void call_sentry(ControlPage* c, uint64_t slot) {
   note(c->times.asked);
   c->patience = patience_for(c->gregs[kRax]);
+  if (c->fault.inside != 0) c->line.kind |= kReqOwnMask;
   __atomic_exchange_n(&c->line.state, kRequest, __ATOMIC_SEQ_CST);
   if (c->line.polled == 0) {
     auto* header = reinterpret_cast<ControlHeader*>(STUB_CTL);

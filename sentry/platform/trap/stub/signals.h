@@ -5,6 +5,7 @@
 #include <linux/sched.h>
 #include <signal.h>
 
+#include "sentry/platform/trap/stub/faults.h"
 #include "sentry/platform/trap/stub/orders.h"
 
 namespace run9::sentry::trap::stub {
@@ -103,6 +104,9 @@ inline Origin leave_dispatcher(int sig, ControlPage* c, ucontext_t* uc, uint64_t
     g[REG_RIP] = static_cast<greg_t>(at(guest_futex_end));
     g[REG_RAX] = -EINTR;
   }
+  if (sig == SIGURG && ((ip >= at(return_begin) && ip < at(return_kicked)) || (ip >= STUB_TEXT && ip < GATE_IP(GATE_SIGRETURN)))) {
+    g[REG_RIP] = static_cast<greg_t>(at(return_kicked));
+  }
   if (sig == SIGURG && ip >= STUB_TEXT && ip < STUB_PATCHES + STUB_PATCHES_SIZE) {
     c->kicked = 1;
     return Origin::kDone;
@@ -132,7 +136,8 @@ inline bool leave_to_dispatcher(ControlPage* c, ucontext_t* uc) {
   if (!fit_for_dispatcher(flags) || !has_fsgsbase()) return false;
   const auto nr = static_cast<uint64_t>(g[REG_RAX]);
   // clone3's argument is looked at in the dispatcher, where a fault can be.
-  if (nr != __NR_clone3 && needs_frame(nr, static_cast<uint64_t>(g[REG_RDI]))) return false;
+  const bool returns = nr == __NR_rt_sigreturn && c->fault.inside != 0;
+  if (nr != __NR_clone3 && !returns && needs_frame(nr, static_cast<uint64_t>(g[REG_RDI]))) return false;
   c->flags = lahf_and_seto(flags);
   g[REG_RCX] = g[REG_RIP];
   g[REG_R11] = reinterpret_cast<greg_t>(c);
@@ -150,6 +155,8 @@ inline void on_signal(int sig, siginfo_t* info, void* context) {
     origin = leave_dispatcher(sig, c, uc, slot);
     if (origin == Origin::kDone) return;
   } else if (sig == SIGSYS && info->si_arch == AUDIT_ARCH_X86_64 && leave_to_dispatcher(c, uc)) {
+    return;
+  } else if (sig == SIGSEGV && enter_handler(c, info, uc)) {
     return;
   }
   c->frame = here;

@@ -1,0 +1,116 @@
+// Page faults that a guest's handler takes, and the way back: no request to the Sentry, which hears of it with the next one
+// (kReqOwnMask). What it would do is done here, for the cases that FaultHandler describes; everything else is the Sentry's.
+#pragma once
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "sentry/platform/trap/stub/page.h"
+
+namespace run9::sentry::trap::stub {
+
+// arch/x86/include/asm/sigframe.h. The kernel's ucontext ends with eight bytes of mask.
+struct GuestContext {
+  uint64_t flags, link;
+  stack_t stack;
+  mcontext_t machine;
+  uint64_t mask;
+};
+struct GuestFrame {
+  uint64_t restorer;
+  GuestContext uc;
+  siginfo_t info;
+};
+static_assert(sizeof(GuestContext) == 304 && sizeof(GuestFrame) == 440);
+
+inline constexpr uint64_t kSegvBit = 1ul << (SIGSEGV - 1);
+inline constexpr uint64_t kPageFault = 14;
+inline constexpr uint64_t kUserSegments = 0x002b000000000033;  // cs, gs, fs, ss
+
+inline bool on_stack(const FaultHandler& h, uint64_t sp) { return sp > h.stack && sp - h.stack <= h.stack_size; }
+
+// False: nothing was done.
+inline bool enter_handler(ControlPage* c, const siginfo_t* info, ucontext_t* uc) {
+  FaultHandler& h = c->fault;
+  auto& g = uc->uc_mcontext.gregs;
+  const uint64_t entry = __atomic_load_n(&h.entry, __ATOMIC_ACQUIRE);
+  const uint64_t blocked = h.inside != 0 ? h.own_mask : h.blocked;
+  if (entry == 0 || static_cast<uint64_t>(g[REG_TRAPNO]) != kPageFault || (blocked & kSegvBit) != 0) return false;
+  auto sp = static_cast<uint64_t>(g[REG_RSP]);
+  const bool nested = on_stack(h, sp);
+  if (h.on_stack != 0 && h.stack_size != 0 && !nested) {
+    sp = h.stack + h.stack_size;
+  } else {
+    sp -= 128;  // red zone
+  }
+  const uint64_t size = shared()->xstate_size & 0x7fffffff;
+  const uint64_t fpstate = sp = (sp - size) & ~uint64_t{63};
+  sp = ((sp - sizeof(GuestFrame)) & ~uint64_t{15}) - 8;
+  if (nested && !on_stack(h, sp)) return false;  // overflow
+
+  GuestFrame f;
+  memset(&f, 0, sizeof f);
+  f.restorer = h.restorer;
+  f.uc.flags = 7;  // UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
+  f.uc.stack.ss_sp = reinterpret_cast<void*>(h.stack);
+  f.uc.stack.ss_size = h.stack_size;
+  f.uc.stack.ss_flags = static_cast<int>(h.stack_size == 0 ? SS_DISABLE : nested ? SS_ONSTACK : 0);
+  memcpy(f.uc.machine.gregs, g, sizeof g);
+  f.uc.machine.gregs[REG_CSGSFS] = kUserSegments;
+  f.uc.machine.gregs[REG_OLDMASK] = static_cast<greg_t>(blocked);
+  f.uc.machine.fpregs = reinterpret_cast<fpregset_t>(fpstate);
+  f.uc.mask = blocked;
+  f.info.si_signo = SIGSEGV;
+  f.info.si_code = info->si_code;
+  f.info.si_addr = info->si_addr;
+  if (try_copy(reinterpret_cast<void*>(sp), &f, sizeof f) != 0) return false;
+  if (try_copy(reinterpret_cast<void*>(fpstate), uc->uc_mcontext.fpregs, size) != 0) return false;
+
+  g[REG_RDI] = SIGSEGV;
+  g[REG_RSI] = static_cast<greg_t>(sp + offsetof(GuestFrame, info));
+  g[REG_RDX] = static_cast<greg_t>(sp + offsetof(GuestFrame, uc));
+  g[REG_RAX] = 0;
+  g[REG_RIP] = static_cast<greg_t>(entry);
+  g[REG_RSP] = static_cast<greg_t>(sp);
+  g[REG_EFL] &= ~greg_t{0x10500};  // RF, DF, TF
+  uc->uc_mcontext.fpregs = nullptr;
+  h.own_mask = blocked | h.mask;
+  h.inside = 1;
+  return true;
+}
+
+// Where leave_handler() makes its frame: in the middle of the slot's alternate stack, so that a signal has room below it,
+// whose stack pointer lies there, and above it, otherwise.
+inline constexpr uint64_t kReturnFrame = 0x3000, kReturnState = kReturnFrame + 0x400, kReturnStateEnd = 0x5000;
+
+// rt_sigreturn(2), from the dispatcher. Comes back if it is the Sentry's to make.
+inline void leave_handler(ControlPage* c, uint64_t slot) {
+  FaultHandler& h = c->fault;
+  const uint64_t base = STUB_STACKS + slot * STUB_SLOT_STACK;
+  const uint64_t size = shared()->xstate_size & 0x7fffffff;
+  GuestContext& u = *reinterpret_cast<GuestContext*>(base + kReturnFrame);
+  if (try_copy(&u, reinterpret_cast<void*>(c->gregs[kRsp]), sizeof u) != 0) return;
+  // A mask that we do not know may let signals in that wait at the Sentry.
+  const bool outside = u.mask == h.blocked;
+  if (!outside && u.mask != h.own_mask) return;
+  const bool disabled = (u.stack.ss_flags & SS_DISABLE) != 0;
+  if (disabled ? h.stack_size != 0
+               : u.stack.ss_sp != reinterpret_cast<void*>(h.stack) || u.stack.ss_size != h.stack_size) {
+    return;
+  }
+  if (u.machine.fpregs != nullptr) {
+    void* const state = reinterpret_cast<void*>(base + kReturnState);
+    if (kReturnState + size > kReturnStateEnd || try_copy(state, u.machine.fpregs, size) != 0) return;
+    u.machine.fpregs = static_cast<fpregset_t>(state);
+  }
+  u.flags = u.machine.fpregs != nullptr ? 7 : 6;
+  u.stack = alternate_stack(slot);
+  u.machine.gregs[REG_CSGSFS] = kUserSegments;
+  u.mask = 0;
+  const uint64_t before = h.inside;
+  if (outside) h.inside = 0;
+  gate_return(c, reinterpret_cast<ucontext_t*>(&u));
+  h.inside = before;
+}
+
+}  // namespace run9::sentry::trap::stub
