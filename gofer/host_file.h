@@ -24,11 +24,12 @@ class HostFile final : public p9::OpenFile {
   Result<uint64_t> copy_from(p9::OpenFile& in, uint64_t from, uint64_t to, uint64_t length) override;
   // A duplicate: the client shares the file description and so its offset, which we never use.
   Result<UniqueFd> donate() override { return fd_.dup(); }
+  Result<UniqueFd> give_up() override { return std::move(fd_); }
   BorrowedFd fd() const { return fd_.borrow(); }
 
  private:
   const HostNode::Ref node_;
-  const UniqueFd fd_;
+  UniqueFd fd_;
   std::string lock_client_;  // what get_lock's answer points to
 };
 

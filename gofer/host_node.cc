@@ -247,19 +247,26 @@ Result<p9::Created> HostNode::create_new(const CName& name, std::string_view tex
       mode & 07777, export_.cross()));
   Stat st = TRY(stat_fd(fd.borrow(), attrmask));
   const auto changed = fix_owner(fd.borrow(), st, mode, owner);
-  Result<UniqueFd> path = Errno{EIO};
-  if (changed) path = open_child(fd_.borrow(), name.c_str(), O_PATH, 0, export_.cross());
-  if (!changed || !path) {
+  Result<UniqueFd> own = changed ? fd.dup() : changed.assume_error();
+  if (!own) {
     // Half a file is worse than none.
     unlinkat(fd_.get(), name.c_str(), 0);
-    return !changed ? changed.assume_error() : path.assume_error();
+    return own.assume_error();
   }
-  // Somebody else may have moved it away already: then the name is not this file's.
-  if (TRY(stat_fd(path.assume_value().borrow(), 0)).id != st.id) return Errno{ESTALE};
   if (changed.assume_value()) st = TRY(stat_fd(fd.borrow(), attrmask));
-  p9::Walked made = adopt(text, std::move(path.assume_value()), st);
-  auto file = static_cast<HostNode&>(*made.node).make_file(std::move(fd));
-  return p9::Created{std::move(made.node), made.attr, std::move(file)};
+  p9::Walked made = adopt(text, std::move(own.assume_value()), st);
+  auto& node = static_cast<HostNode&>(*made.node);
+  server_.settle_later(node.weak_from_this());
+  return p9::Created{std::move(made.node), made.attr, node.make_file(std::move(fd))};
+}
+
+void HostNode::settle() {
+  act();
+  if (parent_ == nullptr) return;
+  auto path = open_child(parent_->fd(), CName(name_).c_str(), O_PATH, 0, export_.cross());
+  if (!path) return;
+  const auto st = stat_fd(path.assume_value().borrow(), 0);
+  if (st && st.assume_value().id == id_) fd_ = std::move(path.assume_value());
 }
 
 Result<p9::Created> HostNode::create(std::string_view name, p9::OpenFlags flags, uint32_t mode,

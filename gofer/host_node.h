@@ -1,4 +1,5 @@
-// A file of an export: an O_PATH descriptor, and its place in the tree as this connection knows it.
+// A file of an export: an O_PATH descriptor (the one that made it, for a moment), and its place in the tree as this
+// connection knows it.
 //
 // All operations work on the descriptor where the kernel has such a call. Where it wants a name
 // (opening, linking), the name is used from the parent's descriptor and the result compared with
@@ -68,6 +69,10 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   // The directory above, the node itself at the attach root.
   HostNode& parent() { return parent_ != nullptr ? *parent_ : *this; }
   p9::AttrX finish(const Stat& st) const;
+
+  // Its descriptor is the one by which the file was made: replaces it by one that keeps nobody from executing the file
+  // (ETXTBSY). Where the name has gone meanwhile it stays.
+  void settle();
 
   // Open files of this node and whether one of them ever locked: locks go with the last one.
   void file_opened();

@@ -29,6 +29,13 @@ uint64_t HostServer::caps() const {
   return caps;
 }
 
+void HostServer::replied() {
+  for (const auto& weak : unsettled_) {
+    if (const auto node = weak.lock()) node->settle();
+  }
+  unsettled_.clear();
+}
+
 Result<const User*> HostServer::user_of(const p9::AttachRequest& request) const {
   const User* user = nullptr;
   if (actors_.users == nullptr) return user;

@@ -44,6 +44,9 @@ class HostServer final : public p9::FileServer {
   LockWaits* lock_waits() const { return lock_waits_; }
   // Before the first attach.
   void act_for(Actors actors) { actors_ = actors; }
+  void replied() override;
+  // HostNode::settle() is to be called once the client has its answer.
+  void settle_later(std::weak_ptr<HostNode> node) { unsettled_.push_back(std::move(node)); }
   // What follows on this thread is done in the name of `user`: a node's, null in sandbox mode.
   void become(const User* user) {
     if (user != nullptr) actors_.identity->become(*user);
@@ -74,6 +77,7 @@ class HostServer final : public p9::FileServer {
   DescriptorBudget budget_;
   LockWaits* lock_waits_ = nullptr;
   Actors actors_;
+  std::vector<std::weak_ptr<HostNode>> unsettled_;
   // One tree for each export and user, so that renames by one attach reach the nodes of another of the same user.
   std::map<std::pair<size_t, const User*>, std::weak_ptr<HostNode>> roots_;
 };

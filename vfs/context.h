@@ -20,6 +20,9 @@ class OpContext {
   virtual int32_t tgid() const = 0;
   // RLIMIT_FSIZE of the caller in bytes.
   virtual uint64_t file_size_limit() const { return ~uint64_t{0}; }
+  // A number that is another one in each call of the guest's and after each wait, never 0: what a file system was told by the
+  // host at a moment serves to the end of it. 0, for callers who do not count: everything is asked for anew.
+  virtual uint64_t moment() const { return 0; }
   // Blocks until `q` is notified of one of `events` (poll bits). Gives kErestartsys when a signal is
   // pending, ETIMEDOUT after `deadline_ns` (CLOCK_MONOTONIC). The caller checks its condition again.
   virtual Result<void> wait(WaitQueue& q, uint32_t events,

@@ -39,7 +39,12 @@ WatchList& Inode::watches() {
 }
 
 Result<void> Inode::setattr(OpContext&, const SetAttr&) { return Errno{EPERM}; }
-Result<bool> Inode::revalidate(OpContext&, Inode&, std::string_view) { return false; }
+Result<FileRights> Inode::rights(OpContext& ctx) {
+  const Stat st = TRY(getattr(ctx));
+  return FileRights{st.mode, st.uid, st.gid};
+}
+std::optional<bool> Inode::known_name(OpContext&, std::string_view, const Inode&, Intent) { return std::nullopt; }
+Result<bool> Inode::revalidate(OpContext&, std::span<const CachedName>, Intent) { return false; }
 
 Result<InodeRef> Inode::lookup(OpContext&, std::string_view) { return Errno{ENOTDIR}; }
 

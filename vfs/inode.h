@@ -6,6 +6,7 @@
 // same inode; state must be consistent whenever it does.
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -69,8 +70,19 @@ struct RenameFlags {
   static constexpr uint32_t kNoReplace = 1, kExchange = 2, kWhiteout = 4;
 };
 
-// What the walk is for: kRead, the last name is about to be opened for reading. A hint.
-enum class Intent { kLook, kRead };
+// What the walk is for: kRead, to open the last name for reading; kStat, for its attributes alone. A hint.
+enum class Intent { kLook, kRead, kStat };
+
+// A name that the dentry cache holds, and what it led to.
+struct CachedName {
+  std::string_view name;
+  Inode* inode;
+};
+
+// What decides who may do what to a file.
+struct FileRights {
+  uint32_t mode, uid, gid;
+};
 
 // Whether an inode owns a share of its file system. kNo where the file system owns the inode (always
 // its root, all of them in tmpfs): a place (Path) keeps both alive through its mount.
@@ -93,8 +105,14 @@ class Inode : public std::enable_shared_from_this<Inode> {
   virtual Result<Stat> getattr(OpContext&) = 0;
   // Default EPERM.
   virtual Result<void> setattr(OpContext&, const SetAttr&);
-  // True: still what the name stands for (Caching::kRevalidate only).
-  virtual Result<bool> revalidate(OpContext&, Inode& parent, std::string_view name);
+  // Mode and owner, as permission() goes by them. Default: of getattr.
+  virtual Result<FileRights> rights(OpContext&);
+
+  // Directories with Caching::kRevalidate: is `child` still what the name stands for? Nothing if that has to be asked for.
+  virtual std::optional<bool> known_name(OpContext&, std::string_view name, const Inode& child, Intent intent);
+  // Asks for names[0] of this directory: true if it still stands for that. The others are those that come behind it in the
+  // path: what is heard of them as well is known for the moment (OpContext).
+  virtual Result<bool> revalidate(OpContext&, std::span<const CachedName> names, Intent intent);
 
   // Directories. `name` is a single component. Defaults: ENOTDIR for lookup, EPERM for changes.
   virtual Result<InodeRef> lookup(OpContext&, std::string_view name);

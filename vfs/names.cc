@@ -50,7 +50,7 @@ Result<MountNamespace::NewName> MountNamespace::new_name(OpContext& ctx, const F
   Walk w(*this, ctx, 0);
   TRY(w.begin(fs, start, path));
   if (TRY(w.to_parent()) != Last::kName) return Errno{EEXIST};
-  DentryRef d = TRY(w.lookup_last());
+  DentryRef d = TRY(w.lookup_new());
   if (!d->negative()) return Errno{EEXIST};
   if (w.trailing_slash() && !directory) return Errno{ENOENT};
   if (read_only(w.cur())) return Errno{EROFS};

@@ -96,7 +96,7 @@ Result<FileRef> MountNamespace::open_create(OpContext& ctx, const FsContext& fs,
       return open_existing(ctx, w.cur(), how.flags);
     }
     if (w.trailing_slash()) return Errno{EISDIR};
-    DentryRef d = TRY(w.lookup_last());
+    DentryRef d = TRY(exclusive ? w.lookup_new() : w.lookup_last());
     if (d->negative()) {
       const Path dir = w.cur();
       if (read_only(dir)) return Errno{EROFS};

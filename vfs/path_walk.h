@@ -31,6 +31,7 @@ enum LookupFlags : uint32_t {
   kBeneath = 128,
   kInRoot = 256,
   kOpenRead = 512,  // a hint: what the path names is opened for reading next
+  kStatOnly = 1024, // a hint: nothing but the attributes of what it names is wanted
 };
 
 // The directory that holds the last component, and that component.

@@ -2,7 +2,7 @@
 
 namespace run9::vfs {
 
-Result<void> generic_permission(OpContext& ctx, const Stat& st, uint32_t mask) {
+Result<void> generic_permission(OpContext& ctx, const FileRights& st, uint32_t mask) {
   const Credentials& c = ctx.creds();
   uint32_t bits = st.mode & 7;
   if (c.fsuid == st.uid) {
@@ -27,7 +27,7 @@ bool owner_or_capable(const Credentials& c, uint32_t uid) {
   return c.fsuid == uid || c.has_cap(CAP_FOWNER);
 }
 
-bool sticky_forbids(const Credentials& c, const Stat& dir, const Stat& victim) {
+bool sticky_forbids(const Credentials& c, const FileRights& dir, const FileRights& victim) {
   return (dir.mode & S_ISVTX) != 0 && c.fsuid != victim.uid && c.fsuid != dir.uid &&
          !c.has_cap(CAP_FOWNER);
 }

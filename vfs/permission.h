@@ -9,12 +9,15 @@ namespace run9::vfs {
 inline constexpr uint32_t kMayExec = 1, kMayWrite = 2, kMayRead = 4;
 
 // Mode bits, CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH against the fs ids.
-Result<void> generic_permission(OpContext&, const Stat&, uint32_t mask);
+Result<void> generic_permission(OpContext&, const FileRights&, uint32_t mask);
+inline Result<void> generic_permission(OpContext& ctx, const Stat& st, uint32_t mask) {
+  return generic_permission(ctx, FileRights{st.mode, st.uid, st.gid}, mask);
+}
 
 // Owner, or CAP_FOWNER.
 bool owner_or_capable(const Credentials&, uint32_t uid);
 // True if a sticky directory keeps the caller from removing `victim`.
-bool sticky_forbids(const Credentials&, const Stat& dir, const Stat& victim);
+bool sticky_forbids(const Credentials&, const FileRights& dir, const FileRights& victim);
 
 // Owner and mode of a new inode: the caller's fs ids, except what a set-group-ID directory gives on.
 // mode carries the type bits.

@@ -134,13 +134,26 @@ Result<void> Walk::follow_link(Inode& link) {
 
 Result<DentryRef> Walk::lookup_last() { return child(last_); }
 
+Result<DentryRef> Walk::lookup_new() {
+  const DentryRef& dir = cur_.dentry;
+  // Whoever may not make it is told first that it is there.
+  const bool refused = trailing_slash_ || read_only(cur_) || !may_change_dir(ctx_, cur_);
+  if (refused || dir->fs().caching() != Caching::kRevalidate || dir->child(last_) != nullptr) return lookup_last();
+  return std::make_shared<Dentry>(dir, last_, nullptr);
+}
+
+Intent Walk::intent() const {
+  if ((flags_ & kOpenRead) != 0) return Intent::kRead;
+  return (flags_ & kStatOnly) != 0 ? Intent::kStat : Intent::kLook;
+}
+
 Result<DentryRef> Walk::child(std::string_view name) {
   const DentryRef dir = cur_.dentry;
   const Caching caching = dir->inode()->fs().caching();
   if (DentryRef d = dir->child(name)) {
     bool good = caching == Caching::kAuthoritative || d->mounts != 0;
     if (!good && caching == Caching::kRevalidate && !d->negative()) {
-      good = TRY(d->inode()->revalidate(ctx_, *dir->inode(), name));
+      good = TRY(still_good(dir, name, d));
       if (!good && dir->child(name) == d) dir->drop_child(name);
     }
     if (good) {
@@ -149,6 +162,23 @@ Result<DentryRef> Walk::child(std::string_view name) {
     }
   }
   return look_up(dir, name);
+}
+
+// Is this what the name stands for? If that has to be asked for, all cached names behind it are, in one go.
+Result<bool> Walk::still_good(const DentryRef& dir, std::string_view name, const DentryRef& child) {
+  Inode& in = *dir->inode();
+  if (const auto known = in.known_name(ctx_, name, *child->inode(), intent())) return *known;
+  std::vector<CachedName> names{{name, child->inode()}};
+  std::vector<DentryRef> kept{child};  // while we wait
+  bool all = false;
+  const auto path = plain_names(name, all);
+  for (size_t i = 1; i < path.size() && kept.back()->inode()->is_dir() && kept.back()->mounts == 0; ++i) {
+    DentryRef next = kept.back()->child(path[i]);
+    if (next == nullptr || next->negative() || next->mounts != 0) break;
+    names.push_back({path[i], next->inode()});
+    kept.push_back(std::move(next));
+  }
+  return in.revalidate(ctx_, names, all && names.size() == path.size() ? intent() : Intent::kLook);
 }
 
 // `first` and the plain names that follow it in the path: "..", and whatever comes after it, is not
@@ -179,7 +209,7 @@ Result<DentryRef> Walk::look_up(const DentryRef& dir, std::string_view name) {
   const Caching caching = inode.fs().caching();
   bool all = false;
   const auto names = plain_names(name, all);
-  const Intent intent = all && (flags_ & kOpenRead) != 0 ? Intent::kRead : Intent::kLook;
+  const Intent intent = all ? this->intent() : Intent::kLook;
   std::vector<InodeRef> found;
   if (names.size() == 1 && intent == Intent::kLook) {
     auto one = inode.lookup(ctx_, name);
@@ -234,9 +264,9 @@ Result<void> may_change_dir(OpContext& ctx, const Path& dir) {
 // may_delete of Linux, in its order of errors.
 Result<void> may_delete(OpContext& ctx, const Path& dir, Inode& victim, bool want_dir) {
   TRY(dir.inode()->permission(ctx, kMayWrite | kMayExec));
-  const Stat dir_stat = TRY(dir.inode()->getattr(ctx));
-  if ((dir_stat.mode & S_ISVTX) != 0) {
-    if (sticky_forbids(ctx.creds(), dir_stat, TRY(victim.getattr(ctx)))) return Errno{EPERM};
+  const FileRights dir_rights = TRY(dir.inode()->rights(ctx));
+  if ((dir_rights.mode & S_ISVTX) != 0) {
+    if (sticky_forbids(ctx.creds(), dir_rights, TRY(victim.rights(ctx)))) return Errno{EPERM};
   }
   if (want_dir && !victim.is_dir()) return Errno{ENOTDIR};
   if (!want_dir && victim.is_dir()) return Errno{EISDIR};

@@ -39,6 +39,9 @@ class Walk {
   Result<Last> to_parent();
   // The dentry of last() in cur(), negative if there is none.
   Result<DentryRef> lookup_last();
+  // The same for a name that is to be made, and may be there only to be refused (EEXIST): where the file system finds that
+  // out when it makes it, it is not asked before.
+  Result<DentryRef> lookup_new();
   // Puts the text of the link in front of what is left; last() must be done with.
   Result<void> follow_link(Inode& link);
   // Moves to a child of cur(), through mounts.
@@ -53,10 +56,12 @@ class Walk {
   // Takes the next component off rest_; false at the end.
   bool next(std::string_view& name);
   bool at_last() const { return rest_.find_first_not_of('/', at_) == std::string::npos; }
+  Intent intent() const;
   Result<void> check_component(std::string_view name);
   Result<void> component(std::string_view name);
   Result<DentryRef> child(std::string_view name);
   Result<DentryRef> look_up(const DentryRef& dir, std::string_view name);
+  Result<bool> still_good(const DentryRef& dir, std::string_view name, const DentryRef& child);
   std::vector<std::string_view> plain_names(std::string_view first, bool& all) const;
 
   MountNamespace& ns_;

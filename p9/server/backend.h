@@ -115,6 +115,8 @@ class OpenFile {
   virtual Result<uint64_t> copy_from(OpenFile& in, uint64_t from, uint64_t to, uint64_t length);
   // A descriptor for the client to keep, with the access mode of the open: regular files only.
   virtual Result<UniqueFd> donate();
+  // The same of a file that nobody uses afterwards.
+  virtual Result<UniqueFd> give_up() { return donate(); }
   // Preferred I/O size for Rlopen; 0: as much as a message takes.
   virtual uint32_t iounit() const { return 0; }
 };
@@ -202,6 +204,8 @@ class FileServer {
   virtual void heard_news() {}
   // Every request that changes the tree is EROFS.
   virtual bool read_only() const { return false; }
+  // For what can wait until the client has its answers: after each time that some were sent.
+  virtual void replied() {}
 };
 
 }  // namespace run9::p9

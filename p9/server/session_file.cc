@@ -218,7 +218,7 @@ Result<void> Session::handle(const Tlockx& t, InPlace reply) {
 Result<Rfdget> Session::handle(const Tfdget& t) {
   FidEntry* e = TRY(fids_.find_node(t.fid));
   const auto file = TRY(open_node(*e->node, t.oflags));
-  donated_.push_back(TRY(file->donate()));
+  donated_.push_back(TRY(file->give_up()));
   return Rfdget{.qid = e->node->qid()};
 }
 

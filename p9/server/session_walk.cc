@@ -192,7 +192,7 @@ Result<Rwalkx> Session::handle(const Twalkx& t) {
   }
   if (w.file != nullptr && w.wants(kWalkWantFd)) {
     const bool can = (server_.caps() & kCapFd) != 0;
-    if (auto fd = can ? w.file->donate() : Errno{EOPNOTSUPP}) {
+    if (auto fd = !can ? Errno{EOPNOTSUPP} : opens ? w.file->donate() : w.file->give_up()) {
       donated_.push_back(std::move(fd.assume_value()));
       w.reply.rflags |= kWalkxFd;
     } else if (!opens) {

@@ -148,6 +148,7 @@ Result<void> serve_fd(BorrowedFd socket, FileServer& server, const ServeOptions&
     if (splitter.buffered() == 0) deadline.reset();
     else if (!deadline) deadline = after(options.frame_timeout);
     TRY(line.send(batch));
+    server.replied();
   }
 }
 

@@ -55,6 +55,7 @@ class ContextWithCreds final : public vfs::OpContext {
   vfs::Timespec now() const override { return task_.now(); }
   int32_t tgid() const override { return task_.tgid(); }
   uint64_t file_size_limit() const override { return task_.file_size_limit(); }
+  uint64_t moment() const override { return task_.moment(); }
   Result<void> wait(WaitQueue& q, uint32_t events, std::optional<uint64_t> deadline_ns) override {
     return task_.wait(q, events, deadline_ns);
   }

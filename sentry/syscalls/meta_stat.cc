@@ -49,7 +49,7 @@ Result<uint64_t> write_stat(Task& task, const vfs::Stat& st, uint64_t buf) {
 
 Result<uint64_t> stat_path(Task& task, GuestFd dirfd, UserString path, uint64_t buf,
                            uint32_t lookup) {
-  const Place place = TRY(resolve(task, dirfd, path, lookup));
+  const Place place = TRY(resolve(task, dirfd, path, lookup | vfs::kStatOnly));
   return write_stat(task, TRY(stat_place(task, place)), buf);
 }
 
@@ -120,7 +120,7 @@ Result<void> check_access(Task& task, vfs::OpContext& ctx, GuestFd dirfd, std::s
                           uint32_t mode, uint32_t lookup) {
   vfs::Path path;
   if (name.empty() && (lookup & vfs::kEmptyPath) != 0) {
-    path = TRY(resolve(task, dirfd, name, lookup)).path;
+    path = TRY(resolve(task, dirfd, name, lookup | vfs::kStatOnly)).path;
   } else {
     if (name.empty()) return Errno{ENOENT};
     const vfs::Path start = TRY(task.start_of(dirfd, name));
@@ -164,7 +164,7 @@ Result<uint64_t> sys_statx(Task& task, GuestFd dirfd, UserString path, int flags
   if (path.is_null() && (flags & AT_EMPTY_PATH) != 0) {
     place = TRY(resolve(task, dirfd, std::string_view{}, vfs::kEmptyPath));
   } else {
-    place = TRY(resolve(task, dirfd, path, lookup_flags(flags)));
+    place = TRY(resolve(task, dirfd, path, lookup_flags(flags) | vfs::kStatOnly));
   }
   struct ::statx out = to_statx(TRY(stat_place(task, place)), place.path);
   if ((mask & kStatxMntIdUnique) != 0 && (out.stx_mask & STATX_MNT_ID) != 0) {

@@ -81,6 +81,7 @@ class Kernel : public EventSink {
   // st_dev numbers for new file systems: 0:N.
   uint64_t next_dev() { return next_dev_++; }
   uint64_t next_anon_inode() { return next_anon_ino_++; }
+  uint64_t next_moment() { return ++moments_; }  // for vfs::OpContext::moment
 
   // --- tasks
   // pid of the new task, in the caller's view.
@@ -162,6 +163,7 @@ class Kernel : public EventSink {
   uint64_t guest_events_ = 0;
   uint64_t next_dev_ = 20;
   uint64_t next_anon_ino_ = 1;
+  uint64_t moments_ = 0;
   int exit_status_ = 0;
   bool shutting_down_ = false;
 };

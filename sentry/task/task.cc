@@ -93,6 +93,7 @@ Result<void> Task::sleep(std::optional<uint64_t> deadline_ns) {
     sleeping_ = false;
   }
   sleep_timer_.disarm();
+  moment_ = kernel_.next_moment();
   if (woken_) {
     woken_ = false;
     return ok();
@@ -338,6 +339,7 @@ void Task::handle(EventKind kind) {
   const auto self = shared_from_this();
   fiber_ = kernel_.loop().current();
   in_call_ = true;
+  moment_ = kernel_.next_moment();
   kernel_.profile().handled(layer_span_);
   context_->set_fiber(fiber_);
   if (const auto mask = std::exchange(context_->own_mask, std::nullopt)) set_mask({*mask});

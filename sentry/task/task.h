@@ -40,6 +40,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   vfs::Timespec now() const override;
   int32_t tgid() const override { return process_->pid; }
   uint64_t file_size_limit() const override { return process_->limit(RLIMIT_FSIZE); }
+  uint64_t moment() const override { return moment_; }
   Result<void> wait(WaitQueue& q, uint32_t events,
                     std::optional<uint64_t> deadline_ns = {}) override;
 
@@ -193,6 +194,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   bool exit_stop_ = false;  // in PTRACE_EVENT_EXIT: only SIGKILL ends it
   bool woken_ = false;
   bool in_call_ = false;
+  uint64_t moment_ = 0;
   bool exit_requested_ = false;
   bool started_ = false;
   bool gone_ = false;

@@ -29,10 +29,13 @@ class Caller final : public vfs::OpContext {
     return {t.tv_sec, static_cast<uint32_t>(t.tv_nsec)};
   }
   int32_t tgid() const override { return getpid(); }
+  uint64_t moment() const override { return moment_; }
+  void next_call() { ++moment_; }
   Result<void> wait(WaitQueue&, uint32_t, std::optional<uint64_t>) override { return Errno{EAGAIN}; }
 
  private:
   vfs::Credentials creds_;
+  uint64_t moment_ = 1;
 };
 
 // One gofer's tree as the root of a mount namespace. Single-threaded.
@@ -51,16 +54,20 @@ class Mounted {
   }
 
   Result<vfs::FileRef> open(std::string_view path, uint32_t flags, uint32_t mode = 0600) {
-    return names_->open(caller_, place_, place_.root, path, {.flags = flags, .mode = mode});
+    return names_->open(caller(), place_, place_.root, path, {.flags = flags, .mode = mode});
   }
   Result<vfs::Path> walk(std::string_view path, uint32_t flags = 0) {
-    return names_->walk(caller_, place_, place_.root, path, flags);
+    return names_->walk(caller(), place_, place_.root, path, flags);
   }
-  Result<vfs::Stat> stat(std::string_view path) { return names_->stat(caller_, TRY(walk(path))); }
+  Result<vfs::Stat> stat(std::string_view path) { return names_->stat(caller_, TRY(walk(path, vfs::kStatOnly))); }
   Result<void> list(std::string_view path, vfs::DirSink& sink) {
     return TRY(open(path, O_RDONLY | O_DIRECTORY))->readdir(caller_, sink);
   }
-  vfs::OpContext& caller() { return caller_; }
+  // For one call.
+  vfs::OpContext& caller() {
+    caller_.next_call();
+    return caller_;
+  }
   vfs::MountNamespace& names() { return *names_; }
   const vfs::FsContext& place() const { return place_; }
   const p9::BlockingChannel& channel() const { return *channel_; }

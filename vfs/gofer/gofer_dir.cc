@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
+#include "vfs/dentry.h"
+#include "vfs/gofer/coarse_now.h"
 #include "vfs/gofer/gofer_fs.h"
 #include "vfs/gofer/gofer_inode.h"
 #include "vfs/permission.h"
@@ -26,13 +28,17 @@ void add_entry(Listing& listing, const WireEntry& e) {
 
 GoferInode& as_gofer(Inode& inode) { return static_cast<GoferInode&>(inode); }
 
+// How long a listing serves who looks at the attributes of what he has listed: the entry timeout that FUSE file systems
+// give by default, a third of what NFS clients grant at least (acregmin).
+constexpr int64_t kListedNs = 1'000'000'000;
+
 }  // namespace
 
-Result<std::shared_ptr<GoferInode>> GoferInode::known_child(std::string_view name) {
-  if (!gofer().authoritative()) {
-    if (!leased_missing_.contains(name) || !gofer().leases().alive(lease_)) return nullptr;
-    return Errno{ENOENT};
-  }
+Result<std::shared_ptr<GoferInode>> GoferInode::known_child(OpContext& ctx, std::string_view name, Intent intent) {
+  return gofer().authoritative() ? own_child(name) : listed_child(ctx, name, intent);
+}
+
+Result<std::shared_ptr<GoferInode>> GoferInode::own_child(std::string_view name) {
   if (!names_.missing.empty() && names_.missing == name) return Errno{ENOENT};
   if (names_.listing == nullptr) return nullptr;
   Listing::Entry* entry = names_.listing->find(name);
@@ -48,9 +54,108 @@ Result<std::shared_ptr<GoferInode>> GoferInode::known_child(std::string_view nam
   return child;
 }
 
+// In a tree that others change. As long as the lease lives under which the directory was listed, all is true that was told
+// then, but for what is in directories and for files of several names. Where there are no leases a listing serves, for a
+// moment, whoever wants to know the attributes of what he has just listed: once, as if he had asked.
+Result<std::shared_ptr<GoferInode>> GoferInode::listed_child(OpContext& ctx, std::string_view name, Intent intent) {
+  Leases& leases = gofer().leases();
+  if (leased_missing_.contains(name) && leases.alive(lease_, ctx.moment())) return Errno{ENOENT};
+  if (names_.listing == nullptr) return nullptr;
+  const bool leased = leases.alive(names_.lease, ctx.moment());
+  const bool recent = !leases.possible() && coarse_now() - names_.told_at_ns < kListedNs;
+  if (!leased && !recent) {
+    drop_listing();
+    return nullptr;
+  }
+  Listing::Entry* entry = names_.listing->find(name);
+  if (entry == nullptr) return leased ? Errno{ENOENT} : Result<std::shared_ptr<GoferInode>>(nullptr);
+  const bool covered = leased && entry->type != DT_DIR;
+  if ((entry->attr.valid & p9::kAttrBasic) != p9::kAttrBasic) return nullptr;
+  if (!covered && (intent != Intent::kStat || !recent)) return nullptr;
+  auto child = gofer().find_live(entry->qid);
+  if (child == nullptr) {
+    child = gofer().intern(entry->qid, entry->attr, p9::kNoFid);
+    child->moved_to(*this, name);
+    child->told_ = 0;  // before this listing
+  }
+  if (dirent_type(child->type()) != entry->type) return nullptr;
+  if (!child->take_listed(*this, *entry, covered ? Listed::kLeased : Listed::kOfTheMoment)) return nullptr;
+  return child;
+}
+
+// False: this inode has been told something since, or was changed by us.
+bool GoferInode::take_listed(const GoferInode& dir, Listing::Entry& entry, Listed how) {
+  const bool newest = told_ < dir.names_.told && version_ < dir.names_.told;
+  if (!newest && how != Listed::kLeased) return false;
+  if (newest) {
+    learn(entry.attr);
+    told_ = dir.names_.told;
+    told_at_ns_ = named_at_ns_ = dir.names_.told_at_ns;
+  }
+  entry.attr.valid = 0;
+  if (how != Listed::kLeased) return true;
+  name_lease_ = dir.names_.lease;
+  leased_name_ = entry.name;
+  attr_lease_ = attr_lease_now();
+  return true;
+}
+
+std::optional<bool> GoferInode::known_name(OpContext& ctx, std::string_view name, const Inode& child, Intent intent) {
+  const auto& file = static_cast<const GoferInode&>(child);
+  if (file.name_believed(ctx.moment())) return true;
+  if (file.name_lease_ == lease_ && file.leased_name_ == name && gofer().leases().alive(lease_, ctx.moment())) return true;
+  if (intent == Intent::kStat && file.on_way_name_ == name && coarse_now() < file.on_way_until_ns_) return true;
+  const auto listed = listed_child(ctx, name, intent);
+  if (!listed) return false;
+  if (listed.assume_value() == nullptr) return std::nullopt;
+  return listed.assume_value().get() == &file;
+}
+
+Result<bool> GoferInode::revalidate(OpContext& ctx, std::span<const CachedName> names, Intent intent) {
+  names = names.first(std::min(names.size(), wire().has(p9::kCapWalkx) ? wire().max_walk() : 1));
+  GoferInode& last = as_gofer(*names.back().inode);
+  std::vector<std::string_view> path;
+  for (const CachedName& n : names) path.push_back(n.name);
+  const Fid dir = TRY(fid());
+  const uint64_t asked_at = gofer().leases().reports();
+  // Whatever comes next needs a fid, unless it is a look at the attributes.
+  const Bind bind = last.fid_ == p9::kNoFid && intent != Intent::kStat ? Bind::kYes : Bind::kNo;
+  const Then then = intent == Intent::kRead && !last.has_host_file() ? Then::kRead : Then::kNothing;
+  Walked w = TRY(wire().walk(dir, path, bind, then));
+  leased(w.leases[0], asked_at);
+  size_t same = 0;
+  for (size_t i = 0; i < w.found.size(); ++i) {
+    GoferInode& file = as_gofer(*names[i].inode);
+    const Fid fid = bind == Bind::kYes ? Fid{static_cast<uint32_t>(w.first) + static_cast<uint32_t>(i)} : p9::kNoFid;
+    if (same != i || w.found[i].qid.path != file.qid_.path || (w.found[i].attr.mode & S_IFMT) != file.type()) {
+      wire().drop(fid);
+      continue;
+    }
+    ++same;
+    file.learn(w.found[i].attr);
+    if (fid != p9::kNoFid) file.meet_again(w.found[i].attr, fid);
+    file.leased_as(i == 0 ? *this : as_gofer(*names[i - 1].inode), path[i], w.leases[i + 1], asked_at);
+    file.met(ctx);
+  }
+  if (w.host.valid() && same == names.size() && last.is_regular()) last.opened_already(std::move(w.host));
+  return same != 0;
+}
+
+// The names on the way to a listed directory serve as long as its listing does.
+void GoferInode::listed_at(const Dentry& place) {
+  if (gofer().authoritative() || gofer().leases().possible() || names_.listing == nullptr) return;
+  for (const Dentry* d = &place; d != nullptr; d = d->parent().get()) {
+    auto* const dir = dynamic_cast<GoferInode*>(d->inode());
+    if (dir == nullptr || &dir->fs() != &fs()) return;  // of a file system on top of ours
+    dir->on_way_until_ns_ = names_.told_at_ns + kListedNs;
+    dir->on_way_name_ = d->name();
+  }
+}
+
 // A child from our listing that nothing was ever done with: its attributes are good still.
 void GoferInode::take_back(const GoferInode& child) {
   if (names_.listing == nullptr || !child.attr_known_) return;
+  if (!gofer().authoritative() && (child.attr_lease_ == 0 || child.attr_lease_ != names_.lease)) return;
   Listing::Entry* entry = names_.listing->find(child.name_);
   if (entry == nullptr || entry->qid.path != child.qid_.path) return;
   if (child.is_dir() || child.attr_.nlink == 1) entry->attr = child.attr_;
@@ -61,22 +166,20 @@ Result<InodeRef> GoferInode::lookup(OpContext& ctx, std::string_view name) {
   return TRY(lookup_many(ctx, std::span(&name, 1))).front();
 }
 
-Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext&,
+Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext& ctx,
                                                       std::span<const std::string_view> names,
                                                       Intent intent) {
   if (!is_dir()) return Errno{ENOTDIR};
   std::vector<InodeRef> found;
-  if (auto known = TRY(known_child(names[0]));
-      known != nullptr && (names.size() == 1 || !known->is_dir())) {
+  const Intent first = names.size() == 1 ? intent : Intent::kLook;
+  auto known = TRY(known_child(ctx, names[0], first));
+  if (known == nullptr) {
+    TRY(list_for_lookups());
+    known = TRY(known_child(ctx, names[0], first));
+  }
+  if (known != nullptr && (names.size() == 1 || !known->is_dir())) {
     found.push_back(std::move(known));
     return found;
-  } else if (known == nullptr) {
-    TRY(list_for_lookups());
-    known = TRY(known_child(names[0]));
-    if (known != nullptr && (names.size() == 1 || !known->is_dir())) {
-      found.push_back(std::move(known));
-      return found;
-    }
   }
   const Fid dir = TRY(fid());
   names = names.first(std::min(names.size(), wire().max_walk()));
@@ -95,6 +198,7 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext&,
     }
     inode->has_name(parent, names[i]);
     inode->leased_as(parent, names[i], w.leases[i + 1], asked_at);
+    inode->met(ctx);
     if (inode->is_symlink() && !w.target.empty()) inode->link_ = w.target;
     if (w.host.valid() && i + 1 == names.size() && inode->is_regular()) {
       inode->opened_already(std::move(w.host));
@@ -142,6 +246,7 @@ Result<void> GoferInode::list_for_lookups() {
   const auto whole = wire().read_beginning(dir, bytes, [&](const WireEntry& e) { add_entry(*listing, e); });
   // Who may search a directory may not always read it.
   if (!whole || !whole.assume_value() || version != version_ || unlinked_ || names_.listing != nullptr) return ok();
+  forget_inodes_of(*listing);
   keep_listing(std::move(listing));
   return ok();
 }
@@ -222,6 +327,7 @@ Result<void> GoferInode::link(OpContext& ctx, std::string_view name, Inode& targ
 Result<void> GoferInode::unlink(OpContext& ctx, std::string_view name, Inode& victim) {
   TRY(gofer().writable());
   const Fid dir = TRY(fid());
+  TRY(as_gofer(victim).prepare_to_lose_name());
   TRY(wire().unlink(dir, name, 0));
   name_removed(ctx, name, as_gofer(victim));
   as_gofer(victim).lacks_name(*this, name);
@@ -249,6 +355,7 @@ Result<void> GoferInode::rename(OpContext& ctx, std::string_view name, Inode& vi
   if (target == &victim && flags == 0) return ok();
   const Fid from_fid = TRY(fid());
   const Fid to_fid = TRY(to.fid());
+  if (target != nullptr) TRY(as_gofer(*target).prepare_to_lose_name());
   TRY(wire().rename(from_fid, name, to_fid, new_name, flags));
   const int moved_dirs = file.is_dir() ? 1 : 0;
   int came_back = 0;  // directories that left `to`
@@ -337,18 +444,25 @@ void GoferInode::name_removed(OpContext& ctx, std::string_view name, const Gofer
 
 // The server's clock is the host's, and so is ours: the times differ from its by less than a tick.
 void GoferInode::changed(OpContext& ctx) {
-  ++version_;
+  version_ = gofer().next_event();
   names_.missing.clear();
   leased_missing_.clear();
   attr_.mtime = attr_.ctime = to_wire(ctx.now());
-  unread_ = false;
+  fresh_until_ns_ = 0;
 }
 
 // A name of it came, went or moved.
 void GoferInode::renamed(OpContext& ctx) {
-  ++version_;
+  version_ = gofer().next_event();
   attr_.ctime = to_wire(ctx.now());
-  unread_ = false;
+  fresh_until_ns_ = 0;
+}
+
+// Whoever has the file open goes on with it: without a fid nobody could change its mode or owner any more.
+Result<void> GoferInode::prepare_to_lose_name() {
+  if (fid_ != p9::kNoFid || idle()) return ok();
+  TRY(fid());
+  return ok();
 }
 
 void GoferInode::lost_name(OpContext& ctx) {
@@ -363,15 +477,14 @@ void GoferInode::lost_name(OpContext& ctx) {
 }
 
 Result<std::shared_ptr<Listing>> GoferInode::fetch_listing() {
-  if (fid_ == p9::kNoFid && parent_ != nullptr && wire().has(p9::kCapWalkdir)) {
+  if (gofer().authoritative() && fid_ == p9::kNoFid && parent_ != nullptr && wire().has(p9::kCapWalkdir)) {
     auto listing = fetch_by_name();
     if (listing || listing.error() != Errno{ESTALE}) return listing;
   }
   const Fid dir = TRY(fid());
   auto listing = std::make_shared<Listing>();
   listing->set_parent_ino(ino());
-  const bool with_attrs = gofer().authoritative();
-  TRY(wire().read_directory(dir, with_attrs, [&](const WireEntry& e) { add_entry(*listing, e); }));
+  TRY(wire().read_directory(dir, [&](const WireEntry& e) { add_entry(*listing, e); }));
   return listing;
 }
 
@@ -392,7 +505,7 @@ std::vector<std::shared_ptr<GoferInode>> GoferInode::read_next() {
     if (it == entries.end()) it = entries.begin();
     if (it->first == *own) break;
     if (it->second.type != DT_DIR) continue;
-    const auto child = parent_->known_child(it->second.name);
+    const auto child = parent_->own_child(it->second.name);
     if (!child || child.assume_value() == nullptr) continue;
     GoferInode& dir = *child.assume_value();
     if (dir.fid_ != p9::kNoFid || dir.parent_ != parent_ || dir.names_.listing != nullptr) continue;
@@ -439,6 +552,7 @@ Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
     dir.meet_again(reads[i].attr, done[i].fid);
     if (i == 0 || dir.version_ != reads[i].version || dir.unlinked_) continue;
     if (dir.names_.listing != nullptr) continue;
+    dir.forget_inodes_of(*reads[i].listing);
     dir.keep_listing(reads[i].listing);
     parent->names_.listed_ahead.push_back(dirs[i]);
   }
@@ -452,22 +566,36 @@ Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
   return reads[0].listing;
 }
 
-Result<std::shared_ptr<Listing>> GoferInode::listing() {
-  if (names_.listing != nullptr) return names_.listing;
+Result<std::shared_ptr<Listing>> GoferInode::listing(OpContext& ctx) {
+  const bool own = gofer().authoritative();
+  if (names_.listing != nullptr && (own || gofer().leases().alive(names_.lease, ctx.moment()))) return names_.listing;
   if (unlinked_) return Errno{ENOENT};
-  const uint64_t version = version_;
+  if (!own) TRY(renew_lease(ctx));
+  const uint64_t version = version_, lease = lease_;
+  const uint64_t told = gofer().next_event();
+  const int64_t told_at_ns = coarse_now();
   auto listing = TRY(fetch_listing());
-  if (!gofer().authoritative() || version != version_ || unlinked_) return listing;
-  if (names_.listing != nullptr) return names_.listing;  // another fiber was quicker
+  if (version != version_ || unlinked_) return listing;
+  if (own) {
+    if (names_.listing != nullptr) return names_.listing;  // another fiber was quicker
+    forget_inodes_of(*listing);
+  }
+  drop_listing();
+  names_.told = told;
+  names_.told_at_ns = told_at_ns;
+  names_.lease = lease == lease_ ? lease : 0;
   return keep_listing(std::move(listing));
 }
 
-std::shared_ptr<Listing> GoferInode::keep_listing(std::shared_ptr<Listing> listing) {
-  // An inode that lives may have changed since it was listed by its old attributes: it is asked
-  // first, and what it leaves behind must not be found in the listing.
-  for (const auto& [position, entry] : listing->entries()) {
-    if (gofer().find_live(entry.qid) != nullptr) listing->find(entry.name)->attr.valid = 0;
+// An inode that lives may have changed since it was listed by its old attributes: it is asked first, and what it leaves
+// behind must not be found in the listing.
+void GoferInode::forget_inodes_of(Listing& listing) const {
+  for (const auto& [position, entry] : listing.entries()) {
+    if (gofer().find_live(entry.qid) != nullptr) listing.find(entry.name)->attr.valid = 0;
   }
+}
+
+std::shared_ptr<Listing> GoferInode::keep_listing(std::shared_ptr<Listing> listing) {
   names_.listing = std::move(listing);
   names_.cost = names_.listing->size() + 16;
   names_.place = gofer().listing_kept(*this, names_.cost);

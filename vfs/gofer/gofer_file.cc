@@ -184,9 +184,12 @@ Result<uint64_t> GoferFile::copy_from(OpContext& ctx, File& in, uint64_t from, u
   return copied;
 }
 
-Result<void> GoferDir::readdir(OpContext&, DirSink& sink) {
+Result<void> GoferDir::readdir(OpContext& ctx, DirSink& sink) {
   if (position() == 0) node_->read_from_the_start();
-  if (listing_ == nullptr || position() == 0) listing_ = TRY(node_->listing());
+  if (listing_ == nullptr || position() == 0) {
+    listing_ = TRY(node_->listing(ctx));
+    node_->listed_at(*path().dentry);
+  }
   if (position() < 1) {
     if (!sink.add({.ino = node_->ino(), .next = 1, .type = DT_DIR, .name = "."})) return ok();
     set_position(1);

@@ -60,6 +60,8 @@ class GoferFs final : public FileSystem {
   HostFileCache& host_files() { return host_files_; }
   OpenedAhead& opened_ahead() { return opened_ahead_; }
   bool authoritative() const { return options_.caching == Caching::kAuthoritative; }
+  // Numbers the answers that were told and the changes that we made, in their order; never 0.
+  uint64_t next_event() { return ++events_; }
   Result<void> writable() const;
   // The one live inode of that file, made if there is none; takes the fid over (kNoFid: none).
   std::shared_ptr<GoferInode> intern(Qid qid, const AttrX& attr, Fid fid);
@@ -81,6 +83,7 @@ class GoferFs final : public FileSystem {
   HostFileCache host_files_;
   OpenedAhead opened_ahead_;
   std::unordered_map<uint64_t, std::weak_ptr<GoferInode>> inodes_;  // by qid.path
+  uint64_t events_ = 0;
   std::list<GoferInode*> listings_;  // newest first
   size_t listed_ = 0;                // what they cost together
   std::shared_ptr<GoferInode> root_;  // last: goes first

@@ -403,5 +403,24 @@ TEST(ReadOnlyTest, NothingChanges) {
   EXPECT_EQ(rig.host_read("file"), "x");
 }
 
+// One that came out of a listing has no fid as long as nothing needs one.
+TEST(GoferFsOpenTest, AListedFileIsWholeAfterItsNameHasGone) {
+  Rig rig;
+  std::filesystem::create_directory(rig.at_host("dir"));
+  rig.host_write("dir/file", "text");
+  rig.host_write("dir/other", "text");
+  ASSERT_TRUE(rig.list("/dir"));
+  const FileRef file = rig.open("/dir/file", O_RDONLY).value();
+  const FileRef other = rig.open("/dir/other", O_RDONLY).value();
+  ASSERT_TRUE(rig.unlink("/dir/file"));
+  ASSERT_TRUE(rig.write("/new", "new"));
+  ASSERT_TRUE(rig.rename("/new", "/dir/other"));
+  for (const FileRef& f : {file, other}) {
+    ASSERT_TRUE(f->setattr(rig.ctx, {.valid = kSetMode, .mode = 0600}));
+    EXPECT_EQ(f->getattr(rig.ctx).value().mode & 07777, 0600u);
+    EXPECT_EQ(rig.read_all(f).value(), "text");
+  }
+}
+
 }  // namespace
 }  // namespace run9::vfs::gofer

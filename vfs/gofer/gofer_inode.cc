@@ -85,20 +85,26 @@ void GoferInode::learn(const AttrX& attr) {
   attr_.mode = (attr.mode & 07777) | type();
   attr_known_ = true;
   touched_ = has_host_file();
+  told_ = gofer().next_event();
   told_at_ns_ = coarse_now();
+  fresh_until_ns_ = told_at_ns_ + kFreshNs;
   attr_lease_ = 0;
-  unread_ = true;
 }
 
 void GoferInode::learn(const AttrX& attr, uint64_t since) {
   learn(attr);
-  if (version_ != since) attr_known_ = unread_ = false;
+  if (version_ == since) return;
+  attr_known_ = false;
+  fresh_until_ns_ = 0;
 }
 
-bool GoferInode::fresh() const { return unread_ && coarse_now() - told_at_ns_ < kFreshNs; }
+bool GoferInode::fresh() const { return fresh_until_ns_ != 0 && coarse_now() < fresh_until_ns_; }
 
-bool GoferInode::attr_believed() const {
-  return gofer().authoritative() || gofer().leases().alive(attr_lease_) || coarse_now() - told_at_ns_ < gofer().staleness_ns();
+bool GoferInode::attr_believed(OpContext& ctx) const {
+  if (gofer().authoritative() || gofer().leases().alive(attr_lease_, ctx.moment())) return true;
+  if (met_ != 0 && met_ == ctx.moment() && version_ < told_) return true;
+  const int64_t staleness = gofer().staleness_ns();
+  return staleness != 0 && coarse_now() - told_at_ns_ < staleness;
 }
 
 uint64_t GoferInode::attr_lease_now() const {
@@ -121,17 +127,40 @@ void GoferInode::leased_as(const GoferInode& dir, std::string_view name, uint32_
 }
 
 // One name of several may be gone while others are walked: those are always asked for.
-bool GoferInode::name_believed() const {
-  return (is_dir() || attr_.nlink == 1) && coarse_now() - named_at_ns_ < gofer().staleness_ns();
+bool GoferInode::name_believed(uint64_t moment) const {
+  if (!is_dir() && attr_.nlink != 1) return false;
+  if (met_ != 0 && met_ == moment) return true;
+  const int64_t staleness = gofer().staleness_ns();
+  return staleness != 0 && coarse_now() - named_at_ns_ < staleness;
+}
+
+void GoferInode::met(OpContext& ctx) {
+  named_at_ns_ = told_at_ns_;
+  met_ = ctx.moment();
+}
+
+// Of a directory whose lease has ended, or that never had one.
+Result<void> GoferInode::renew_lease(OpContext& ctx) {
+  if (!gofer().leases().possible() || gofer().leases().alive(lease_, ctx.moment())) return ok();
+  const Fid fid = TRY(this->fid());
+  const uint64_t version = version_, asked_at = gofer().leases().reports();
+  const Wire::Leased got = TRY(wire().lease(fid));
+  learn(got.attr, version);
+  leased(got.watch, asked_at);
+  attr_lease_ = attr_lease_now();
+  return ok();
 }
 
 Result<void> GoferInode::refresh() {
+  const uint64_t told = told_, version = version_;
   const Fid fid = TRY(this->fid());
-  const uint64_t version = version_;
-  const uint64_t lease = attr_lease_now();
-  learn(TRY(wire().getattr(fid)).attr, version);
-  if (lease == attr_lease_now()) attr_lease_ = lease;
-  unread_ = false;
+  // The walk for the fid has told them, unless they were better known here.
+  if (told_ == told || !attr_known_ || version_ != version) {
+    const uint64_t lease = attr_lease_now();
+    learn(TRY(wire().getattr(fid)).attr, version);
+    if (lease == attr_lease_now()) attr_lease_ = lease;
+  }
+  fresh_until_ns_ = 0;
   return ok();
 }
 
@@ -158,13 +187,13 @@ void GoferInode::before_host_files_go() {
 }
 
 void GoferInode::touched() {
-  ++version_;
+  version_ = gofer().next_event();
   if (has_host_file()) {
     touched_ = true;
   } else {
     attr_known_ = false;
   }
-  unread_ = false;
+  fresh_until_ns_ = 0;
 }
 
 std::optional<uint64_t> GoferInode::known_end() const {
@@ -182,44 +211,29 @@ Stat GoferInode::stat_now() const {
   return st;
 }
 
-Result<Stat> GoferInode::getattr(OpContext&) {
-  if (attr_believed()) {
+Result<Stat> GoferInode::getattr(OpContext& ctx) {
+  if (attr_believed(ctx)) {
     if (touched_) refresh_from_host_file();
     if (!attr_known_) TRY(refresh());
-  } else if (fresh()) {
-    unread_ = false;
-  } else {
+  } else if (!fresh()) {
     TRY(refresh());
   }
+  fresh_until_ns_ = 0;
   return stat_now();
 }
 
 // Mode and owner are known from the walk that led here: only a root has to be asked for again.
-Result<void> GoferInode::permission(OpContext& ctx, uint32_t mask) {
+Result<FileRights> GoferInode::rights(OpContext& ctx) {
   constexpr int64_t kSecond = 1'000'000'000;
   if (!gofer().authoritative() && gofer().root().get() == this &&
-      coarse_now() - told_at_ns_ > kSecond && !attr_believed()) {
+      coarse_now() - told_at_ns_ > kSecond && !attr_believed(ctx)) {
     TRY(refresh());
   }
-  return generic_permission(ctx, stat_now(), mask);
+  return FileRights{attr_.mode, attr_.uid, attr_.gid};
 }
 
-Result<bool> GoferInode::revalidate(OpContext&, Inode& parent, std::string_view name) {
-  if (name_believed()) return true;
-  GoferInode& in = static_cast<GoferInode&>(parent);
-  if (name_lease_ == in.lease_ && leased_name_ == name && gofer().leases().alive(name_lease_)) {
-    return true;
-  }
-  const Fid dir = TRY(in.fid());
-  const uint64_t asked_at = gofer().leases().reports();
-  const Walked w = TRY(wire().walk(dir, std::span(&name, 1), Bind::kNo));
-  in.leased(w.leases[0], asked_at);
-  if (w.found.size() != 1 || w.found[0].qid.path != qid_.path) return false;
-  if ((w.found[0].attr.mode & S_IFMT) != type()) return false;
-  learn(w.found[0].attr);
-  leased_as(in, name, w.leases[1], asked_at);
-  named_at_ns_ = told_at_ns_;
-  return true;
+Result<void> GoferInode::permission(OpContext& ctx, uint32_t mask) {
+  return generic_permission(ctx, TRY(rights(ctx)), mask);
 }
 
 Result<void> GoferInode::setattr(OpContext&, const vfs::SetAttr& a) {
@@ -249,14 +263,14 @@ Result<void> GoferInode::setattr_by(Fid open, const vfs::SetAttr& a) {
   if ((a.valid & kSetMtime) != 0) set.valid |= p9::kSetMtimeGiven;
   if (set.valid == 0) return ok();
   const Fid fid = open != p9::kNoFid ? open : TRY(this->fid());
-  const uint64_t version = ++version_;
+  const uint64_t version = version_ = gofer().next_event();
   auto attr = wire().setattr(fid, set);
   if (!attr) {
     attr_known_ = false;  // a part of it may be done
     return attr.error();
   }
   learn(attr.assume_value(), version);
-  unread_ = false;
+  fresh_until_ns_ = 0;
   return ok();
 }
 
@@ -307,19 +321,23 @@ Result<void> GoferInode::setxattr(OpContext&, std::string_view name, ByteSpan va
   const Fid fid = TRY(this->fid());
   absent_xattrs_.clear();
   auto set = wire().setxattr(fid, name, value, static_cast<uint32_t>(flags));
-  // ctime has moved, and an ACL changes the mode: ask when somebody wants to know.
-  ++version_;
-  attr_known_ = unread_ = false;
+  attributes_changed();
   absent_xattrs_.clear();
   return set;
+}
+
+// ctime has moved, and an ACL changes the mode: asked for when somebody wants to know.
+void GoferInode::attributes_changed() {
+  version_ = gofer().next_event();
+  attr_known_ = false;
+  fresh_until_ns_ = 0;
 }
 
 Result<void> GoferInode::removexattr(OpContext&, std::string_view name) {
   TRY(gofer().writable());
   const Fid fid = TRY(this->fid());
   auto removed = wire().removexattr(fid, name);
-  ++version_;
-  attr_known_ = unread_ = false;
+  attributes_changed();
   return removed;
 }
 

@@ -30,7 +30,9 @@ class GoferInode final : public Inode, public HostFiles {
 
   Result<Stat> getattr(OpContext&) override;
   Result<void> setattr(OpContext&, const vfs::SetAttr&) override;
-  Result<bool> revalidate(OpContext&, Inode& parent, std::string_view name) override;
+  std::optional<bool> known_name(OpContext&, std::string_view name, const Inode& child, Intent intent) override;
+  Result<bool> revalidate(OpContext&, std::span<const CachedName> names, Intent intent) override;
+  Result<FileRights> rights(OpContext&) override;
   Result<void> permission(OpContext&, uint32_t mask) override;
 
   Result<InodeRef> lookup(OpContext&, std::string_view name) override;
@@ -80,9 +82,11 @@ class GoferInode final : public Inode, public HostFiles {
   // A write by this caller: clears set-id bits as file systems do.
   Result<void> clear_set_ids(OpContext&);
   // All names of this directory.
-  Result<std::shared_ptr<Listing>> listing();
+  Result<std::shared_ptr<Listing>> listing(OpContext&);
   // Somebody begins to read this directory.
   void read_from_the_start();
+  // It was listed by this place.
+  void listed_at(const Dentry& place);
   void drop_listing();
 
  private:
@@ -96,14 +100,17 @@ class GoferInode final : public Inode, public HostFiles {
   void refresh_from_host_file();
   void before_host_files_go() override;
   bool fresh() const;
-  bool attr_believed() const;
+  bool attr_believed(OpContext&) const;
   // The lease under which attributes that are told now stay true.
   uint64_t attr_lease_now() const;
   // A walk that asked at `asked_at` came here by `name` of `dir`; the watches on both.
   void leased_as(const GoferInode& dir, std::string_view name, uint32_t own_watch,
                  uint64_t asked_at);
   void leased(uint32_t watch, uint64_t asked_at);
-  bool name_believed() const;
+  bool name_believed(uint64_t moment) const;
+  // A walk has just come here by its name.
+  void met(OpContext&);
+  Result<void> renew_lease(OpContext&);
 
   // Descriptors (gofer_open.cc).
   using Named = Wire::Named;
@@ -113,20 +120,27 @@ class GoferInode final : public Inode, public HostFiles {
   Result<UniqueFd> open_together(std::span<const Named> files);
 
   // Directories (gofer_dir.cc).
-  Result<std::shared_ptr<GoferInode>> known_child(std::string_view name);
+  Result<std::shared_ptr<GoferInode>> known_child(OpContext&, std::string_view name, Intent intent);
+  Result<std::shared_ptr<GoferInode>> own_child(std::string_view name);
+  Result<std::shared_ptr<GoferInode>> listed_child(OpContext&, std::string_view name, Intent intent);
+  enum class Listed { kLeased, kOfTheMoment };
+  bool take_listed(const GoferInode& dir, Listing::Entry& entry, Listed how);
   Result<std::shared_ptr<Listing>> fetch_listing();
   Result<std::shared_ptr<Listing>> fetch_by_name();
   std::vector<std::shared_ptr<GoferInode>> read_next();
   std::shared_ptr<Listing> keep_listing(std::shared_ptr<Listing> listing);
   // Before a name is asked for: lists the directory instead, if enough names were.
   Result<void> list_for_lookups();
+  void forget_inodes_of(Listing& listing) const;
   void take_back(const GoferInode& child);
   Owner new_owner_of(OpContext&, uint32_t& mode) const;
   InodeRef made(OpContext&, std::string_view name, const Made& file);
   void name_added(OpContext&, std::string_view name, const GoferInode& child);
   void name_removed(OpContext&, std::string_view name, const GoferInode& child);
   void changed(OpContext&);
+  void attributes_changed();
   void renamed(OpContext&);
+  Result<void> prepare_to_lose_name();
   void lost_name(OpContext&);
   void moved_to(GoferInode& dir, std::string_view name);
   void has_name(GoferInode& dir, std::string_view name);
@@ -148,8 +162,9 @@ class GoferInode final : public Inode, public HostFiles {
   std::vector<Place> places_;
 
   AttrX attr_;
-  // Counts our own changes: what the server told across one may be older than it.
+  // The last of our own changes (GoferFs::next_event): what the server told across one may be older than it.
   uint64_t version_ = 0;
+  uint64_t told_ = 0;  // when attr_ was told, as events are numbered
   struct {
     uint64_t bytes, version;
   } end_{0, ~uint64_t{0}};
@@ -157,10 +172,14 @@ class GoferInode final : public Inode, public HostFiles {
   bool touched_ = false;    // but for size, blocks and times, which a host descriptor tells
   bool mapped_ = false;
   bool unlinked_ = false;
-  // kRevalidate: when attr_ was told, and whether a getattr may still use it.
+  // kRevalidate: when attr_ was told, and until when one getattr may still use it (0: one has).
   int64_t told_at_ns_ = 0;
+  int64_t fresh_until_ns_ = 0;
   int64_t named_at_ns_ = 0;  // when a walk last came here by its name
-  bool unread_ = true;
+  uint64_t met_ = 0;         // in which moment
+  // A directory in it, or itself, was listed: until then the name is good for who looks at what he has listed.
+  int64_t on_way_until_ns_ = 0;
+  std::string on_way_name_;
 
   // kRevalidate, vfs/gofer/leases.h. A directory's lease_ covers its own attributes and the names in
   // it; name_lease_ is that of the directory where the file was last met, as leased_name_: it covers
@@ -176,7 +195,11 @@ class GoferInode final : public Inode, public HostFiles {
   std::set<std::string, std::less<>> absent_xattrs_;  // kAuthoritative
 
   struct Names {
-    std::shared_ptr<Listing> listing;           // kAuthoritative: true, and kept true
+    // kAuthoritative: true, and kept true. kRevalidate: what was told at `told_at_ns`, as the event `told`, under `lease`.
+    std::shared_ptr<Listing> listing;
+    uint64_t told = 0;
+    int64_t told_at_ns = 0;
+    uint64_t lease = 0;
     std::list<GoferInode*>::iterator place;     // of the listing, in GoferFs
     size_t cost = 0;
     std::string missing;  // a name that a walk just did not find

@@ -75,7 +75,7 @@ std::vector<GoferInode::Named> GoferInode::open_next(Named first) {
   std::vector<Named> files{std::move(first)};
   Names::Run& run = names_.run;
   const uint64_t* own = names_.listing == nullptr ? nullptr : names_.listing->position_of(files[0].name);
-  if (own == nullptr || *own <= run.last || !wire().has(p9::kCapMopen)) return files;
+  if (own == nullptr || *own <= run.last || !gofer().authoritative() || !wire().has(p9::kCapMopen)) return files;
   const auto& entries = names_.listing->entries();
   // Of a large directory of other things only a part is looked at.
   size_t looks = 8 * kMost, left_out = 0;
@@ -123,7 +123,7 @@ Result<FileRef> GoferInode::open(OpContext&, const Path& self, uint32_t flags) {
   if (!is_regular()) return Errno{ENXIO};
   const bool write = (flags & O_ACCMODE) != O_RDONLY;
   if (write) TRY(gofer().writable());
-  unread_ = false;
+  fresh_until_ns_ = 0;
   auto host = host_file(write ? Access::kReadWrite : Access::kRead);
   if (host) {
     return FileRef(std::make_shared<GoferFile>(self, flags, std::move(me), host.assume_value()));

@@ -20,6 +20,8 @@ class HostFiles {
   HostFiles& operator=(const HostFiles&) = delete;
 
   bool has_host_file() const { return ro_ != nullptr || rw_ != nullptr; }
+  // Nobody has it open or mapped by them.
+  bool idle() const { return ro_.use_count() <= 1 && rw_.use_count() <= 1; }
 
  protected:
   // The descriptors are about to be closed: learn from them what only they know.
@@ -29,8 +31,6 @@ class HostFiles {
 
  private:
   friend class HostFileCache;
-  bool idle() const { return ro_.use_count() <= 1 && rw_.use_count() <= 1; }
-
   HostFileCache* cache_ = nullptr;  // null: not in the list
   std::list<HostFiles*>::iterator place_;
 };

@@ -127,22 +127,22 @@ TEST(LeasesTest, AnEarlyReportForbidsTheGrant) {
     ASSERT_EQ(write(in.get(), &e, sizeof e), static_cast<ssize_t>(sizeof e));
   };
   const uint64_t first = leases.granted(1, leases.reports());
-  EXPECT_TRUE(leases.alive(first));
+  EXPECT_TRUE(leases.alive(first, 0));
   EXPECT_EQ(leases.granted(1, leases.reports()), first);
   const uint64_t asked_at = leases.reports();
   tell(7);
-  EXPECT_TRUE(leases.alive(first));
+  EXPECT_TRUE(leases.alive(first, 0));
   EXPECT_EQ(leases.granted(7, asked_at), 0u) << "it may have been this one's";
   EXPECT_NE(leases.granted(7, leases.reports()), 0u);
   tell(1);
-  EXPECT_FALSE(leases.alive(first));
+  EXPECT_FALSE(leases.alive(first, 0));
   const uint64_t again = leases.granted(1, leases.reports());
   EXPECT_NE(again, first);
   tell(-1);
-  EXPECT_FALSE(leases.alive(again)) << "the queue was full";
+  EXPECT_FALSE(leases.alive(again, 0)) << "the queue was full";
   const uint64_t last = leases.granted(9, leases.reports());
   in = UniqueFd{};
-  EXPECT_FALSE(leases.alive(last)) << "nobody tells us any more";
+  EXPECT_FALSE(leases.alive(last, 0)) << "nobody tells us any more";
   EXPECT_EQ(leases.granted(10, leases.reports()), 0u);
 }
 

@@ -9,8 +9,10 @@
 
 namespace run9::vfs::gofer {
 
-bool Leases::alive(uint64_t lease) {
+bool Leases::alive(uint64_t lease, uint64_t moment) {
   if (lease == 0 || !alive_.contains(lease)) return false;
+  if (moment != 0 && moment == read_at_) return true;
+  read_at_ = moment;
   read_reports();
   return alive_.contains(lease);
 }

@@ -19,8 +19,8 @@ class Leases {
   explicit Leases(UniqueFd events) : events_(std::move(events)) {}
 
   bool possible() const { return events_.valid(); }
-  // Reads what was reported. One host call when nothing was.
-  bool alive(uint64_t lease);
+  // Reads what was reported, once in a moment (OpContext::moment). One host call when nothing was.
+  bool alive(uint64_t lease, uint64_t moment);
   // A reply granted the watch of that number (0: it did not). `asked_at` is reports() from before
   // the request was sent: a report that came in between may have been this watch's.
   uint64_t granted(uint32_t watch, uint64_t asked_at);
@@ -35,6 +35,7 @@ class Leases {
   std::unordered_map<uint32_t, uint64_t> by_watch_;
   std::unordered_set<uint64_t> alive_;
   uint64_t last_ = 0;
+  uint64_t read_at_ = 0;  // the moment
   uint64_t unknown_reports_ = 0;
 };
 

@@ -37,6 +37,8 @@ class TestContext final : public OpContext {
     return {t.tv_sec, static_cast<uint32_t>(t.tv_nsec)};
   }
   int32_t tgid() const override { return 1; }
+  uint64_t moment() const override { return moment_; }
+  void next_call() { ++moment_; }
   Result<void> wait(WaitQueue&, uint32_t, std::optional<uint64_t>) override {
     return Errno{EAGAIN};
   }
@@ -44,6 +46,7 @@ class TestContext final : public OpContext {
 
  private:
   Credentials c_;
+  uint64_t moment_ = 1;
 };
 
 class CountingChannel final : public p9::Channel {
@@ -144,14 +147,19 @@ class Rig {
     return {std::istreambuf_iterator<char>(in), {}};
   }
 
+  // For one call of a guest's.
+  TestContext& call() {
+    ctx.next_call();
+    return ctx;
+  }
   Result<Path> walk(std::string_view path, uint32_t flags = 0) {
-    return ns->walk(ctx, fsc, fsc.root, path, flags);
+    return ns->walk(call(), fsc, fsc.root, path, flags);
   }
   Result<Stat> stat(std::string_view path, uint32_t flags = 0) {
     return ns->stat(ctx, TRY(walk(path, flags)));
   }
   Result<FileRef> open(std::string_view path, uint32_t flags, uint32_t mode = 0644) {
-    return ns->open(ctx, fsc, fsc.root, path, {.flags = flags, .mode = mode});
+    return ns->open(call(), fsc, fsc.root, path, {.flags = flags, .mode = mode});
   }
   // One read or write of a whole file.
   Result<std::string> read(std::string_view path) { return read_all(TRY(open(path, O_RDONLY))); }
@@ -167,14 +175,14 @@ class Rig {
     const size_t n = TRY(file->write(ctx, as_bytes(text)));
     return n == text.size() ? Result<void>(ok()) : Errno{EIO};
   }
-  Result<void> mkdir(std::string_view path) { return ns->mkdir(ctx, fsc, fsc.root, path, 0755); }
-  Result<void> unlink(std::string_view path) { return ns->unlink(ctx, fsc, fsc.root, path); }
-  Result<void> rmdir(std::string_view path) { return ns->rmdir(ctx, fsc, fsc.root, path); }
+  Result<void> mkdir(std::string_view path) { return ns->mkdir(call(), fsc, fsc.root, path, 0755); }
+  Result<void> unlink(std::string_view path) { return ns->unlink(call(), fsc, fsc.root, path); }
+  Result<void> rmdir(std::string_view path) { return ns->rmdir(call(), fsc, fsc.root, path); }
   Result<void> rename(std::string_view from, std::string_view to, uint32_t flags = 0) {
-    return ns->rename(ctx, fsc, fsc.root, from, fsc.root, to, flags);
+    return ns->rename(call(), fsc, fsc.root, from, fsc.root, to, flags);
   }
   Result<void> symlink(std::string_view path, std::string_view target) {
-    return ns->symlink(ctx, fsc, fsc.root, path, target);
+    return ns->symlink(call(), fsc, fsc.root, path, target);
   }
   Result<void> link(std::string_view from, std::string_view to) {
     return ns->link(ctx, fsc, TRY(walk(from)), fsc.root, to);

@@ -71,6 +71,13 @@ Result<Walked> Wire::walk(Fid from, std::span<const std::string_view> names, Bin
   return out;
 }
 
+Result<Wire::Leased> Wire::lease(Fid dir) {
+  const auto r = TRY(call(p9::Twalkx{.fid = dir, .wflags = p9::kWalkLease, .attrmask = p9::kAttrAll}));
+  if (r->status == p9::WalkStatus::kFailed) return Errno{r->error == 0 ? EIO : static_cast<int>(r->error)};
+  if (r->walked.size() != 1) return Errno{EPROTO};
+  return Leased{r->walked[0].attr, r->leases.value.empty() ? 0 : r->leases.value[0]};
+}
+
 Result<UniqueFd> Wire::lease_events() {
   if (!has(p9::kCapLease)) return Errno{EOPNOTSUPP};
   auto r = TRY(call(p9::Tlease{}));
@@ -422,18 +429,15 @@ Result<Chunk> take_entries(ByteSpan data, const std::function<void(const WireEnt
 
 }  // namespace
 
-Result<void> Wire::read_directory(Fid dir, bool with_attrs,
-                                  const std::function<void(const WireEntry&)>& take) {
+Result<void> Wire::read_directory(Fid dir, const std::function<void(const WireEntry&)>& take) {
   if (!has(p9::kCapReaddirx)) return read_directory_plain(dir, take);
-  return read_on(dir, 0, with_attrs ? p9::kAttrAll : 0, take);
+  return read_on(dir, 0, take);
 }
 
-Result<void> Wire::read_on(Fid dir, uint64_t offset, uint64_t mask,
-                           const std::function<void(const WireEntry&)>& take) {
+Result<void> Wire::read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take) {
   for (;;) {
-    const auto r =
-        TRY(call(p9::Treaddirx{.fid = dir, .offset = offset, .count = chunk(0), .attrmask = mask,
-                               .flags = p9::kReaddirOpen}));
+    const auto r = TRY(call(p9::Treaddirx{.fid = dir, .offset = offset, .count = chunk(0), .attrmask = p9::kAttrAll,
+                                          .flags = p9::kReaddirOpen}));
     const Chunk c = TRY(take_entries(r->data, take));
     if (!c.any || (r->flags & p9::kReaddirEof) != 0) return ok();
     offset = c.offset;
@@ -467,7 +471,7 @@ std::vector<Wire::ReadDir> Wire::read_directories(
     out[i].fid = requests[i].newfid;
     const Chunk c = TRY(take_entries(got->data, one));
     if (!c.any || (got->flags & p9::kReaddirEof) != 0) return ok();
-    return read_on(out[i].fid, c.offset, p9::kAttrAll, one);
+    return read_on(out[i].fid, c.offset, one);
   };
   client_->call_all(std::span<const p9::Twalkdir>(requests), [&](size_t i, auto answer) {
     const auto done = read_one(i, std::move(answer));

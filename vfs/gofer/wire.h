@@ -81,9 +81,15 @@ class Wire {
   void flush_drops();
   Result<void> clunk(Fid fid) { return client_->clunk(fid); }
 
-  // Walks up to max_walk() names. With Bind::kNo it is one name, and no fid is left behind.
+  // Walks up to max_walk() names. With Bind::kNo no fid is left behind; in plain 9P2000.L it is one name then.
   Result<Walked> walk(Fid from, std::span<const std::string_view> names, Bind bind,
                       Then then = Then::kNothing);
+  // The attributes of a directory, and a lease of it: the number of the gofer's watch, or 0.
+  struct Leased {
+    AttrX attr;
+    uint32_t watch = 0;
+  };
+  Result<Leased> lease(Fid dir);
   size_t max_walk() const { return has(p9::kCapWalkx) ? p9::kMaxWalkx : p9::kMaxWalk; }
 
   // Creates a regular file that must not exist, and opens it for reading and writing.
@@ -150,8 +156,7 @@ class Wire {
   Result<void> allocate(Fid open, uint32_t mode, uint64_t offset, uint64_t length);
   Result<uint64_t> seek(Fid open, uint64_t offset, uint8_t whence);
   // The whole directory, "." and ".." among the entries.
-  Result<void> read_directory(Fid dir, bool with_attrs,
-                              const std::function<void(const WireEntry&)>& take);
+  Result<void> read_directory(Fid dir, const std::function<void(const WireEntry&)>& take);
 
   // Its first entries with attributes, `bytes` of them at most, in one message: true if those are all. Needs kCapReaddirx.
   Result<bool> read_beginning(Fid dir, uint32_t bytes, const std::function<void(const WireEntry&)>& take);
@@ -177,8 +182,7 @@ class Wire {
   Result<p9::Answer<typename M::Reply>> call(const M& request);
   uint32_t chunk(uint32_t iounit) const;
   // The rest of a directory, from `offset` on.
-  Result<void> read_on(Fid dir, uint64_t offset, uint64_t mask,
-                       const std::function<void(const WireEntry&)>& take);
+  Result<void> read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take);
   // Gives back the numbers first + from .. first + to - 1, which are not bound.
   void release(Fid first, size_t from, size_t to);
 

@@ -25,6 +25,7 @@ class OverlayContext : public OpContext {
   const Credentials& creds() const override { return creds_; }
   Timespec now() const override { return caller_.now(); }
   int32_t tgid() const override { return 0; }
+  uint64_t moment() const override { return caller_.moment(); }
   Result<void> wait(WaitQueue& q, uint32_t events, std::optional<uint64_t> deadline) override {
     return caller_.wait(q, events, deadline);
   }
