@@ -16,7 +16,7 @@ GUEST = r"""
 import errno, mmap, os, sys, time
 kept = open("/mnt/kept", "rb+")
 mapped = mmap.mmap(kept.fileno(), 0)
-directory = os.open("/mnt", os.O_RDONLY | os.O_DIRECTORY)
+directory = os.open("/mnt/deep", os.O_RDONLY | os.O_DIRECTORY)  # /mnt itself was listed by python, under a lease
 print("ready", flush=True)
 sys.stdin.readline()  # the gofer is gone
 
@@ -33,7 +33,7 @@ def need(what, f):
     print(what, got + slow(time.monotonic() - start))
 
 need("open", lambda: open("/mnt/other"))
-need("stat", lambda: os.stat("/mnt/never-looked-at"))
+need("stat", lambda: os.stat("/mnt/deep/never-looked-at"))
 need("create", lambda: open("/mnt/new", "w"))
 need("mkdir", lambda: os.mkdir("/mnt/newdir"))
 need("rename", lambda: os.rename("/mnt/kept", "/mnt/moved"))
@@ -74,7 +74,7 @@ def main():
     problems = []
     with Run9(sys.argv[1], "gofer-gone") as run9:
         data = os.path.join(run9.work, "data")
-        os.mkdir(data)
+        os.makedirs(os.path.join(data, "deep"))
         for name in ("kept", "other"):
             with open(os.path.join(data, name), "w") as f:
                 f.write("contents of the file\n")
