@@ -105,12 +105,16 @@ class Snapshot:
         return out
 
 
+reported = set()
+
+
 def settled(box, before):
-    """The difference that stays."""
+    """The difference that stays. What an attack has left already is neither waited for nor told again."""
     end = time.monotonic() + patience(5)
     while True:
-        worse = Snapshot(box).worse_than(before)
+        worse = [what for what in Snapshot(box).worse_than(before) if what not in reported]
         if not worse or time.monotonic() > end:
+            reported.update(worse)
             return worse
         time.sleep(0.02)
 
@@ -136,7 +140,9 @@ def after(box, name, result, before):
     if not health.startswith("intact"):
         problems.append(f"{name}: the canary: {health}")
         return False
-    problems.extend(f"{name}: left on the host: {what}" for what in settled(box, before))
+    left = [f"{name}: left on the host: {what}" for what in settled(box, before)]
+    print(*left, sep="\n", end="\n" if left else "", flush=True)
+    problems.extend(left)
     return True
 
 
