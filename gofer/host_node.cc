@@ -196,8 +196,10 @@ Result<UniqueFd> HostNode::reopen(uint64_t flags) {
   TRY(server_.budget().check());
   flags |= kOpenQuietly;
   if (is_dir()) {
-    return open_child(fd_.borrow(), ".", (flags & ~uint64_t{O_ACCMODE}) | O_DIRECTORY, 0,
-                      export_.cross());
+    flags = (flags & ~uint64_t{O_ACCMODE}) | O_DIRECTORY;
+    auto fd = open_child(fd_.borrow(), ".", flags, 0, export_.cross());
+    // That searches the directory itself, which its reader need not be allowed to do: by its name, then.
+    if (fd || fd.error() != Errno{EACCES} || parent_ == nullptr) return fd;
   }
   if (parent_ == nullptr) return Errno{ENOENT};
   // O_TRUNC only once we know that it is our file.

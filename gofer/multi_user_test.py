@@ -140,6 +140,18 @@ class MultiUser(unittest.TestCase):
         self.fails(errno.EPERM, c.unlink, 0, "groups")
         c.unlink(0, "alices")
 
+    def test_a_directory_that_may_be_read_and_not_searched(self):
+        self.directory("d", ALICE, STAFF, 0o400)
+        self.file("d/f", ALICE, STAFF)
+        for user, error in (("alice", 0), ("bob", errno.EACCES)):
+            c = self.connect(uname=user)
+            c.find(0, 1, "d")
+            if error:
+                self.fails(error, c.open, 1)
+            else:
+                c.open(1)
+                self.assertIn("f", c.readdir(1))
+
     def test_set_id_bits_go_with_a_write(self):
         self.file("suid", ALICE, STAFF, 0o6777)
         c = self.connect(uid=BOB)

@@ -30,17 +30,18 @@ inline void go_behind(ucontext_t* uc, const ControlPage* c, uint32_t mode) {
   g[REG_RIP] += CMP_LENGTH;
 }
 
-// The registers of a call that came through the dispatcher, into a signal frame.
-inline void load_frame(const ControlPage* c, ucontext_t* uc) {
-  auto& g = uc->uc_mcontext.gregs;
-  for (int i = 0; i <= kRip; ++i) g[i] = static_cast<greg_t>(c->gregs[i]);
-  g[REG_EFL] = static_cast<greg_t>(c->gregs[kEfl]);
-}
-
 // ax as lahf and seto left it, as flags; the others stay as they are in a program that computes.
 inline uint64_t guest_flags(const ControlPage* c) {
   if (c->mode == MODE_CMP_4095 || c->mode == MODE_CMP_4096) return 0x246;
   return 0x202 | ((c->flags >> 8) & 0xd5) | ((c->flags & 1) << 11);
+}
+
+// The registers of a call that came through the dispatcher, into a signal frame. gregs[kEfl] is of the last call that
+// was described: this one may have been answered without.
+inline void load_frame(const ControlPage* c, ucontext_t* uc) {
+  auto& g = uc->uc_mcontext.gregs;
+  for (int i = 0; i <= kRip; ++i) g[i] = static_cast<greg_t>(c->gregs[i]);
+  g[REG_EFL] = static_cast<greg_t>(guest_flags(c));
 }
 
 enum class Origin { kGuest, kDone, kReported };
