@@ -14,7 +14,6 @@
 #include <climits>
 #include <csignal>
 
-#include "base/sanitizer.h"
 #include "runtime/supervise.h"
 
 namespace run9::runtime {
@@ -88,7 +87,6 @@ void keep_on_exec(int fd) { fcntl(fd, F_SETFD, 0); }
 // In the child: a user namespace in which the container's ids are the host's that its files shall have.
 // `go` ends when the parent has written the mappings. Capabilities over the namespace last through the exec.
 bool enter_mapped_ids(const GoferIds& ids, int unshared, int go) {
-  sanitizer::before_jail();  // the host lets no process of several threads, of which one may be the library's, change its namespace
   char byte = 0;
   if (unshare(CLONE_NEWUSER) != 0 || write(unshared, "", 1) != 1 || read(go, &byte, 1) != 1) return false;
   const uint32_t uid = ids.uids.front().container;
@@ -158,7 +156,8 @@ Expected<StartedGofer> start_gofer(MountPlan& plan, const GlobalOptions& options
   UniqueFd unshared_ours(unshared[0]), unshared_theirs(unshared[1]);
   TRY(check(pipe2(go, O_CLOEXEC), "pipe"));
   UniqueFd go_theirs(go[0]), go_ours(go[1]);
-  const pid_t pid = TRY(check(fork(), "fork"));
+  // fork() without handlers: tsan's would start a thread, and a user namespace is for processes of one.
+  const pid_t pid = TRY(check(_Fork(), "fork"));
   if (pid == 0) {
     go_ours.reset();
     if (mapped && !enter_mapped_ids(ids, unshared_theirs.get(), go_theirs.get())) _exit(126);
