@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include <algorithm>
+
 #include "sentry/task/kernel.h"
 
 namespace run9::sentry {
@@ -35,9 +37,7 @@ Result<uint64_t> sys_rt_sigaction(Task& task, int sig, UserPtr<SigAction> act, U
     if (sig == SIGKILL || sig == SIGSTOP) return Errno{EINVAL};
     a.mask = a.mask & ~kUnblockable;
     slot = a;
-    for (Task* t : task.process().tasks) {
-      if (sig == SIGSEGV) t->keep_faults();
-    }
+    if (sig == SIGSEGV) std::ranges::for_each(task.process().tasks, &Task::keep_faults);
     // Setting to ignore discards what is pending (POSIX 3.3.1.3).
     const bool ignored = a.handler == 1 ||
                          (a.handler == 0 && (default_action(sig) == DefaultAction::kIgnore ||

@@ -444,18 +444,16 @@ void GoferInode::name_removed(OpContext& ctx, std::string_view name, const Gofer
 
 // The server's clock is the host's, and so is ours: the times differ from its by less than a tick.
 void GoferInode::changed(OpContext& ctx) {
-  version_ = gofer().next_event();
+  own_change();
   names_.missing.clear();
   leased_missing_.clear();
   attr_.mtime = attr_.ctime = to_wire(ctx.now());
-  fresh_until_ns_ = 0;
 }
 
 // A name of it came, went or moved.
 void GoferInode::renamed(OpContext& ctx) {
-  version_ = gofer().next_event();
+  own_change();
   attr_.ctime = to_wire(ctx.now());
-  fresh_until_ns_ = 0;
 }
 
 // Whoever has the file open goes on with it: without a fid nobody could change its mode or owner any more.

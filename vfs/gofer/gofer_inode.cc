@@ -186,14 +186,19 @@ void GoferInode::before_host_files_go() {
   if (touched_) refresh_from_host_file();
 }
 
-void GoferInode::touched() {
+// What the server tells now may be from before.
+void GoferInode::own_change() {
   version_ = gofer().next_event();
+  fresh_until_ns_ = 0;
+}
+
+void GoferInode::touched() {
+  own_change();
   if (has_host_file()) {
     touched_ = true;
   } else {
     attr_known_ = false;
   }
-  fresh_until_ns_ = 0;
 }
 
 std::optional<uint64_t> GoferInode::known_end() const {
@@ -328,9 +333,8 @@ Result<void> GoferInode::setxattr(OpContext&, std::string_view name, ByteSpan va
 
 // ctime has moved, and an ACL changes the mode: asked for when somebody wants to know.
 void GoferInode::attributes_changed() {
-  version_ = gofer().next_event();
+  own_change();
   attr_known_ = false;
-  fresh_until_ns_ = 0;
 }
 
 Result<void> GoferInode::removexattr(OpContext&, std::string_view name) {

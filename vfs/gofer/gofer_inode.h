@@ -137,6 +137,7 @@ class GoferInode final : public Inode, public HostFiles {
   InodeRef made(OpContext&, std::string_view name, const Made& file);
   void name_added(OpContext&, std::string_view name, const GoferInode& child);
   void name_removed(OpContext&, std::string_view name, const GoferInode& child);
+  void own_change();
   void changed(OpContext&);
   void attributes_changed();
   void renamed(OpContext&);

@@ -25,6 +25,8 @@ static_assert(sizeof(GuestContext) == 304 && sizeof(GuestFrame) == 440);
 
 inline constexpr uint64_t kSegvBit = 1ul << (SIGSEGV - 1);
 inline constexpr uint64_t kPageFault = 14;
+// UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS, and with UC_FP_XSTATE.
+inline constexpr uint64_t kNoState = 6, kWithState = 7;
 inline constexpr uint64_t kUserSegments = 0x002b000000000033;  // cs, gs, fs, ss
 
 inline bool on_stack(const FaultHandler& h, uint64_t sp) { return sp > h.stack && sp - h.stack <= h.stack_size; }
@@ -43,7 +45,7 @@ inline bool enter_handler(ControlPage* c, const siginfo_t* info, ucontext_t* uc)
   } else {
     sp -= 128;  // red zone
   }
-  const uint64_t size = shared()->xstate_size & 0x7fffffff;
+  const uint64_t size = xstate_size();
   const uint64_t fpstate = sp = (sp - size) & ~uint64_t{63};
   sp = ((sp - sizeof(GuestFrame)) & ~uint64_t{15}) - 8;
   if (nested && !on_stack(h, sp)) return false;  // overflow
@@ -51,7 +53,7 @@ inline bool enter_handler(ControlPage* c, const siginfo_t* info, ucontext_t* uc)
   GuestFrame f;
   memset(&f, 0, sizeof f);
   f.restorer = h.restorer;
-  f.uc.flags = 7;  // UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
+  f.uc.flags = kWithState;
   f.uc.stack.ss_sp = reinterpret_cast<void*>(h.stack);
   f.uc.stack.ss_size = h.stack_size;
   f.uc.stack.ss_flags = static_cast<int>(h.stack_size == 0 ? SS_DISABLE : nested ? SS_ONSTACK : 0);
@@ -87,7 +89,7 @@ inline constexpr uint64_t kReturnFrame = 0x3000, kReturnState = kReturnFrame + 0
 inline void leave_handler(ControlPage* c, uint64_t slot) {
   FaultHandler& h = c->fault;
   const uint64_t base = STUB_STACKS + slot * STUB_SLOT_STACK;
-  const uint64_t size = shared()->xstate_size & 0x7fffffff;
+  const uint64_t size = xstate_size();
   GuestContext& u = *reinterpret_cast<GuestContext*>(base + kReturnFrame);
   if (try_copy(&u, reinterpret_cast<void*>(c->gregs[kRsp]), sizeof u) != 0) return;
   // A mask that we do not know may let signals in that wait at the Sentry.
@@ -103,7 +105,7 @@ inline void leave_handler(ControlPage* c, uint64_t slot) {
     if (kReturnState + size > kReturnStateEnd || try_copy(state, u.machine.fpregs, size) != 0) return;
     u.machine.fpregs = static_cast<fpregset_t>(state);
   }
-  u.flags = u.machine.fpregs != nullptr ? 7 : 6;
+  u.flags = u.machine.fpregs != nullptr ? kWithState : kNoState;
   u.stack = alternate_stack(slot);
   u.machine.gregs[REG_CSGSFS] = kUserSegments;
   u.mask = 0;

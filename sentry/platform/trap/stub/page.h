@@ -20,6 +20,9 @@ inline uint64_t slot_of(uint64_t stack_address) { return (stack_address - STUB_S
 
 inline bool has_fsgsbase() { return (shared()->xstate_size & 0x80000000u) != 0; }
 
+// Of the extended state in a signal frame, in bytes.
+inline uint64_t xstate_size() { return shared()->xstate_size & 0x7fffffff; }
+
 // The guest's %gs base. Ours stands there until the guest sets its own; then its patched call sites take
 // the long way.
 inline uint64_t guest_gs(const ControlPage* c) {
