@@ -79,6 +79,8 @@ class EventLoop {
 
   // A core is left for waiting: no more threads run guest code than there are cores beside ours.
   bool may_spin() const;
+  // Programs that are not ours want the cores too: it was so a moment ago (give_way()).
+  bool crowded() const { return crowded_; }
   // Another process that is asked something has a core to itself, beside ours, the guest thread's that waits for us
   // meanwhile, and those that run guest code.
   bool core_for_peer() const;
@@ -114,7 +116,7 @@ class EventLoop {
   uint64_t last_activity_ = 0;
   int online_cpus_ = 1;
   int descriptors_expected_ = 0;
-  bool crowded_ = false;  // programs that are not ours want the cores too
+  bool crowded_ = false;
   uint64_t crowded_until_ = 0, crowded_for_ = 0;
 };
 

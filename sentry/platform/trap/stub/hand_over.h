@@ -49,14 +49,20 @@ inline void await_reply(ControlPage* c) {
 
 // A guest thread that waits for these awake wakes the agent that the Sentry needs for them, on its own core. That takes
 // the Sentry longer than most calls to find out.
-inline uint8_t patience_for(uint64_t nr) {
-  switch (nr) {
+inline uint8_t patience_for(const uint64_t* gregs) {
+  constexpr uint64_t kMuch = 4096;  // bytes: to copy them takes longer than a call
+  switch (gregs[kRax]) {
     case __NR_execve:
     case __NR_execveat:
     case __NR_fork:
     case __NR_vfork:
     case __NR_clone:
     case __NR_clone3: return 4;
+    case __NR_read:
+    case __NR_write:
+    case __NR_pread64:
+    case __NR_pwrite64:
+    case __NR_getdents64: return gregs[kRdx] > kMuch ? 3 : 0;
     default: return 0;
   }
 }
@@ -65,7 +71,7 @@ inline uint8_t patience_for(uint64_t nr) {
 // after it has said that it sleeps, so either it sees our request or we see that it sleeps.
 inline void call_sentry(ControlPage* c, uint64_t slot) {
   note(c->times.asked);
-  c->patience = patience_for(c->gregs[kRax]);
+  c->patience = patience_for(c->gregs);
   if (c->fault.inside != 0) c->line.kind |= kReqOwnMask;
   __atomic_exchange_n(&c->line.state, kRequest, __ATOMIC_SEQ_CST);
   if (c->line.polled == 0) {
