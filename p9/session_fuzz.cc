@@ -145,6 +145,7 @@ class Run {
     for (size_t n = 0; n < kMaxRequests && !dice_.empty() && !closed_; ++n) roll_one(Requests{}, dice_.byte());
     if (closed_) return;
     // Nothing of it is left.
+    dice_ = Dice({});  // whole
     ask(Tversion{.msize = 65536, .version = kVersionL});
     CHECK(session_.fid_count() == 0);
   }

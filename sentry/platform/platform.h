@@ -69,15 +69,21 @@ struct ThreadTimes {
   uint64_t asked = 0, answered = 0, resumed = 0, rested = 0;
 };
 
-// sigaction(2) of SIGSEGV, sigaltstack(2) and the mask of a thread, all its signal sets as the guest's sigset_t: what a platform
-// needs to deliver page faults by itself.
+// sigaction(2) of SIGSEGV, signal sets as the guest's sigset_t: what a platform needs to deliver page faults by itself, besides Signals.
 struct OwnFaults {
   uint64_t handler = 0, restorer = 0;
   uint64_t mask = 0;     // blocked in the handler besides, SIGSEGV itself among it
-  uint64_t blocked = 0;  // by the thread, now
-  uint64_t stack = 0, stack_size = 0;
   bool on_stack = false;
   bool operator==(const OwnFaults&) const = default;
+};
+
+// A thread's mask and alternate stack (stack_size 0: none). `may_change`: it need not ask the kernel to change its mask
+// (rt_sigprocmask(2), rt_sigreturn(2)). Then each signal that comes for it has to kick it.
+struct Signals {
+  uint64_t mask = 0;
+  bool may_change = false;
+  uint64_t stack = 0, stack_size = 0;
+  bool operator==(const Signals&) const = default;
 };
 
 struct Fiber;
@@ -113,8 +119,14 @@ class Context {
   virtual void set_identity(const ContextIdentity*) {}
   // Page faults may go to this handler without asking the kernel; null: they may not. At any time.
   virtual void set_own_faults(const OwnFaults*) {}
-  // At an event: the mask under which the thread runs since it has entered that handler; from here on it is the kernel's.
+  // While it does not run.
+  virtual void set_signals(const Signals&) {}
+  // At any time: it may not change its mask any more.
+  virtual void keep_mask() {}
+  // At an event: the mask under which the thread runs since it has changed it; from here on it is the kernel's.
   std::optional<uint64_t> own_mask;
+  // While it runs: the same, now, by its own word.
+  virtual std::optional<uint64_t> own_mask_now() const { return {}; }
   // futex(2) and futex_waitv(2) at the host, by the guest thread: where memory is the host's, so is its waiting.
   // A platform without it (false) leaves them to the kernel's own table (ipc/futex.h).
   virtual bool has_futex() const { return false; }

@@ -66,11 +66,18 @@ bool Task::interrupted() const {
   return !(all & (~mask_ | sigwait_set)).empty();
 }
 
+SignalSet Task::mask() const {
+  if (!masks_itself()) return mask_;
+  const auto own = context_->own_mask_now();
+  return own ? SignalSet{*own} & ~kUnblockable : mask_;
+}
+
 void Task::set_mask(SignalSet m) {
   mask_ = m & ~kUnblockable;
   // Shared signals that this task no longer takes may be another's.
   for (Task* t : process_->tasks) {
-    if (t != this && !(process_->pending.set() & ~t->mask()).empty()) t->interrupt();
+    if (t == this || process_->pending.set().empty()) continue;
+    if (t->masks_itself() || !(process_->pending.set() & ~t->mask()).empty()) t->interrupt();
   }
 }
 

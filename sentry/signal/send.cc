@@ -70,6 +70,9 @@ Result<void> Kernel::send_signal(Process& p, const SigInfo& info) {
       return ok();
     }
   }
+  for (Task* t : p.tasks) {
+    if (t->masks_itself()) t->interrupt();
+  }
   return ok();
 }
 
@@ -82,7 +85,7 @@ Result<void> Kernel::send_task_signal(Task& task, const SigInfo& info) {
   if (!waited_for && (is_ignored(p, info.signo) || dropped_for_init(p, info))) return ok();
   if (!task.pending().add(info, p.limit(RLIMIT_SIGPENDING)) && info.signo >= 32) return Errno{EAGAIN};
   p.signal_queue.notify(POLLIN);
-  if (!task.mask().has(info.signo) || task.sigwait_set.has(info.signo)) task.interrupt();
+  if (!task.mask().has(info.signo) || task.sigwait_set.has(info.signo) || task.masks_itself()) task.interrupt();
   return ok();
 }
 

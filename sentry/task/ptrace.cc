@@ -39,6 +39,7 @@ void attach_tracee(Task& task, Task& tracer, bool seized, uint32_t options) {
   t->options = options;
   task.tracee = std::move(t);
   task.keep_faults();
+  task.keep_mask();
   tracer.process().tracees.push_back(&task);
 }
 

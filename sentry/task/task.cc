@@ -61,6 +61,7 @@ void Task::attach(std::unique_ptr<Context> context) {
   context_->owner = this;
   published_to_ = nullptr;
   own_faults_.reset();
+  signals_.reset();
 }
 
 void Task::replace_memory(MemoryManagerRef memory, std::unique_ptr<Context> context) {
@@ -168,6 +169,7 @@ void Task::publish_identity() {
   if (!context_) return;
   if (watched()) {
     keep_faults();
+    keep_mask();
     published_to_ = nullptr;
     return context_->set_identity(nullptr);
   }
@@ -180,14 +182,12 @@ void Task::publish_identity() {
 
 void Task::publish_faults() {
   const SigAction& a = process_->actions->at[SIGSEGV];
-  const bool disabled = (alt_stack_.flags & kSsDisable) != 0;
   // Who shares our handlers without being of our process would not be heard of when he changes them.
   const bool alone = process_->actions.use_count() == 1 && !tracee && !watched();
   if (!alone || a.handler <= 1 || (a.flags & kSaResethand) != 0 || (alt_stack_.flags & kSsAutodisarm) != 0) {
     return keep_faults();
   }
-  OwnFaults now{.handler = a.handler, .restorer = a.restorer, .mask = a.mask.bits, .blocked = mask_.bits,
-                .stack = disabled ? 0 : alt_stack_.sp, .stack_size = disabled ? 0 : alt_stack_.size,
+  OwnFaults now{.handler = a.handler, .restorer = a.restorer, .mask = a.mask.bits,
                 .on_stack = (a.flags & kSaOnstack) != 0};
   if ((a.flags & kSaNodefer) == 0) now.mask |= SignalSet::of(SIGSEGV).bits;
   if (own_faults_ == now) return;
@@ -200,9 +200,30 @@ void Task::keep_faults() {
   own_faults_.reset();
 }
 
+// While a signal waits, each change may let it in.
+void Task::publish_signals() {
+  const bool none = (alt_stack_.flags & kSsDisable) != 0;
+  const bool quiet = pending_.set().empty() && process_->pending.set().empty();
+  const Signals now{.mask = mask_.bits,
+                    .may_change = quiet && !tracee && !watched() && (alt_stack_.flags & kSsAutodisarm) == 0,
+                    .stack = none ? 0 : alt_stack_.sp,
+                    .stack_size = none ? 0 : alt_stack_.size};
+  if (signals_ == now) return;
+  signals_ = now;
+  context_->set_signals(now);
+}
+
+void Task::keep_mask() {
+  const bool heard_of = !masks_itself();
+  if (signals_ && context_) context_->keep_mask();
+  signals_.reset();
+  if (!heard_of) interrupt();  // then its mask is what we know
+}
+
 void Task::start() {
   started_ = true;
   publish_identity();
+  publish_signals();
   kernel_.profile().born(layer_span_);
   context_->resume();
 }
@@ -380,6 +401,7 @@ void Task::handle(EventKind kind) {
   fiber_ = nullptr;
   if (published_to_ != context_.get() || watched()) publish_identity();
   if (own_faults_ || kind == EventKind::kFault) publish_faults();
+  publish_signals();
   if (tracee && tracee->steps()) {
     regs().eflags |= kTrapFlag;
     context_->set_regs_changed();

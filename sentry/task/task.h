@@ -78,8 +78,10 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   Result<uint64_t> run_restart();  // restart_syscall(2)
 
   // --- signals (signal/delivery.cc, signal/send.cc)
-  SignalSet mask() const { return mask_; }
+  SignalSet mask() const;
   void set_mask(SignalSet m);
+  // It runs, and may change its mask without our hearing of it: whoever sends it a signal interrupts it, blocked or not.
+  bool masks_itself() const { return signals_ && signals_->may_change && context_ && context_->running(); }
   // A signal is pending that is not blocked, or the task has to exit or stop.
   bool interrupted() const;
   SignalSet pending_unblocked() const;
@@ -137,6 +139,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   }
   void publish_identity();  // after each change of what ContextIdentity holds
   void keep_faults();  // after each change of what happens at a page fault: the next one is ours
+  void keep_mask();    // from now on we are asked
   void interrupt();     // wakes it or kicks it so that it looks at its signals
   bool deliver_signals(std::optional<int64_t> call_result);  // false: the task exits
   Result<void> sigreturn();
@@ -163,6 +166,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   void finish_call(const Result<uint64_t>& result);
   void dispatch_fault();
   void publish_faults();
+  void publish_signals();
   bool watched() const;
   const Context* published_to_ = nullptr;  // whose identity is up to date; null: none
   void stop_here();
@@ -184,6 +188,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   AltStack alt_stack_;
   // What the platform knows (Context::set_own_faults): from the first fault that went to a handler on.
   std::optional<OwnFaults> own_faults_;
+  std::optional<Signals> signals_;  // likewise (Context::set_signals)
   std::function<Result<uint64_t>(Task&)> restart_;
   Fiber* fiber_ = nullptr;
   Timer sleep_timer_;

@@ -142,7 +142,7 @@ enum State : uint32_t { kIdle = 0, kRequest = 1, kRequestAsleep = 2, kReply = 3,
 // guest thread had begun to make itself when a kick came. The others have gregs besides.
 enum RequestKind : uint8_t { kReqSyscall = 1, kReqFault = 2, kReqKick = 3, kReqOrderFailed = 4, kReqOrdersDone = 5,
                             kReqCall = 6, kReqBrokenOff = 7 };
-// With a kind: the thread has entered its handler of page faults by itself, and FaultHandler::own_mask is its mask.
+// With a kind: the thread has changed its mask by itself, and OwnSignals::own is it.
 inline constexpr uint8_t kReqOwnMask = 0x80;
 
 enum ReplyFlags : uint32_t {
@@ -186,7 +186,7 @@ struct Window {
   uint32_t offset;  // in its buffer
 };
 inline constexpr int kWindows = 2;
-inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 80;
+inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 72;
 
 enum TrapReason : uint32_t { kTrapSlow = 1, kTrapApply = 2, kTrapFrame = 3 };
 
@@ -227,11 +227,17 @@ struct FaultHandler {
   uint64_t entry;  // 0: faults are the Sentry's
   uint64_t restorer;
   uint64_t mask;     // what is blocked in the handler besides
-  uint64_t blocked;  // the thread's mask, as far as the Sentry knows
-  uint64_t stack, stack_size;  // sigaltstack(2)'s; 0: it is disabled
   uint64_t on_stack;  // SA_ONSTACK
-  uint64_t own_mask;  // if inside
-  uint64_t inside;    // 1: the thread runs under own_mask, and the Sentry has not heard of it
+};
+
+// The thread's signal mask and alternate stack. It changes the mask by itself in handlers of page faults (stub/faults.h) and, as long
+// as no signal is pending at the Sentry, whenever it likes (stub/masks.h).
+struct OwnSignals {
+  uint64_t known;  // as far as the Sentry has heard
+  uint64_t may_change;
+  uint64_t own;      // if it differs:
+  uint64_t differs;  // 1: the thread runs under `own`, and the Sentry has not heard of it
+  uint64_t stack, stack_size;  // sigaltstack(2)'s; 0: it is disabled
 };
 
 // One for each thread slot; 4096 bytes.
@@ -267,6 +273,7 @@ struct ControlPage {
   uint8_t out_buffer[kOutBuffer];
   ThreadNotes times;
   FaultHandler fault;
+  OwnSignals signals;
   uint8_t unused[kControlPad];
   uint64_t self;  // the page's own address in the stub: what %gs must point at
 };

@@ -54,6 +54,7 @@ TrapContext::TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot)
     : space_(std::move(space)), slot_(slot) {
   space_->contexts_[slot_] = this;
   page().fault = {};
+  page().signals = {};
 }
 
 TrapContext::~TrapContext() {
@@ -90,17 +91,27 @@ ControlPage& TrapContext::page() const { return space_->page(slot_); }
 int TrapContext::host_tid() const { return static_cast<int>(take(page().host_tid)); }
 
 std::optional<EventKind> TrapContext::take_request() {
+  bool own = false;
+  const auto kind = take_event(own);
+  if (!kind) return {};
+  if (own && (faults_ != Whose::kSentrys || mask_ != Whose::kSentrys)) {
+    own_mask = take(page().signals.own);
+    page().signals.differs = 0;
+  }
+  for (Whose* w : {&faults_, &mask_}) {
+    if (*w == Whose::kTakenBack) *w = Whose::kSentrys;
+  }
+  return kind;
+}
+
+std::optional<EventKind> TrapContext::take_event(bool& own) {
   if (!running_) return {};
   const ControlPage& p = page();
   const uint32_t state = __atomic_load_n(&p.line.state, __ATOMIC_ACQUIRE);
   if (state != kRequest && state != kRequestAsleep) return {};
   const uint8_t said = take(p.line.kind);
   const auto kind = static_cast<RequestKind>(said & ~kReqOwnMask);
-  if ((said & kReqOwnMask) != 0 && faults_ != Faults::kSentrys) {
-    own_mask = take(p.fault.own_mask);
-    page().fault.inside = 0;
-  }
-  if (faults_ == Faults::kTakenBack) faults_ = Faults::kSentrys;
+  own = (said & kReqOwnMask) != 0;
   if (const uint8_t woken_on = take(p.line.woken_on); woken_on != 0) {
     space_->platform_.wakes().ran_on(woken_on - 1u);
     page().line.woken_on = 0;
@@ -396,14 +407,34 @@ void TrapContext::set_identity(const ContextIdentity* id) {
 void TrapContext::set_own_faults(const OwnFaults* faults) {
   FaultHandler& to = page().fault;
   if (faults == nullptr) {
-    if (faults_ == Faults::kOwn) faults_ = Faults::kTakenBack;
+    if (faults_ == Whose::kThreads) faults_ = Whose::kTakenBack;
     return __atomic_store_n(&to.entry, 0, __ATOMIC_RELAXED);
   }
-  faults_ = Faults::kOwn;
+  faults_ = Whose::kThreads;
   const OwnFaults& f = *faults;
-  to.restorer = f.restorer, to.mask = f.mask, to.blocked = f.blocked;
-  to.stack = f.stack, to.stack_size = f.stack_size, to.on_stack = f.on_stack ? 1 : 0;
+  to.restorer = f.restorer, to.mask = f.mask;
+  to.on_stack = f.on_stack ? 1 : 0;
   __atomic_store_n(&to.entry, f.handler, __ATOMIC_RELEASE);
+}
+
+void TrapContext::set_signals(const Signals& s) {
+  OwnSignals& to = page().signals;
+  to.known = s.mask;
+  to.may_change = s.may_change ? 1 : 0;
+  to.stack = s.stack, to.stack_size = s.stack_size;
+  mask_ = s.may_change ? Whose::kThreads : Whose::kSentrys;
+}
+
+void TrapContext::keep_mask() {
+  if (mask_ != Whose::kThreads) return;
+  mask_ = Whose::kTakenBack;
+  __atomic_store_n(&page().signals.may_change, 0, __ATOMIC_RELAXED);
+}
+
+std::optional<uint64_t> TrapContext::own_mask_now() const {
+  const OwnSignals& m = page().signals;
+  if (mask_ == Whose::kSentrys || take(m.differs) == 0) return {};
+  return take(m.own);
 }
 
 ThreadTimes TrapContext::take_times() {

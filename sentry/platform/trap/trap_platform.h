@@ -68,6 +68,9 @@ class TrapContext final : public Context {
   bool running() const override { return running_; }
   int host_tid() const override;
   void set_own_faults(const OwnFaults*) override;
+  void set_signals(const Signals&) override;
+  void keep_mask() override;
+  std::optional<uint64_t> own_mask_now() const override;
   void set_identity(const ContextIdentity* identity) override;
   ThreadTimes take_times() override;
   uint64_t robust_list() const override;
@@ -87,6 +90,8 @@ class TrapContext final : public Context {
   void prepare(const Regs& regs, uint64_t frame, uint64_t fs, uint64_t gs);
   // A bell rang for this slot: takes the request out of the page. Nothing there: nothing.
   std::optional<EventKind> take_request();
+  // The same without its mask. `own`: it says that it has one.
+  std::optional<EventKind> take_event(bool& own);
   void take_call();
   void load_regs();
   void queue(const ThreadOrder& order);
@@ -107,8 +112,8 @@ class TrapContext final : public Context {
   // The guest thread need not spin for this call's answer.
   void will_wait();
   bool waits_awake() const;
-  enum class Faults { kSentrys, kOwn, kTakenBack };  // the last: it may have entered its handler before
-  Faults faults_ = Faults::kSentrys;
+  enum class Whose { kSentrys, kThreads, kTakenBack };  // the last: it may have made use of it before it was
+  Whose faults_ = Whose::kSentrys, mask_ = Whose::kSentrys;
   bool starts_ = false;  // the first thread of a program, which has not run yet
   std::optional<uint32_t> agent_to_wake_;  // its sleep word: when this thread goes to sleep, it wakes the agent first
   // Small reads and writes of the call at hand, in the control page (call_windows.h). False: not there.

@@ -20,6 +20,10 @@ inline bool answer_here(ControlPage* c, uint64_t nr) {
     case __NR_geteuid: value = id.euid; break;
     case __NR_getgid: value = id.gid; break;
     case __NR_getegid: value = id.egid; break;
+    case __NR_rt_sigprocmask:
+      if (!change_mask(c)) return false;
+      value = 0;
+      break;
     case __NR_rseq: value = static_cast<uint64_t>(-ENOSYS); break;
     case __NR_set_robust_list:
       if (c->gregs[kRsi] != sizeof(robust_list_head)) return false;
@@ -121,7 +125,7 @@ inline void describe(ControlPage* c) {
 // 0: the call is over, its result in the page. 1: a frame is needed (ControlPage::reason).
 [[gnu::noinline]] inline uint32_t ask(ControlPage* c, uint64_t nr, RequestKind kind) {
   describe(c);
-  if (nr == __NR_rt_sigreturn && c->fault.inside != 0) leave_handler(c, slot_of_page(c));
+  if (nr == __NR_rt_sigreturn && may_return(c)) leave_handler(c, slot_of_page(c));
   if (needs_frame(nr, c->gregs[kRdi])) {
     c->reason = kTrapSlow;
     return 1;

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <ucontext.h>
 
-#include "sentry/platform/trap/stub/page.h"
+#include "sentry/platform/trap/stub/masks.h"
 
 namespace run9::sentry::trap::stub {
 
@@ -29,34 +29,35 @@ inline constexpr uint64_t kPageFault = 14;
 inline constexpr uint64_t kNoState = 6, kWithState = 7;
 inline constexpr uint64_t kUserSegments = 0x002b000000000033;  // cs, gs, fs, ss
 
-inline bool on_stack(const FaultHandler& h, uint64_t sp) { return sp > h.stack && sp - h.stack <= h.stack_size; }
+inline bool on_stack(const OwnSignals& h, uint64_t sp) { return sp > h.stack && sp - h.stack <= h.stack_size; }
 
 // False: nothing was done.
 inline bool enter_handler(ControlPage* c, const siginfo_t* info, ucontext_t* uc) {
-  FaultHandler& h = c->fault;
+  const FaultHandler& h = c->fault;
+  OwnSignals& m = c->signals;
   auto& g = uc->uc_mcontext.gregs;
   const uint64_t entry = __atomic_load_n(&h.entry, __ATOMIC_ACQUIRE);
-  const uint64_t blocked = h.inside != 0 ? h.own_mask : h.blocked;
+  const uint64_t blocked = mask_of(m);
   if (entry == 0 || static_cast<uint64_t>(g[REG_TRAPNO]) != kPageFault || (blocked & kSegvBit) != 0) return false;
   auto sp = static_cast<uint64_t>(g[REG_RSP]);
-  const bool nested = on_stack(h, sp);
-  if (h.on_stack != 0 && h.stack_size != 0 && !nested) {
-    sp = h.stack + h.stack_size;
+  const bool nested = on_stack(m, sp);
+  if (h.on_stack != 0 && m.stack_size != 0 && !nested) {
+    sp = m.stack + m.stack_size;
   } else {
     sp -= 128;  // red zone
   }
   const uint64_t size = xstate_size();
   const uint64_t fpstate = sp = (sp - size) & ~uint64_t{63};
   sp = ((sp - sizeof(GuestFrame)) & ~uint64_t{15}) - 8;
-  if (nested && !on_stack(h, sp)) return false;  // overflow
+  if (nested && !on_stack(m, sp)) return false;  // overflow
 
   GuestFrame f;
   memset(&f, 0, sizeof f);
   f.restorer = h.restorer;
   f.uc.flags = kWithState;
-  f.uc.stack.ss_sp = reinterpret_cast<void*>(h.stack);
-  f.uc.stack.ss_size = h.stack_size;
-  f.uc.stack.ss_flags = static_cast<int>(h.stack_size == 0 ? SS_DISABLE : nested ? SS_ONSTACK : 0);
+  f.uc.stack.ss_sp = reinterpret_cast<void*>(m.stack);
+  f.uc.stack.ss_size = m.stack_size;
+  f.uc.stack.ss_flags = static_cast<int>(m.stack_size == 0 ? SS_DISABLE : nested ? SS_ONSTACK : 0);
   memcpy(f.uc.machine.gregs, g, sizeof g);
   f.uc.machine.gregs[REG_CSGSFS] = kUserSegments;
   f.uc.machine.gregs[REG_OLDMASK] = static_cast<greg_t>(blocked);
@@ -76,8 +77,7 @@ inline bool enter_handler(ControlPage* c, const siginfo_t* info, ucontext_t* uc)
   g[REG_RSP] = static_cast<greg_t>(sp);
   g[REG_EFL] &= ~greg_t{0x10500};  // RF, DF, TF
   uc->uc_mcontext.fpregs = nullptr;
-  h.own_mask = blocked | h.mask;
-  h.inside = 1;
+  set_own_mask(m, blocked | h.mask);
   return true;
 }
 
@@ -85,19 +85,21 @@ inline bool enter_handler(ControlPage* c, const siginfo_t* info, ucontext_t* uc)
 // whose stack pointer lies there, and above it, otherwise.
 inline constexpr uint64_t kReturnFrame = 0x3000, kReturnState = kReturnFrame + 0x400, kReturnStateEnd = 0x5000;
 
+// A frame that this thread made, or, as it may choose any mask, one that the Sentry made.
+inline bool may_return(const ControlPage* c) { return c->signals.differs != 0 || c->signals.may_change != 0; }
+
 // rt_sigreturn(2), from the dispatcher. Comes back if it is the Sentry's to make.
 inline void leave_handler(ControlPage* c, uint64_t slot) {
-  FaultHandler& h = c->fault;
   const uint64_t base = STUB_STACKS + slot * STUB_SLOT_STACK;
   const uint64_t size = xstate_size();
   GuestContext& u = *reinterpret_cast<GuestContext*>(base + kReturnFrame);
   if (try_copy(&u, reinterpret_cast<void*>(c->gregs[kRsp]), sizeof u) != 0) return;
-  // A mask that we do not know may let signals in that wait at the Sentry.
-  const bool outside = u.mask == h.blocked;
-  if (!outside && u.mask != h.own_mask) return;
+  // Any other mask may let signals in that wait at the Sentry.
+  const OwnSignals before = c->signals;
+  if (before.may_change == 0 && u.mask != before.known && u.mask != before.own) return;
   const bool disabled = (u.stack.ss_flags & SS_DISABLE) != 0;
-  if (disabled ? h.stack_size != 0
-               : u.stack.ss_sp != reinterpret_cast<void*>(h.stack) || u.stack.ss_size != h.stack_size) {
+  if (disabled ? before.stack_size != 0
+               : u.stack.ss_sp != reinterpret_cast<void*>(before.stack) || u.stack.ss_size != before.stack_size) {
     return;
   }
   if (u.machine.fpregs != nullptr) {
@@ -108,11 +110,10 @@ inline void leave_handler(ControlPage* c, uint64_t slot) {
   u.flags = u.machine.fpregs != nullptr ? kWithState : kNoState;
   u.stack = alternate_stack(slot);
   u.machine.gregs[REG_CSGSFS] = kUserSegments;
+  set_own_mask(c->signals, u.mask & ~kUnblockable);
   u.mask = 0;
-  const uint64_t before = h.inside;
-  if (outside) h.inside = 0;
   gate_return(c, reinterpret_cast<ucontext_t*>(&u));
-  h.inside = before;
+  set_own_mask(c->signals, mask_of(before));
 }
 
 }  // namespace run9::sentry::trap::stub

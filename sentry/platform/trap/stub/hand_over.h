@@ -72,7 +72,7 @@ inline uint8_t patience_for(const uint64_t* gregs) {
 inline void call_sentry(ControlPage* c, uint64_t slot) {
   note(c->times.asked);
   c->patience = patience_for(c->gregs);
-  if (c->fault.inside != 0) c->line.kind |= kReqOwnMask;
+  if (c->signals.differs != 0) c->line.kind |= kReqOwnMask;
   __atomic_exchange_n(&c->line.state, kRequest, __ATOMIC_SEQ_CST);
   if (c->line.polled == 0) {
     auto* header = reinterpret_cast<ControlHeader*>(STUB_CTL);

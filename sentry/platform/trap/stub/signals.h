@@ -137,7 +137,7 @@ inline bool leave_to_dispatcher(ControlPage* c, ucontext_t* uc) {
   if (!fit_for_dispatcher(flags) || !has_fsgsbase()) return false;
   const auto nr = static_cast<uint64_t>(g[REG_RAX]);
   // clone3's argument is looked at in the dispatcher, where a fault can be.
-  const bool returns = nr == __NR_rt_sigreturn && c->fault.inside != 0;
+  const bool returns = nr == __NR_rt_sigreturn && may_return(c);
   if (nr != __NR_clone3 && !returns && needs_frame(nr, static_cast<uint64_t>(g[REG_RDI]))) return false;
   c->flags = lahf_and_seto(flags);
   g[REG_RCX] = g[REG_RIP];
