@@ -1,5 +1,7 @@
 // Copies between the Sentry and a guest's memory. Addresses are the guest's: anything from nonsense to the
 // stub's own region, which is refused here.
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <climits>
 #include <cstring>
@@ -19,10 +21,21 @@ Result<size_t> MemoryManager::copy_in_some(std::span<std::byte> dst, uint64_t ad
   return space_->read(addr, dst.first(std::min<uint64_t>(dst.size(), kGuestEnd - addr)));
 }
 
+bool MemoryManager::is_writable(uint64_t addr, size_t n) const {
+  const auto vma = find(addr);
+  return vma != vmas_.end() && vma->second.end - addr >= n && (vma->second.prot & PROT_WRITE) != 0;
+}
+
+std::span<std::byte> MemoryManager::room_for(uint64_t addr, size_t n) const {
+  const auto room = space_->room_for(addr, n);
+  return is_writable(addr, room.size()) ? room : std::span<std::byte>();
+}
+
 Result<size_t> MemoryManager::copy_out_some(uint64_t addr, ByteSpan src) {
   if (src.empty()) return size_t{0};
   if (addr >= kGuestEnd) return Errno{EFAULT};
-  return space_->write(addr, src.first(std::min<uint64_t>(src.size(), kGuestEnd - addr)));
+  src = src.first(std::min<uint64_t>(src.size(), kGuestEnd - addr));
+  return is_writable(addr, src.size()) ? space_->write_mapped(addr, src) : space_->write(addr, src);
 }
 
 Result<void> MemoryManager::copy_in(void* dst, uint64_t addr, size_t n) {

@@ -61,6 +61,8 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   // As many bytes as do not fault; EFAULT if none.
   Result<size_t> copy_in_some(std::span<std::byte> dst, uint64_t addr);
   Result<size_t> copy_out_some(uint64_t addr, ByteSpan src);
+  // AddressSpace::room_for, for copy_out_some().
+  std::span<std::byte> room_for(uint64_t addr, size_t n) const;
   template <typename T>
   Result<T> read(UserPtr<T> p) {
     static_assert(std::is_trivially_copyable_v<T>);
@@ -140,6 +142,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   uint64_t mmap_top = 0;  // addresses are picked downward from here
 
  private:
+  bool is_writable(uint64_t addr, size_t n) const;  // in one mapping
   using Map = std::map<uint64_t, Vma>;
   class Change;  // holds the lock of one change of the list
   Result<uint64_t> mmap_locked(Task& task, MapArgs args);

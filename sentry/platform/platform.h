@@ -187,6 +187,11 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   // Copies; a short count means the rest faults. EFAULT when nothing could be copied.
   virtual Result<size_t> read(uint64_t addr, std::span<std::byte> dst) = 0;
   virtual Result<size_t> write(uint64_t addr, ByteSpan src) = 0;
+  // The same where all of it can be written, as far as the kernel knows: it may happen at the end of the call, by the guest thread.
+  virtual Result<size_t> write_mapped(uint64_t addr, ByteSpan src) { return write(addr, src); }
+  // Where to put what write_mapped() shall write there, to have it copied once less: room for the first part of it, perhaps none. The
+  // guest can change it.
+  virtual std::span<std::byte> room_for(uint64_t /*addr*/, size_t /*size*/) { return {}; }
   // What of it came along with the call at hand: as many bytes as there are, perhaps none.
   virtual size_t read_ahead(uint64_t /*addr*/, std::span<std::byte> /*dst*/) { return 0; }
   // Atomic compare-and-swap of a word of guest memory is not offered: see sentry/ipc/futex.

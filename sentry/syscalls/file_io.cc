@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "sentry/fs/dev/devices.h"
 #include "sentry/mm/bounds.h"
@@ -44,6 +45,22 @@ class Bounce {
   std::span<std::byte> bytes_;
 };
 
+// What a file is read into: where the platform has room for it, the first part goes there.
+class ReadBuffer {
+ public:
+  ReadBuffer(Task& task, const vfs::File& file, const GuestSegments& dst)
+      : dst_(dst), bounce_(task, dst.remaining(), false), room_(file.moves_bytes() ? dst.room() : std::span<std::byte>()) {}
+  std::span<std::byte> next() {
+    const auto room = std::exchange(room_, {});
+    return room.empty() ? bounce_.first(dst_.remaining()) : room;
+  }
+
+ private:
+  const GuestSegments& dst_;
+  Bounce bounce_;
+  std::span<std::byte> room_;
+};
+
 Result<uint64_t> partial(uint64_t done, Errno e) {
   if (done > 0) return done;
   return e;
@@ -60,10 +77,10 @@ Result<uint64_t> read_stream(Task& task, vfs::File& file, GuestSegments& dst) {
 }
 
 Result<uint64_t> read_at(Task& task, vfs::File& file, GuestSegments& dst, uint64_t at) {
-  Bounce bounce(task, dst.remaining(), false);
+  ReadBuffer space(task, file, dst);
   uint64_t done = 0;
   while (dst.remaining() > 0) {
-    auto buffer = bounce.first(dst.remaining());
+    auto buffer = space.next();
     auto n = file.pread(task, buffer, at + done);
     if (!n.has_value()) return partial(done, n.error());
     if (n.value() == 0) break;
@@ -78,10 +95,10 @@ Result<uint64_t> read_at(Task& task, vfs::File& file, GuestSegments& dst, uint64
 Result<uint64_t> read_position(Task& task, vfs::File& file, GuestSegments& dst) {
   PositionLock lock(task, file);
   TRY(lock.acquire());
-  Bounce bounce(task, dst.remaining(), false);
+  ReadBuffer space(task, file, dst);
   uint64_t done = 0;
   while (dst.remaining() > 0) {
-    auto buffer = bounce.first(dst.remaining());
+    auto buffer = space.next();
     const uint64_t before = file.position();
     auto n = file.read(task, buffer);
     if (!n.has_value()) return partial(done, n.error());
@@ -244,6 +261,11 @@ Result<size_t> GuestSegments::copy_out(ByteSpan src) {
   return advance(src.size(), [&](uint64_t addr, size_t at, size_t n) {
     return memory_->copy_out_some(addr, src.subspan(at, n));
   });
+}
+
+std::span<std::byte> GuestSegments::room() const {
+  if (segments_.size() != 1 || used_ != 0) return {};
+  return memory_->room_for(reinterpret_cast<uint64_t>(segments_.front().iov_base), remaining_);
 }
 
 Result<size_t> GuestSegments::copy_in(std::span<std::byte> dst) {

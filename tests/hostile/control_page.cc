@@ -69,19 +69,30 @@ void lying_windows(bool race) {
   }
   close(fds[0]);
   in_child([&] {
-    static uint8_t memory[8192], directory[4096];
-    memset(memory, kInMemory, sizeof memory);
+    static uint8_t memory[4096 + 2 * STUB_BULK_SIZE], directory[4096];
     ControlPage* c = my_page();
     if (c == nullptr) return;
+    const int file = memfd_create("page", 0);  // what is read from it lands in the bulk area
+    memset(memory, kInPage, sizeof memory);
+    if (write(file, memory, sizeof memory) != sizeof memory) return;
+    memset(memory, kInMemory, sizeof memory);
     static Target target{c, reinterpret_cast<uint64_t>(memory) + 4096};
     if (race) start_thread(change_lengths, &target);
     // From here on this thread makes no call of its own: they would use these buffers.
     memset(c->in_buffer, kInPage, sizeof c->in_buffer + sizeof c->out_buffer + sizeof c->unused);
+    const uint64_t slot = (reinterpret_cast<uint64_t>(c) - STUB_CTL) / 0x1000 - 1;
+    memset(reinterpret_cast<void*>(bulk_address(slot)), kInPage, STUB_BULK_SIZE);
     while (time_left(kBriefMs)) {
       for (uint16_t& length : c->line.in_length) length = kLengths[dice(12)];
       c->line.out_ready = static_cast<uint8_t>(dice());
       const auto fd = static_cast<uint64_t>(fds[1]);
       forge(c, {kReqCall, SYS_write, {fd, target.memory, 1 + dice(kInBuffer), 0, kInPageWord, kInPageWord}});
+      const auto size = static_cast<uint16_t>(kInBuffer + 1 + dice(STUB_BULK_SIZE + 100));
+      if (dice(2) != 0) c->line.in_length[0] = size;
+      forge(c, {kReqCall, SYS_write, {fd, target.memory, size, 0, kInPageWord, kInPageWord}});
+      c->line.out_ready = static_cast<uint8_t>(dice());  // to memory that is not there, too
+      const uint64_t to[] = {reinterpret_cast<uint64_t>(directory), 0, STUB_CTL, ~uint64_t{4095}};
+      forge(c, {kReqCall, SYS_pread64, {static_cast<uint64_t>(file), to[dice(4)], kOutBuffer + dice(sizeof directory), dice(4096), 0, 0}});
       forge(c, {kReqCall, SYS_getcwd, {reinterpret_cast<uint64_t>(directory), 1 + dice(kOutBuffer), 0, 0, 0, 0}});
     }
   }, kBriefMs + 100);

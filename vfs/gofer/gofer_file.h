@@ -15,6 +15,7 @@ class GoferFile final : public File {
   ~GoferFile() override;
 
   Result<size_t> pread(OpContext&, std::span<std::byte> dst, uint64_t offset) override;
+  bool moves_bytes() const override { return true; }
   Result<size_t> pwrite(OpContext&, ByteSpan src, uint64_t offset) override;
   Result<size_t> append(OpContext&, ByteSpan src, uint64_t& end) override;
   Result<uint64_t> seek(OpContext&, int64_t offset, int whence) override;

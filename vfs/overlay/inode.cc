@@ -14,6 +14,7 @@ class OvlFile : public File {
   Result<size_t> pread(OpContext& ctx, std::span<std::byte> dst, uint64_t offset) override {
     return TRY(real(ctx))->pread(ctx, dst, offset);
   }
+  bool moves_bytes() const override { return real_->moves_bytes(); }
   Result<size_t> pwrite(OpContext& ctx, ByteSpan src, uint64_t offset) override {
     return TRY(real(ctx))->pwrite(ctx, src, offset);
   }

@@ -20,6 +20,8 @@ class TmpFile : public File {
     return n;
   }
 
+  bool moves_bytes() const override { return true; }
+
   Result<size_t> pwrite(OpContext& ctx, ByteSpan src, uint64_t offset) override {
     TmpRegular& n = node();
     TmpContent& content = n.content;

@@ -26,9 +26,11 @@ struct WindowRule {
     return kind == WindowKind::kFixed ? size : args[size_arg] * size;
   }
   // Of results, the first part alone if they are large.
-  constexpr uint64_t out_bytes(const uint64_t* args) const {
+  constexpr uint64_t out_bytes(const uint64_t* args) const { return first_part(args, kOutBuffer); }
+  constexpr uint64_t bulk_bytes(const uint64_t* args) const { return first_part(args, STUB_BULK_SIZE); }
+  constexpr uint64_t first_part(const uint64_t* args, uint64_t most) const {
     const uint64_t all = bytes(args);
-    return all < kOutBuffer ? all : kOutBuffer;
+    return all < most ? all : most;
   }
 };
 
@@ -39,10 +41,16 @@ struct CallWindows {
   WindowRule in[kWindows], out[kWindows];
   // The call has at most four arguments: small input rides in the place of the others.
   bool spare = false;
+  // What does not fit into the page's buffers goes by the thread's bulk area, up to its size: input whole, results in part.
+  bool large = false;
 };
 
 // What is as small as this travels in the call line itself (Window::offset).
 inline constexpr uint32_t kSmall = 16, kInLine = ~uint32_t{0};
+// Likewise, in the bulk area.
+inline constexpr uint32_t kInBulk = kInLine - 1;
+inline constexpr uint8_t kBulkReady = 0x80;
+constexpr bool goes_by_bulk(uint64_t size) { return size > kInBuffer && size <= STUB_BULK_SIZE; }
 
 inline constexpr uint32_t kWindowCalls = 450;
 
@@ -79,6 +87,7 @@ struct WindowTable {
     for (int nr : {__NR_read, __NR_pread64, __NR_recvfrom, __NR_getdents64}) out_counted(nr, 1, 2, 1);
     for (int nr : {__NR_write, __NR_pwrite64, __NR_sendto}) in_counted(nr, 1, 2, 1);
     calls[__NR_write].spare = calls[__NR_pwrite64].spare = true;
+    for (int nr : {__NR_read, __NR_pread64, __NR_recvfrom, __NR_getdents64, __NR_write, __NR_pwrite64, __NR_sendto}) calls[nr].large = true;
     for (int nr : {__NR_readv, __NR_writev}) in_counted(nr, 1, 2, 16);
     in_counted(__NR_clone3, 0, 1, 1);
     out_fixed(__NR_pipe, 0, 8);

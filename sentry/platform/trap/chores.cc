@@ -56,7 +56,13 @@ void TrapPlatform::reuse(int pid, StubMemory memory, uint32_t slots) {
 
 // A guest that has written where there is no thread of its keeps others from getting the page: its memory goes.
 void TrapPlatform::renew(StubMemory memory, uint32_t slots) {
-  if (!memory.commands.renew(0x1000) || !memory.control.renew((slots + 1) * size_t{0x1000})) return;
+  constexpr size_t kPage = 0x1000;
+  std::vector<SharedMemory::Part> used = {{0, (slots + 1) * kPage}};
+  for (uint64_t i = 0; i < STUB_BULK_SLOTS; ++i) {
+    if (memory.bulk_pages[i] != 0) used.push_back({bulk_address(i) - STUB_CTL, memory.bulk_pages[i] * kPage});
+  }
+  const SharedMemory::Part commands{0, kPage};
+  if (!memory.commands.renew(std::span(&commands, 1)) || !memory.control.renew(used)) return;
   renewed_.push_back(std::move(memory));
 }
 

@@ -28,11 +28,15 @@ Result<SharedMemory> SharedMemory::create(const char* name, size_t size, bool re
   return m;
 }
 
-bool SharedMemory::renew(size_t used) {
+bool SharedMemory::renew(std::span<const Part> used) {
   if (!fd_.valid()) return false;
-  memset(data_, 0, used);
+  size_t all = 0;
+  for (const Part& p : used) {
+    memset(static_cast<char*>(data_) + p.offset, 0, p.size);
+    all += p.size;
+  }
   struct stat st;
-  return host_fstat(fd_.get(), &st) == 0 && static_cast<size_t>(st.st_blocks) * 512 == used;
+  return host_fstat(fd_.get(), &st) == 0 && static_cast<size_t>(st.st_blocks) * 512 == all;
 }
 
 SharedMemory::SharedMemory(SharedMemory&& o) noexcept

@@ -37,12 +37,15 @@
 #define STUB_BASES_SIZE 0x4000
 #define STUB_TABLE 0x60000            // read-only: the trampolines' addresses. Low, for a call site's jump
 #define STUB_TABLE_SIZE (STUB_PATCH_COUNT * 8)
-#define STUB_CTL 0x7fff10000000      // header page, then one control page for each thread slot
+#define STUB_CTL 0x7fff10000000      // header page, then one control page for each thread slot; behind them:
+#define STUB_BULK (STUB_CTL + (STUB_SLOTS + 1) * 0x1000)  // room for larger data of the first threads' calls
+#define STUB_BULK_SLOTS 64
+#define STUB_BULK_SIZE 0x8000         // of one of them
 #define STUB_STACKS 0x7fff40000000   // alternate stacks, one for each slot
 #define STUB_SLOT_STACK 0x8000
 #define STUB_FAST_STACK 0x1000        // the top of each: the dispatcher's, not the signals'
 #define STUB_SLOTS 4096
-#define STUB_CTL_SIZE ((STUB_SLOTS + 1) * 0x1000)
+#define STUB_CTL_SIZE (STUB_BULK - STUB_CTL + STUB_BULK_SLOTS * STUB_BULK_SIZE)
 
 // Descriptors in a stub.
 #define STUB_FD_AGENT 3   // SOCK_SEQPACKET to the Sentry; agents alone use it
@@ -206,7 +209,7 @@ struct CallLine {
     uint64_t args[6];  // kReqCall
     Reply reply;
   };
-  // kReqCall: how much of each window (call_windows.h) came along, and which can be written (bit i).
+  // kReqCall: how much of each window (call_windows.h) came along, and which can be written (bit i; kBulkReady: the larger one).
   uint16_t in_length[kWindows];
   uint8_t out_ready;
   uint8_t kind;      // RequestKind
@@ -287,6 +290,8 @@ static_assert(__builtin_offsetof(ControlPage, tail) == CTL_TAIL);
 
 // Where a slot's page lies in the stub.
 constexpr uint64_t page_address(uint64_t slot) { return STUB_CTL + (slot + 1) * 0x1000; }
+// And its room for larger data, if it has any.
+constexpr uint64_t bulk_address(uint64_t slot) { return STUB_BULK + slot * STUB_BULK_SIZE; }
 
 // First page of the control area: which slots have rung.
 struct ControlHeader {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <span>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -18,8 +19,11 @@ class SharedMemory {
   void* data() const { return data_; }
   BorrowedFd fd() const { return fd_.borrow(); }
   void close_fd() { fd_.reset(); }
-  // Zeroes the first `used` bytes. False if that is not all that anybody has written, or the descriptor is closed.
-  bool renew(size_t used);
+  // Zeroes these parts, in whole pages. False if they are not all that anybody has written, or the descriptor is closed.
+  struct Part {
+    size_t offset, size;
+  };
+  bool renew(std::span<const Part> used);
 
  private:
   UniqueFd fd_;

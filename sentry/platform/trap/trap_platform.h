@@ -4,6 +4,7 @@
 #pragma once
 #include <sched.h>
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
@@ -34,6 +35,8 @@ T take(const T& field) {
 // The pages that a stub shares with us.
 struct StubMemory {
   SharedMemory commands, control;
+  // Of each thread's bulk area, how much was in use.
+  std::array<uint8_t, STUB_BULK_SLOTS> bulk_pages{};
 };
 
 // What a stub is made with: both ends of its agent's socket, and its pages. Made ahead of need.
@@ -123,6 +126,10 @@ class TrapContext final : public Context {
   bool read_window(uint64_t addr, std::span<std::byte> dst) const;
   size_t read_window_part(uint64_t addr, std::span<std::byte> dst) const;
   bool write_window(uint64_t addr, ByteSpan src);
+  bool write_bulk(uint64_t addr, ByteSpan src);
+  std::span<std::byte> room_for(uint64_t addr, size_t size) const;
+  std::byte* bulk() const;  // shared with the guest
+  void note_bulk(size_t size);
   // Puts what write_window has kept into the guest's memory, if it lies in this range.
   void flush_windows(uint64_t addr, uint64_t size);
   // A fault on a patched call site: what the guest would have done there. kGone's optional: see take_request.
@@ -154,6 +161,7 @@ class TrapContext final : public Context {
   uint32_t reply_flags_ = 0;
   uint64_t frame_ = 0;
   Window in_[kWindows] = {}, out_[kWindows] = {};
+  Window bulk_ = {};  // what of the guest's memory may be written by way of the bulk area
   std::vector<Window> kept_;  // written, and not in the guest's memory yet
   alignas(8) std::byte small_in_[16], small_out_[16];
   uint32_t out_used_ = 0;
@@ -179,6 +187,8 @@ class TrapSpace final : public AddressSpace {
   Result<size_t> read(uint64_t addr, std::span<std::byte> dst) override;
   size_t read_ahead(uint64_t addr, std::span<std::byte> dst) override;
   Result<size_t> write(uint64_t addr, ByteSpan src) override;
+  Result<size_t> write_mapped(uint64_t addr, ByteSpan src) override;
+  std::span<std::byte> room_for(uint64_t addr, size_t size) override;
   Result<Child> fork(Context& parent, const Regs& regs) override;
   Result<std::unique_ptr<Context>> clone_thread(Context& parent, const Regs& regs,
                                                 bool parent_waits) override;

@@ -369,6 +369,17 @@ Result<size_t> TrapSpace::write(uint64_t addr, ByteSpan src) {
   return write_host(addr, src);
 }
 
+Result<size_t> TrapSpace::write_mapped(uint64_t addr, ByteSpan src) {
+  TrapContext* const c = caller();
+  if (c != nullptr && c->write_bulk(addr, src)) return src.size();
+  return write(addr, src);
+}
+
+std::span<std::byte> TrapSpace::room_for(uint64_t addr, size_t size) {
+  const TrapContext* const c = caller();
+  return c != nullptr ? c->room_for(addr, size) : std::span<std::byte>();
+}
+
 Result<size_t> TrapSpace::read_host(uint64_t addr, std::span<std::byte> dst) {
   if (dead_) return Errno{EFAULT};
   iovec local{dst.data(), dst.size()};

@@ -14,6 +14,7 @@ void TrapContext::drop_windows() {
   kept_.clear();
   out_used_ = 0;
   for (int i = 0; i < kWindows; ++i) in_[i] = out_[i] = {};
+  bulk_ = {};
 }
 
 // From the call's number and arguments, as taken: the guest only says how much of it is in the page.
@@ -24,6 +25,11 @@ void TrapContext::take_windows(const uint64_t* args) {
   uint32_t used = 0;
   for (int i = 0; i < kWindows && rules.in[i].kind != WindowKind::kNone; ++i) {
     const uint32_t size = take(line.in_length[i]);
+    if (rules.large && slot_ < STUB_BULK_SLOTS && goes_by_bulk(size) && size == rules.in[i].bytes(args)) {
+      in_[i] = {args[rules.in[i].arg], size, kInBulk};
+      note_bulk(size);
+      continue;
+    }
     if (size > kInBuffer - used) break;
     const bool small = rules.spare && size <= kSmall;
     if (small) memcpy(small_in_, args + 4, sizeof small_in_);
@@ -35,11 +41,41 @@ void TrapContext::take_windows(const uint64_t* args) {
     const WindowRule& rule = rules.out[i];
     if (rule.kind == WindowKind::kNone || (ready >> i & 1) == 0) continue;
     out_[i] = {args[rule.arg], static_cast<uint32_t>(rule.out_bytes(args)), 0};
+    if (rules.large && slot_ < STUB_BULK_SLOTS && (ready & kBulkReady) != 0) {
+      bulk_ = {args[rule.arg], static_cast<uint32_t>(rule.bulk_bytes(args)), 0};
+    }
   }
 }
 
+std::byte* TrapContext::bulk() const {
+  return static_cast<std::byte*>(space_->memory_.control.data()) + (bulk_address(slot_) - STUB_CTL);
+}
+
+void TrapContext::note_bulk(size_t size) {
+  auto& pages = space_->memory_.bulk_pages[slot_];
+  pages = std::max(pages, static_cast<uint8_t>((size + 0xfff) / 0x1000));
+}
+
+std::span<std::byte> TrapContext::room_for(uint64_t addr, size_t size) const {
+  if (addr != bulk_.addr || bulk_.size == 0 || size <= kOutBuffer || !kept_.empty()) return {};
+  return {bulk(), std::min<size_t>(size, bulk_.size)};
+}
+
+// The first that is written, and once. What was put into the room is there.
+bool TrapContext::write_bulk(uint64_t addr, ByteSpan src) {
+  if (addr != bulk_.addr || src.size() > bulk_.size || !kept_.empty()) return false;
+  if (src.data() != bulk()) {
+    if (src.size() <= kOutBuffer) return false;
+    memcpy(bulk(), src.data(), src.size());
+  }
+  note_bulk(src.size());
+  kept_.push_back({addr, static_cast<uint32_t>(src.size()), kInBulk});
+  return true;
+}
+
 const std::byte* TrapContext::input(const Window& w) const {
-  return w.offset == kInLine ? small_in_ : reinterpret_cast<const std::byte*>(page().in_buffer + w.offset);
+  if (w.offset == kInLine) return small_in_;
+  return w.offset == kInBulk ? bulk() : reinterpret_cast<const std::byte*>(page().in_buffer + w.offset);
 }
 
 bool TrapContext::read_window(uint64_t addr, std::span<std::byte> dst) const {
@@ -91,9 +127,10 @@ void TrapContext::flush_windows(uint64_t addr, uint64_t size) {
   });
   if (!touched && !(addr == 0 && size == ~uint64_t{0})) return;
   for (const Window& k : std::exchange(kept_, {})) {
-    const auto* out = reinterpret_cast<const std::byte*>(page().out_buffer);
-    [[maybe_unused]] const auto done =
-        space_->write_host(k.addr, ByteSpan(k.offset == kInLine ? small_out_ : out + k.offset, k.size));
+    const std::byte* from = reinterpret_cast<const std::byte*>(page().out_buffer) + k.offset;
+    if (k.offset == kInLine) from = small_out_;
+    if (k.offset == kInBulk) from = bulk();
+    [[maybe_unused]] const auto done = space_->write_host(k.addr, ByteSpan(from, k.size));
   }
 }
 

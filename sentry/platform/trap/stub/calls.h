@@ -47,12 +47,13 @@ inline void leave_list(ControlPage* c, uint64_t nr) {
 }
 
 // What the Sentry reads and writes for this call (call_windows.h), as far as it can be brought along.
-inline void fill_windows(ControlPage* c, uint64_t nr) {
+inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot) {
   CallLine& line = c->line;
   line.in_length[0] = line.in_length[1] = 0;
   line.out_ready = 0;
   if (nr >= kWindowCalls) return;
   const CallWindows& w = window_table.calls[nr];
+  const bool large = w.large && slot < STUB_BULK_SLOTS;
   uint32_t used = 0;
   for (int i = 0; i < kWindows && w.in[i].kind != WindowKind::kNone; ++i) {
     const uint64_t from = line.args[w.in[i].arg];
@@ -64,6 +65,11 @@ inline void fill_windows(ControlPage* c, uint64_t nr) {
       if (n > 0 && n <= static_cast<long>(room)) size = static_cast<uint64_t>(n);
     } else {
       size = w.in[i].bytes(line.args);
+      if (large && goes_by_bulk(size)) {
+        if (try_copy(reinterpret_cast<void*>(bulk_address(slot)), reinterpret_cast<void*>(from), size) != 0) size = 0;
+        line.in_length[i] = static_cast<uint16_t>(size);
+        continue;
+      }
       const bool small = w.spare && size <= kSmall;
       void* const to = small ? static_cast<void*>(&line.args[4]) : c->in_buffer + used;
       if (size > room || try_copy(to, reinterpret_cast<void*>(from), size) != 0) size = 0;
@@ -77,7 +83,10 @@ inline void fill_windows(ControlPage* c, uint64_t nr) {
     const uint64_t size = w.out[i].out_bytes(line.args);
     if (to == 0 || size == 0) continue;
     auto* first = reinterpret_cast<uint8_t*>(to);
-    if (try_writable(first, first + size - 1) == 0) line.out_ready |= static_cast<uint8_t>(1 << i);
+    if (try_writable(first, first + size - 1) != 0) continue;
+    line.out_ready |= static_cast<uint8_t>(1 << i);
+    const uint64_t more = large ? w.out[i].bulk_bytes(line.args) : 0;
+    if (more > size && try_writable(first, first + more - 1) == 0) line.out_ready |= kBulkReady;
   }
 }
 
@@ -90,7 +99,9 @@ inline uint32_t conclude(ControlPage* c, uint32_t by_frame) {
   for (int i = 0; i < kWindows; ++i) {
     const Window& w = reply.results[i];
     if (w.size == 0) break;
-    const void* from = w.offset == kInLine ? static_cast<const void*>(&reply.results[1]) : c->out_buffer + w.offset;
+    const void* from = c->out_buffer + w.offset;
+    if (w.offset == kInLine) from = &reply.results[1];
+    if (w.offset == kInBulk) from = reinterpret_cast<const void*>(bulk_address(slot_of_page(c)));
     if (try_copy(reinterpret_cast<void*>(w.addr), from, w.size) != 0) {
       c->gregs[kRax] = static_cast<uint64_t>(-EFAULT);
     }
@@ -136,8 +147,9 @@ inline void describe(ControlPage* c) {
   line.args[3] = c->gregs[kR10], line.args[4] = c->gregs[kR8], line.args[5] = c->gregs[kR9];
   line.kind = kind;
   leave_list(c, nr);
-  fill_windows(c, nr);
-  return finish(c, slot_of_page(c));
+  const uint64_t slot = slot_of_page(c);
+  fill_windows(c, nr, slot);
+  return finish(c, slot);
 }
 
 }  // namespace run9::sentry::trap::stub

@@ -1,0 +1,246 @@
+// Reads and writes of every size: a kernel may move small, middle and large ones in different ways.
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include "tests/syscalls/test_util.h"
+
+namespace run9::guest {
+namespace {
+
+constexpr size_t kSizes[] = {1,    16,    17,    1023,  1024,  1025,  2047,  2048,  2049,  4095, 4096,
+                             4097, 10240, 32767, 32768, 32769, 50000, 65535, 65536, 65537, 200'000};
+constexpr size_t kMost = 200'000, kGuard = 64;
+
+char pattern(size_t i, size_t seed) { return static_cast<char>((i * 31 + i / 251 + seed) & 0x7f); }
+
+std::string made(size_t size, size_t seed) {
+  std::string s(size, '\0');
+  for (size_t i = 0; i < size; ++i) s[i] = pattern(i, seed);
+  return s;
+}
+
+// Room with bytes around it that nobody may touch.
+class Guarded {
+ public:
+  explicit Guarded(size_t size) : bytes_(size + 2 * kGuard, '\x7f') {}
+  char* data() { return bytes_.data() + kGuard; }
+  std::string content(size_t n) { return {data(), n}; }
+  bool untouched_behind(size_t n) const {
+    const auto odd = [](char c) { return c != '\x7f'; };
+    return std::none_of(bytes_.begin(), bytes_.begin() + kGuard, odd) &&
+           std::none_of(bytes_.begin() + static_cast<ptrdiff_t>(kGuard + n), bytes_.end(), odd);
+  }
+
+ private:
+  std::string bytes_;
+};
+
+class TransferTest : public testing::Test {
+ protected:
+  TransferTest() : fd_(open("/tmp", O_TMPFILE | O_RDWR, 0600)) {}
+  ~TransferTest() override { close(fd_); }
+  const int fd_;
+};
+
+TEST_F(TransferTest, FilesAtAPosition) {
+  ASSERT_OK(fd_);
+  for (const size_t size : kSizes) {
+    const std::string data = made(size, size);
+    ASSERT_EQ(pwrite(fd_, data.data(), size, 100), static_cast<ssize_t>(size));
+    Guarded back(size);
+    ASSERT_EQ(pread(fd_, back.data(), size, 100), static_cast<ssize_t>(size));
+    EXPECT_EQ(back.content(size), data);
+    EXPECT_TRUE(back.untouched_behind(size));
+  }
+}
+
+TEST_F(TransferTest, FilesOneAfterTheOther) {
+  ASSERT_OK(fd_);
+  std::string all;
+  for (const size_t size : kSizes) {
+    const std::string data = made(size, size + 1);
+    ASSERT_EQ(write(fd_, data.data(), size), static_cast<ssize_t>(size));
+    all += data;
+  }
+  ASSERT_EQ(lseek(fd_, 0, SEEK_SET), 0);
+  size_t at = 0;
+  for (const size_t size : kSizes) {
+    Guarded back(size);
+    ASSERT_EQ(read(fd_, back.data(), size), static_cast<ssize_t>(size));
+    EXPECT_EQ(back.content(size), all.substr(at, size));
+    EXPECT_TRUE(back.untouched_behind(size));
+    at += size;
+    EXPECT_EQ(lseek(fd_, 0, SEEK_CUR), static_cast<off_t>(at));
+  }
+}
+
+// What is behind the end of the file stays as it is.
+TEST_F(TransferTest, ShortFilesIntoLargeBuffers) {
+  ASSERT_OK(fd_);
+  for (const size_t size : kSizes) {
+    const std::string data = made(size, 7);
+    ASSERT_OK(ftruncate(fd_, 0));
+    ASSERT_EQ(pwrite(fd_, data.data(), size, 0), static_cast<ssize_t>(size));
+    for (const size_t room : {size + 1, size + 5000, size + 40'000}) {
+      Guarded back(room);
+      ASSERT_EQ(pread(fd_, back.data(), room, 0), static_cast<ssize_t>(size));
+      EXPECT_EQ(back.content(size), data);
+      EXPECT_TRUE(back.untouched_behind(size));
+      EXPECT_EQ(pread(fd_, back.data(), room, static_cast<off_t>(size)), 0);
+      EXPECT_TRUE(back.untouched_behind(size));
+    }
+  }
+}
+
+void through(int out, int in) {
+  for (const size_t size : kSizes) {
+    const std::string data = made(size, 3);
+    std::thread writer([&] {
+      for (size_t done = 0; done < size;) {
+        const ssize_t n = write(out, data.data() + done, size - done);
+        ASSERT_GT(n, 0);
+        done += static_cast<size_t>(n);
+      }
+    });
+    Guarded back(size);
+    for (size_t done = 0; done < size;) {
+      const ssize_t n = read(in, back.data() + done, size - done);
+      ASSERT_GT(n, 0);
+      done += static_cast<size_t>(n);
+    }
+    writer.join();
+    EXPECT_EQ(back.content(size), data);
+    EXPECT_TRUE(back.untouched_behind(size));
+  }
+}
+
+TEST_F(TransferTest, Pipes) {
+  int p[2];
+  ASSERT_OK(pipe(p));
+  through(p[1], p[0]);
+  close(p[0]);
+  close(p[1]);
+}
+
+TEST_F(TransferTest, Sockets) {
+  int s[2];
+  ASSERT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+  through(s[1], s[0]);
+  close(s[0]);
+  close(s[1]);
+}
+
+TEST_F(TransferTest, MessagesStayWhole) {
+  int s[2];
+  ASSERT_OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, s));
+  for (const size_t size : kSizes) {
+    if (size > 100'000) continue;  // net.core.wmem
+    const std::string data = made(size, 9);
+    ASSERT_EQ(send(s[0], data.data(), size, 0), static_cast<ssize_t>(size));
+    Guarded back(kMost);
+    ASSERT_EQ(read(s[1], back.data(), kMost), static_cast<ssize_t>(size));
+    EXPECT_EQ(back.content(size), data);
+    EXPECT_TRUE(back.untouched_behind(size));
+  }
+  close(s[0]);
+  close(s[1]);
+}
+
+// A page that is not there, or not to be written, in the middle of the buffer: what comes before it counts.
+TEST_F(TransferTest, HolesInTheBuffer) {
+  ASSERT_OK(fd_);
+  const std::string data = made(16 * kPage, 5);
+  ASSERT_EQ(write(fd_, data.data(), data.size()), static_cast<ssize_t>(data.size()));
+  auto* const room = static_cast<char*>(map_anonymous(8 * kPage, PROT_READ | PROT_WRITE));
+  for (const int left : {PROT_NONE, PROT_READ}) {
+    ASSERT_OK(mprotect(room + 3 * kPage, kPage, left));
+    for (const size_t size : {6 * kPage, 8 * kPage}) {
+      memset(room, 0, 3 * kPage);
+      ASSERT_EQ(lseek(fd_, 0, SEEK_SET), 0);
+      EXPECT_EQ(read(fd_, room, size), static_cast<ssize_t>(3 * kPage));
+      EXPECT_EQ(lseek(fd_, 0, SEEK_CUR), static_cast<off_t>(3 * kPage));
+      EXPECT_EQ(memcmp(room, data.data(), 3 * kPage), 0);
+      EXPECT_ERR(EFAULT, pread(fd_, room + 3 * kPage, size - 3 * kPage, 0));
+    }
+    ASSERT_OK(mprotect(room + 3 * kPage, kPage, PROT_READ | PROT_WRITE));
+  }
+  ASSERT_OK(munmap(room + 3 * kPage, kPage));
+  EXPECT_EQ(pread(fd_, room, 8 * kPage, 0), static_cast<ssize_t>(3 * kPage));
+  int p[2];
+  ASSERT_OK(pipe(p));
+  EXPECT_ERR(EFAULT, write(p[1], room + 3 * kPage, 4 * kPage));
+  EXPECT_EQ(pwrite(fd_, room, 8 * kPage, 0), static_cast<ssize_t>(3 * kPage));
+  close(p[0]);
+  close(p[1]);
+  munmap(room, 8 * kPage);
+}
+
+// A buffer on a stack that has not grown so far.
+__attribute__((noinline)) bool read_deep(int fd, const std::string& data) {
+  volatile char deep[300'000];
+  auto* const at = const_cast<char*>(deep);
+  return pread(fd, at, data.size(), 0) == static_cast<ssize_t>(data.size()) && memcmp(at, data.data(), data.size()) == 0;
+}
+
+TEST_F(TransferTest, BuffersOnTheStack) {
+  ASSERT_OK(fd_);
+  const std::string data = made(20'000, 2);
+  ASSERT_EQ(pwrite(fd_, data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
+  EXPECT_TRUE(read_deep(fd_, data));
+}
+
+// More threads at once than a kernel may have a fast way for.
+TEST_F(TransferTest, ManyThreads) {
+  ASSERT_OK(fd_);
+  constexpr size_t kThreads = 80, kEach = 20'000;
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (size_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      const std::string data = made(kEach, t);
+      const auto at = static_cast<off_t>(t * kEach);
+      for (int i = 0; i < 5; ++i) {
+        std::string back(kEach, '\0');
+        const bool good = pwrite(fd_, data.data(), kEach, at) == kEach && pread(fd_, back.data(), kEach, at) == kEach && back == data;
+        if (!good) wrong.fetch_add(1);
+      }
+    });
+  }
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+// A signal while a large read waits, and one right after it.
+TEST_F(TransferTest, SignalsDoNotLoseData) {
+  int p[2];
+  ASSERT_OK(pipe(p));
+  struct sigaction action = {};
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGUSR1, &action, nullptr);
+  const pid_t self = getpid();
+  const long target = sys(SYS_gettid);
+  const std::string data = made(20'000, 4);
+  for (int i = 0; i < 20; ++i) {
+    std::thread writer([&] {
+      sys(SYS_tgkill, self, target, SIGUSR1);
+      usleep(500);
+      EXPECT_EQ(write(p[1], data.data(), data.size()), static_cast<ssize_t>(data.size()));
+      sys(SYS_tgkill, self, target, SIGUSR1);
+    });
+    Guarded back(30'000);
+    EXPECT_EQ(read(p[0], back.data(), 30'000), static_cast<ssize_t>(data.size()));
+    EXPECT_EQ(back.content(data.size()), data);
+    writer.join();
+  }
+  signal(SIGUSR1, SIG_DFL);
+  close(p[0]);
+  close(p[1]);
+}
+
+}  // namespace
+}  // namespace run9::guest
