@@ -271,6 +271,10 @@ bool TrapPlatform::poll_context(TrapContext& context) {
   if (!kind) return false;
   ++requests_;
   in_a_row_ = std::exchange(last_asked_, &context) == &context ? in_a_row_ + 1 : 0;
+  if (wakes_.turn_is_over() && wakes_.waiting() > 0 && context.waits_awake()) {
+    wakes_.next_turn();
+    context.will_wait();
+  }
   if (context.report_waiter_ != nullptr) {
     loop_.ready(context.report_waiter_);
   } else {

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <utility>
 
@@ -14,6 +15,7 @@ namespace run9::sentry::trap {
 namespace {
 
 constexpr uint64_t kPatienceNs = 5'000;
+constexpr uint64_t kTurnNs = 300'000, kThick = 3;  // requests in kPatienceNs
 constexpr uint64_t kCheckNs = 1'000'000;
 constexpr int kTooOften = 8;
 constexpr uint64_t kMoveAgainNs = 20'000'000;
@@ -45,9 +47,31 @@ void Wakes::soon(uint32_t n, const uint32_t* state) {
   // The new one runs already by the platform's count.
   if (platform_.running_contexts() <= 1) return now(n);
   announce(n);
-  if (waiting_.empty()) due_ns_ = EventLoop::now_ns() + kPatienceNs;
+  if (waiting_.empty()) begin_turn(EventLoop::now_ns());
   waiting_.push_back({n, state});
   platform_.set_guest_spin();
+}
+
+void Wakes::begin_turn(uint64_t now) {
+  due_ns_ = now + kPatienceNs;
+  turn_ends_ns_ = now + kTurnNs;
+  requests_seen_ = platform_.requests_;
+  turn_over_ = false;
+}
+
+// Whoever is woken from here, while no core is free, takes ours: what the others ask for meanwhile waits.
+void Wakes::due(uint64_t now) {
+  const bool core_free = platform_.running_contexts() + 1 < platform_.cpus_;
+  const bool thick = platform_.requests_ - requests_seen_ >= kThick;
+  if (core_free || !thick || platform_.loop_.crowded()) return all_now();
+  requests_seen_ = platform_.requests_;
+  due_ns_ = now + kPatienceNs;
+  turn_over_ = now >= turn_ends_ns_;
+}
+
+void Wakes::next_turn() {
+  std::rotate(waiting_.begin(), waiting_.begin() + 1, waiting_.end());
+  begin_turn(EventLoop::now_ns());
 }
 
 void Wakes::handed() {

@@ -36,8 +36,13 @@ class Wakes {
 
   int waiting() const { return static_cast<int>(waiting_.size()); }
   void if_due() {
-    if (!waiting_.empty() && EventLoop::now_ns() >= due_ns_) all_now();
+    if (waiting_.empty()) return;
+    if (const uint64_t now = EventLoop::now_ns(); now >= due_ns_) due(now);
   }
+  // Where each core has somebody at work, and calls come thick, those that wait for one take turns with the thread that has
+  // it: this one has had its, and is to sleep and wake the one that has waited longest.
+  bool turn_is_over() const { return turn_over_; }
+  void next_turn();
   void all_now();
   // For a thread that is to end, which nobody waits for: when there is time, let_leave().
   void leave(uint32_t word);
@@ -49,6 +54,8 @@ class Wakes {
     uint32_t word;
     const uint32_t* state;
   };
+  void due(uint64_t now);
+  void begin_turn(uint64_t now);
   void check_handed();
   void move_over(int cpu);
   uint32_t* word(uint32_t n) const;
@@ -57,6 +64,8 @@ class Wakes {
   std::vector<Sleeper> waiting_;
   std::vector<uint32_t> leaving_;
   uint64_t due_ns_ = 0;
+  uint64_t turn_ends_ns_ = 0, requests_seen_ = 0;
+  bool turn_over_ = false;
   // Left to guest threads, which may be stopped, or lie: looked after once more.
   std::vector<Sleeper> handed_;
   Timer check_;
