@@ -11,11 +11,11 @@ namespace run9::sentry::trap::stub {
 enum class Futex { kDone, kAsk, kBrokenOff };
 
 // A look at the word before sleeping: whoever changes it soon need not wake anybody. As long as that helps; else
-// less and less often.
+// now and then.
 inline bool changes_soon(ControlPage* c, uint64_t word, uint32_t value) {
-  constexpr uint32_t kTries = 4, kSeldom = 256;
-  const uint32_t luck = c->luck % kSeldom;
-  const bool spin = luck < kTries || (luck & (luck - 1)) <= 1;
+  constexpr uint32_t kBest = 4, kTries = 16;
+  const uint32_t luck = c->luck % kTries;
+  const bool spin = luck < kBest;
   const long changed = try_changed(reinterpret_cast<uint32_t*>(word), value, spin ? shared()->futex_spin : 1);
   if (changed == 1) {
     if (spin) c->luck = 0;
