@@ -11,6 +11,8 @@
 namespace run9::sentry {
 namespace {
 
+constexpr size_t kSmallCopy = 2048;  // not worth a look at the list of mappings
+
 bool in_bounds(uint64_t addr, size_t n) { return n <= kGuestEnd && addr <= kGuestEnd - n; }
 
 }  // namespace
@@ -28,14 +30,14 @@ bool MemoryManager::is_writable(uint64_t addr, size_t n) const {
 
 std::span<std::byte> MemoryManager::room_for(uint64_t addr, size_t n) const {
   const auto room = space_->room_for(addr, n);
-  return is_writable(addr, room.size()) ? room : std::span<std::byte>();
+  return !room.empty() && is_writable(addr, room.size()) ? room : std::span<std::byte>();
 }
 
 Result<size_t> MemoryManager::copy_out_some(uint64_t addr, ByteSpan src) {
   if (src.empty()) return size_t{0};
   if (addr >= kGuestEnd) return Errno{EFAULT};
   src = src.first(std::min<uint64_t>(src.size(), kGuestEnd - addr));
-  return is_writable(addr, src.size()) ? space_->write_mapped(addr, src) : space_->write(addr, src);
+  return src.size() > kSmallCopy && is_writable(addr, src.size()) ? space_->write_mapped(addr, src) : space_->write(addr, src);
 }
 
 Result<void> MemoryManager::copy_in(void* dst, uint64_t addr, size_t n) {

@@ -96,7 +96,9 @@ TEST_F(TransferTest, ShortFilesIntoLargeBuffers) {
   }
 }
 
-void through(int out, int in) {
+// From ends[1] to ends[0], which are closed then.
+void through(const int (&ends)[2]) {
+  const int out = ends[1], in = ends[0];
   for (const size_t size : kSizes) {
     const std::string data = made(size, 3);
     std::thread writer([&] {
@@ -116,22 +118,20 @@ void through(int out, int in) {
     EXPECT_EQ(back.content(size), data);
     EXPECT_TRUE(back.untouched_behind(size));
   }
+  close(in);
+  close(out);
 }
 
 TEST_F(TransferTest, Pipes) {
   int p[2];
   ASSERT_OK(pipe(p));
-  through(p[1], p[0]);
-  close(p[0]);
-  close(p[1]);
+  through(p);
 }
 
 TEST_F(TransferTest, Sockets) {
   int s[2];
   ASSERT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
-  through(s[1], s[0]);
-  close(s[0]);
-  close(s[1]);
+  through(s);
 }
 
 TEST_F(TransferTest, MessagesStayWhole) {

@@ -84,10 +84,15 @@ struct WindowTable {
     in_string(__NR_statfs, 0);
     out_fixed(__NR_statfs, 1, 120);
     out_counted(__NR_getcwd, 0, 1, 1);
-    for (int nr : {__NR_read, __NR_pread64, __NR_recvfrom, __NR_getdents64}) out_counted(nr, 1, 2, 1);
-    for (int nr : {__NR_write, __NR_pwrite64, __NR_sendto}) in_counted(nr, 1, 2, 1);
+    for (int nr : {__NR_read, __NR_pread64, __NR_recvfrom, __NR_getdents64}) {
+      out_counted(nr, 1, 2, 1);
+      calls[nr].large = true;
+    }
+    for (int nr : {__NR_write, __NR_pwrite64, __NR_sendto}) {
+      in_counted(nr, 1, 2, 1);
+      calls[nr].large = true;
+    }
     calls[__NR_write].spare = calls[__NR_pwrite64].spare = true;
-    for (int nr : {__NR_read, __NR_pread64, __NR_recvfrom, __NR_getdents64, __NR_write, __NR_pwrite64, __NR_sendto}) calls[nr].large = true;
     for (int nr : {__NR_readv, __NR_writev}) in_counted(nr, 1, 2, 16);
     in_counted(__NR_clone3, 0, 1, 1);
     out_fixed(__NR_pipe, 0, 8);

@@ -64,10 +64,7 @@ std::span<std::byte> TrapContext::room_for(uint64_t addr, size_t size) const {
 // The first that is written, and once. What was put into the room is there.
 bool TrapContext::write_bulk(uint64_t addr, ByteSpan src) {
   if (addr != bulk_.addr || src.size() > bulk_.size || !kept_.empty()) return false;
-  if (src.data() != bulk()) {
-    if (src.size() <= kOutBuffer) return false;
-    memcpy(bulk(), src.data(), src.size());
-  }
+  if (src.data() != bulk()) memcpy(bulk(), src.data(), src.size());
   note_bulk(src.size());
   kept_.push_back({addr, static_cast<uint32_t>(src.size()), kInBulk});
   return true;
