@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
 #include <atomic>
 
@@ -273,6 +274,87 @@ TEST(CallSiteTest, RestartedCall) {
     close(fds[1]);
   }
 }
+
+// A process that sends this one `first`, while it waits, and then SIGCONT, and then writes to `fd`.
+pid_t disturb(int first, int fd) {
+  const pid_t child = fork();
+  if (child != 0) return child;
+  usleep(10'000);
+  kill(getppid(), first);
+  usleep(10'000);
+  kill(getppid(), SIGCONT);
+  usleep(10'000);
+  _exit(write(fd, "x", 1) == 1 ? 0 : 1);
+}
+
+constexpr Site kWaitingSites[] = {call_cmp_4095,   call_cmp_4096,    call_bare,          call_behind_cmp,
+                                  call_behind_call, call_behind_jump, call_behind_branch, call_behind_mov};
+
+// Calls that are interrupted and have no handler to run go on as if nothing had been.
+class UndisturbedCallTest : public testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR1);
+    ASSERT_EQ(sigprocmask(SIG_BLOCK, &blocked, &mask_), 0);
+    ASSERT_EQ(pipe(fds_), 0);
+  }
+  void TearDown() override {
+    close(fds_[0]);
+    close(fds_[1]);
+    const timespec none{};
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR1);
+    while (sigtimedwait(&blocked, nullptr, &none) > 0) {
+    }
+    sigprocmask(SIG_SETMASK, &mask_, nullptr);
+  }
+  void call(Site site, State& s) {
+    const pid_t child = disturb(GetParam(), fds_[1]);
+    s.flags = 0x202;
+    const State before = s;
+    site(&s);
+    expect_kept(before, s);
+    int status;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+  int fds_[2];
+  sigset_t mask_;
+};
+
+TEST_P(UndisturbedCallTest, GoesOn) {
+  for (Site site : kWaitingSites) {
+    char c = 0;
+    State s = filled(__NR_read);
+    s.rdi = static_cast<uint64_t>(fds_[0]);
+    s.rsi = reinterpret_cast<uint64_t>(&c);
+    s.rdx = 1;
+    call(site, s);
+    EXPECT_EQ(s.rax, 1u);
+    EXPECT_EQ(c, 'x');
+  }
+}
+
+// By restart_syscall(2), which a relative timeout needs.
+TEST_P(UndisturbedCallTest, GoesOnWithWhatIsLeft) {
+  for (Site site : kWaitingSites) {
+    uint32_t word = 0;
+    const timespec timeout = {0, 50'000'000};
+    State s = filled(__NR_futex);
+    s.rdi = reinterpret_cast<uint64_t>(&word);
+    s.rsi = FUTEX_WAIT;
+    s.rdx = 0;
+    s.r10 = reinterpret_cast<uint64_t>(&timeout);
+    call(site, s);
+    EXPECT_EQ(static_cast<int64_t>(s.rax), site == call_behind_branch ? 77 : -ETIMEDOUT);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Signals, UndisturbedCallTest, testing::Values(SIGSTOP, SIGUSR1),
+                         [](const auto& info) { return info.param == SIGSTOP ? "Stopped" : "Blocked"; });
 
 // Signals that arrive at any moment around cheap calls.
 TEST(CallSiteTest, SignalsAtAnyMoment) {

@@ -269,7 +269,8 @@ struct ControlPage {
   uint32_t order_count;
   uint32_t luck;  // how well it went lately to look at futex words before sleeping (stub.cc)
   uint8_t patience;  // how long to wait awake, as a power of two
-  uint8_t padding[39];
+  uint8_t padding[31];
+  uint64_t behind;       // the address behind the call, which the registers of the answer may differ from
   uint64_t robust_list;  // set_robust_list(2)'s, written by the Sentry too
   ThreadOrder orders[kMaxOrders];
   uint8_t in_buffer[kInBuffer];

@@ -128,6 +128,7 @@ inline uint32_t finish(ControlPage* c, uint64_t slot) {
 // Writes down what the dispatcher's assembly did not.
 inline void describe(ControlPage* c) {
   c->frame = 0;
+  c->behind = c->gregs[kRip];
   c->gregs[kEfl] = c->gregs[kR11] = guest_flags(c);
   asm volatile("rdfsbase %0" : "=r"(c->fs_base));
   c->gs_base = 0;

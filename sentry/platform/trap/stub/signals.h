@@ -90,7 +90,7 @@ inline Origin leave_dispatcher(int sig, ControlPage* c, ucontext_t* uc, uint64_t
       converse(c, uc, slot);
     }
     const uint32_t mode = c->mode;
-    const greg_t back = g[REG_RIP];
+    const auto back = static_cast<greg_t>(c->behind);  // the page may have the answer's registers by now
     apply(c, uc);
     __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
     if (g[REG_RIP] == back) go_behind(uc, c, mode);
