@@ -7,6 +7,22 @@
 
 namespace run9::vfs {
 
+Result<void> WriteAccess::take(const InodeRef& inode, Kind kind) {
+  if (kind == Kind::kWrites ? inode->executed() : inode->written()) return Errno{ETXTBSY};
+  inode->writers_ += static_cast<int32_t>(kind);
+  inode_ = inode;
+  kind_ = kind;
+  return ok();
+}
+
+void WriteAccess::release() {
+  if (inode_ == nullptr) return;
+  inode_->writers_ -= static_cast<int32_t>(kind_);
+  inode_.reset();
+}
+
+Result<void> File::hold_write_access() { return writes_.take(inode().shared_from_this(), WriteAccess::Kind::kWrites); }
+
 File::~File() {
   if (!path_.dentry || path_.dentry->negative()) return;
   if ((flags_ & O_PATH) == 0) notify_path(path_, writable() ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);

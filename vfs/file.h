@@ -19,12 +19,33 @@ struct MapSource {
   uint64_t offset = 0;           // added to the mapping's file offset
 };
 
+// One who has a regular file open for writing, or executes it: as long as there is one of these, the others get ETXTBSY.
+class WriteAccess {
+ public:
+  enum class Kind : int8_t { kNone = 0, kWrites = 1, kExecutes = -1 };
+  WriteAccess() = default;
+  WriteAccess(const WriteAccess&) = delete;
+  WriteAccess& operator=(const WriteAccess&) = delete;
+  ~WriteAccess() { release(); }
+  Result<void> take(const InodeRef& inode, Kind kind);
+  void release();
+
+ private:
+  InodeRef inode_;  // null: nothing was taken
+  Kind kind_ = Kind::kNone;
+};
+
 class File : public std::enable_shared_from_this<File> {
  public:
   File(Path path, uint32_t flags) : path_(std::move(path)), flags_(flags) {}
   virtual ~File();  // drops the OFD and flock locks it holds
   File(const File&) = delete;
   File& operator=(const File&) = delete;
+
+  // What open(2) says of a file that it makes, or that is to be written.
+  Result<void> hold_write_access();
+  void mark_created() { created_ = true; }
+  bool created() const { return created_; }  // F_CREATED_QUERY
 
   const Path& path() const { return path_; }
   Inode& inode() const { return *path_.dentry->inode(); }
@@ -78,6 +99,8 @@ class File : public std::enable_shared_from_this<File> {
  private:
   Path path_;
   uint32_t flags_;
+  bool created_ = false;
+  WriteAccess writes_;
   uint64_t position_ = 0;
 };
 

@@ -89,6 +89,8 @@ struct FileRights {
 enum class KeepFs { kYes, kNo };
 
 class Inode : public std::enable_shared_from_this<Inode> {
+  friend class WriteAccess;
+
  public:
   explicit Inode(FileSystem& fs, uint64_t ino, uint32_t mode, KeepFs keep = KeepFs::kYes);
   virtual ~Inode();
@@ -169,6 +171,9 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // Who is told of what happens to it (vfs/watch.h); made on first use.
   WatchList& watches();
   WatchList* watches_if_any() const { return watches_.get(); }
+  // Who writes and who executes it exclude each other (i_writecount of Linux): ETXTBSY. Taken by WriteAccess alone.
+  bool written() const { return writers_ > 0; }
+  bool executed() const { return writers_ < 0; }
   // A slot for the kernel's own object behind a FIFO or bound socket inode.
   std::shared_ptr<void>& attachment() { return attachment_; }
 
@@ -177,6 +182,7 @@ class Inode : public std::enable_shared_from_this<Inode> {
   FileSystem* fs_;
   uint64_t ino_;
   uint32_t mode_;
+  int32_t writers_ = 0;  // less than 0: how many execute it
   std::unique_ptr<LockTable> locks_;
   std::unique_ptr<WatchList> watches_;
   std::shared_ptr<void> attachment_;

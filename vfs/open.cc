@@ -110,7 +110,9 @@ Result<FileRef> MountNamespace::open_create(OpContext& ctx, const FsContext& fs,
       }
       // The mode does not bind the one who makes the file.
       const Path place = created({dir, w.last(), d}, std::move(made).assume_value());
-      return open_path(ctx, place, how.flags & ~uint32_t{O_TRUNC});
+      auto file = TRY(open_path(ctx, place, how.flags & ~uint32_t{O_TRUNC}));
+      file->mark_created();
+      return file;
     }
     if (exclusive) return Errno{EEXIST};
     if (d->inode()->is_symlink() && (how.flags & O_NOFOLLOW) == 0) {
@@ -165,12 +167,15 @@ Result<FileRef> MountNamespace::open_path(OpContext& ctx, const Path& p, uint32_
   const uint32_t mask = access_mask(flags);
   TRY(check_type(p, flags, mask));
   if ((mask & kMayWrite) != 0 && inode.is_regular() && read_only(p)) return Errno{EROFS};
+  const bool writes = (mask & kMayWrite) != 0 && inode.is_regular();
   const bool truncate = (flags & O_TRUNC) != 0 && inode.is_regular();
+  if ((writes || truncate) && inode.executed()) return Errno{ETXTBSY};
   if (truncate) TRY(truncate_opened(ctx, p));
   auto file = inode.open(ctx, p, opener_flags(inode, flags));
   if (!file && file.error() == Errno{ENXIO} && is_special(inode) && special_ != nullptr) {
     file = special_->open_special(ctx, p, opener_flags(inode, flags));
   }
+  if (file && writes) TRY(file.value()->hold_write_access());
   if (file) notify_path(p, IN_OPEN);
   if (file && truncate) notify_path(p, IN_MODIFY);
   return file;

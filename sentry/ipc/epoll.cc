@@ -8,7 +8,7 @@
 namespace run9::sentry {
 namespace {
 
-constexpr int kMaxNesting = 5;
+constexpr int kMaxNesting = 4;  // EP_MAX_NESTS
 // EPOLLEXCLUSIVE is allowed with these alone.
 constexpr uint32_t kExclusiveBits =
     EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kMaxEvents = 16384;   // fs.inotify.max_queued_events
 constexpr size_t kMaxWatches = 65536;  // fs.inotify.max_user_watches, here for each instance
+constexpr uint32_t kShownMask = IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK;  // in fdinfo
 constexpr uint32_t kMaskAdd = IN_MASK_ADD, kMaskCreate = IN_MASK_CREATE;
 // What a watch keeps of the mask that was asked for.
 constexpr uint32_t kKept = IN_ALL_EVENTS | IN_UNMOUNT | IN_ONESHOT | IN_EXCL_UNLINK;
@@ -149,7 +150,7 @@ std::string InotifyFile::fdinfo() const {
   std::string text;
   for (const auto& [wd, w] : watches_) {
     text += fmt::format("inotify wd:{:x} ino:{:x} sdev:{:x} mask:{:x} ignored_mask:0\n", wd, w->inode().ino(),
-                        w->inode().fs().dev(), w->mask & IN_ALL_EVENTS);
+                        w->inode().fs().dev(), w->mask & kShownMask);
   }
   return text;
 }

@@ -249,6 +249,7 @@ Result<LoadedProgram> load_program(Kernel& kernel, Task& task, ExecArgs args) {
     } else if (depth == 0) {
       TRY(check_executable(kernel, task, file->path()));
     }
+    if (file->inode().written()) return Errno{ETXTBSY};
     if (depth == 0) out.executable = file;
     char head[256];
     const size_t n = TRY(file->pread(kernel.context(), std::as_writable_bytes(std::span(head)), 0));
@@ -286,6 +287,8 @@ Result<LoadedProgram> load_program(Kernel& kernel, Task& task, ExecArgs args) {
     entry = TRY(builder.add_image(interpreter_file, interpreter, base));
   }
   memory->exe = file;
+  memory->executes = std::make_shared<vfs::WriteAccess>();
+  TRY(memory->executes->take(file->inode().shared_from_this(), vfs::WriteAccess::Kind::kExecutes));
   TRY(builder.map());
   Regs regs{};
   regs.rsp = TRY(builder.fill_stack(args, image, bias, base, false));

@@ -19,10 +19,19 @@ namespace {
 
 constexpr size_t kMaxMappings = 65530;     // vm.max_map_count
 
+// What MAP_SHARED ignores where it does not know it, and MAP_SHARED_VALIDATE does not (LEGACY_MAP_MASK).
+constexpr int kOldMapFlags = MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_GROWSDOWN | MAP_LOCKED |
+                             MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT |
+                             0x1f << 26 | 0x80;  // sizes of huge pages, and MAP_ABOVE4G
+
 uint64_t round_up(uint64_t n) { return (n + kPage - 1) & ~(kPage - 1); }
 bool aligned(uint64_t n) { return (n & (kPage - 1)) == 0; }
 bool in_bounds(uint64_t addr, uint64_t length) {
   return length <= kGuestEnd && addr <= kGuestEnd - length;
+}
+// Advice that locked memory refuses (can_madv_lru_vma()).
+bool drops_pages(int advice) {
+  return advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE || advice == MADV_COLD || advice == MADV_PAGEOUT;
 }
 bool is_charged(const Vma& v) { return !v.shared && (v.prot & PROT_WRITE) != 0 && !v.no_reserve; }
 
@@ -57,6 +66,7 @@ void MemoryManager::account(const Vma& v, uint64_t length, int sign) {
   if (!is_charged(v)) return;
   const int64_t delta = static_cast<int64_t>(length) * sign;
   charged_ += static_cast<uint64_t>(delta);
+  peak_ = std::max(peak_, charged_);
   kernel_.charge_memory(delta);
 }
 
@@ -163,13 +173,13 @@ MemoryManagerRef MemoryManager::clone_for(AddressSpaceRef space) const {
   for (const auto& [start, v] : vmas_) {
     if (v.dont_fork) continue;
     copy->account(v, v.end - start, 1);
-    copy->vmas_.emplace_hint(copy->vmas_.end(), start, v);
+    copy->vmas_.emplace_hint(copy->vmas_.end(), start, v)->second.locked = false;
   }
   copy->brk_start = brk_start, copy->brk_end = brk_end;
   copy->arg_start = arg_start, copy->arg_end = arg_end, copy->env_start = env_start;
   copy->env_end = env_end, copy->code_start = code_start, copy->code_end = code_end;
   copy->data_start = data_start, copy->data_end = data_end, copy->stack_start = stack_start;
-  copy->auxv = auxv, copy->exe = exe, copy->dumpable = dumpable, copy->mmap_top = mmap_top;
+  copy->auxv = auxv, copy->exe = exe, copy->executes = executes, copy->dumpable = dumpable, copy->mmap_top = mmap_top;
   copy->barriers = barriers;
   return copy;
 }
@@ -183,6 +193,21 @@ Result<void> MemoryManager::check_limits(Task& task, uint64_t more, uint64_t rep
   if (vmas_.size() >= kMaxMappings) return Errno{ENOMEM};
   if (charged && !kernel_.memory_available(more)) return Errno{ENOMEM};
   return ok();
+}
+
+// mlock_future_ok(), and who may lock at all.
+Result<void> MemoryManager::check_locked(Task& task, uint64_t more) const {
+  if (task.creds().has_cap(CAP_IPC_LOCK)) return ok();
+  const uint64_t limit = task.process().limit(RLIMIT_MEMLOCK);
+  if (limit == 0) return Errno{EPERM};
+  if (limit != RLIM_INFINITY && locked_bytes() + more > limit) return Errno{EAGAIN};
+  return ok();
+}
+
+uint64_t MemoryManager::locked_bytes() const {
+  uint64_t sum = 0;
+  for (const auto& [start, v] : vmas_) sum += v.locked ? v.end - start : 0;
+  return sum;
 }
 
 Result<uint64_t> MemoryManager::place(const MapArgs& a, uint64_t length) const {
@@ -214,17 +239,21 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
   const int type = args.flags & MAP_TYPE;
   const bool shared = type == MAP_SHARED || type == MAP_SHARED_VALIDATE;
   if (!shared && type != MAP_PRIVATE) return Errno{EINVAL};
+  if (type == MAP_SHARED_VALIDATE) {
+    if (args.file == nullptr) return Errno{EINVAL};
+    // No file is persistent memory (MAP_SYNC).
+    if ((args.flags & ~kOldMapFlags) != 0) return Errno{EOPNOTSUPP};
+  }
   Vma v;
   v.prot = args.prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
   v.shared = shared;
   v.name = args.name;
   v.attachment = args.attachment;
   v.no_reserve = (args.flags & MAP_NORESERVE) != 0;
-  v.locked = (args.flags & MAP_LOCKED) != 0;
+  v.locked = (args.flags & MAP_LOCKED) != 0 || lock_future;
+  if (v.locked) TRY(check_locked(task, length));
   v.grows_down = (args.flags & MAP_GROWSDOWN) != 0;
   if (args.file != nullptr) {
-    // No file is persistent memory.
-    if (type == MAP_SHARED_VALIDATE && (args.flags & MAP_SYNC)) return Errno{EOPNOTSUPP};
     if (args.offset + length < args.offset) return Errno{EOVERFLOW};
     if (!args.file->readable()) return Errno{EACCES};
     if (shared && !args.file->writable()) {
@@ -474,6 +503,30 @@ uint64_t MemoryManager::brk(Task& task, uint64_t addr) {
   return addr;
 }
 
+bool MemoryManager::any_locked(uint64_t addr, uint64_t length) const {
+  for (auto it = vmas_.upper_bound(addr) == vmas_.begin() ? vmas_.begin() : std::prev(vmas_.upper_bound(addr));
+       it != vmas_.end() && it->first < addr + length; ++it) {
+    if (it->second.locked && it->second.end > addr) return true;
+  }
+  return false;
+}
+
+Result<void> MemoryManager::set_locked(uint64_t addr, uint64_t length, bool locked) {
+  if (length == 0) return ok();
+  Change change(*this);
+  if (!covered(addr, length)) return Errno{ENOMEM};
+  split_at(addr);
+  split_at(addr + length);
+  for (auto it = vmas_.lower_bound(addr); it != vmas_.end() && it->first < addr + length; ++it) it->second.locked = locked;
+  merge_around(addr, addr + length);
+  return ok();
+}
+
+void MemoryManager::set_all_locked(bool locked) {
+  Change change(*this);
+  for (auto& [start, v] : vmas_) v.locked = locked;
+}
+
 Result<void> MemoryManager::madvise(Task& task, uint64_t addr, uint64_t length, int advice) {
   if (!aligned(addr)) return Errno{EINVAL};
   if (length != 0 && round_up(length) == 0) return Errno{EINVAL};
@@ -488,11 +541,14 @@ Result<void> MemoryManager::madvise(Task& task, uint64_t addr, uint64_t length, 
     default:
       return Errno{EINVAL};
   }
+  // No pages are merged, and none by the host: who shares what could be told from outside by the time that it takes.
+  if (advice == MADV_MERGEABLE || advice == MADV_UNMERGEABLE) return Errno{EINVAL};
   if (length == 0) return ok();
   if (!in_bounds(addr, length)) return Errno{ENOMEM};
   Change change(*this);
   TRY(give_back(addr, length));
   const bool whole = covered(addr, length);
+  if (drops_pages(advice) && any_locked(addr, length)) return Errno{EINVAL};
   if (advice == MADV_DONTFORK || advice == MADV_DOFORK || advice == MADV_WIPEONFORK ||
       advice == MADV_KEEPONFORK) {
     if (!whole) return Errno{ENOMEM};
@@ -541,6 +597,7 @@ Result<void> MemoryManager::msync(Task& task, uint64_t addr, uint64_t length, in
   if (!in_bounds(addr, length)) return Errno{ENOMEM};
   if (length == 0) return ok();
   if (!covered(addr, length)) return Errno{ENOMEM};
+  if ((flags & MS_INVALIDATE) && any_locked(addr, length)) return Errno{EBUSY};
   if ((flags & MS_SYNC) == 0) return ok();
   std::vector<vfs::FileRef> files;  // the list may change while one syncs
   for (auto it = find(addr); it != vmas_.end() && it->first < addr + length; ++it) {

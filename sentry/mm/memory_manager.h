@@ -108,6 +108,11 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   uint64_t brk(Task& task, uint64_t addr);
   Result<void> madvise(Task& task, uint64_t addr, uint64_t length, int advice);
   Result<void> msync(Task& task, uint64_t addr, uint64_t length, int flags);
+  // mlock(2) and its family: a mark, and a count against RLIMIT_MEMLOCK (the host's swap is not ours to forbid).
+  Result<void> set_locked(uint64_t addr, uint64_t length, bool locked);
+  void set_all_locked(bool locked);
+  uint64_t locked_bytes() const;
+  bool lock_future = false;  // MCL_FUTURE
   // A debugger's write to another's memory (FOLL_FORCE): where the guest itself may not write, too, but not
   // to a shared mapping of what is not writable. `task`: who asks. Blocks.
   Result<void> force_write(Task& task, uint64_t addr, ByteSpan src);
@@ -135,10 +140,12 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   uint64_t code_start = 0, code_end = 0, data_start = 0, data_end = 0, stack_start = 0;
   std::vector<uint64_t> auxv;  // pairs
   vfs::FileRef exe;            // /proc/PID/exe
+  std::shared_ptr<vfs::WriteAccess> executes;  // which nobody may write meanwhile
   bool dumpable = true;
   uint32_t barriers = 0;       // MEMBARRIER_CMD_REGISTER_* that were asked for
   uint64_t total_bytes() const { return total_; }             // RLIMIT_AS
   uint64_t private_writable_bytes() const { return charged_; }  // --memory
+  uint64_t peak_bytes() const { return peak_; }                 // the most of these that there were: ru_maxrss
   uint64_t mmap_top = 0;  // addresses are picked downward from here
 
  private:
@@ -147,6 +154,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   class Change;  // holds the lock of one change of the list
   Result<uint64_t> mmap_locked(Task& task, MapArgs args);
   Result<void> check_limits(Task& task, uint64_t more, uint64_t replaced, bool charged) const;
+  Result<void> check_locked(Task& task, uint64_t more) const;
   Result<uint64_t> place(const MapArgs& args, uint64_t length) const;
   Result<void> map_at_host(Task& task, const MapArgs& args, const MapRequest& request);
   // Before a change of the range: what was mapped ahead there, and not asked for, is mapped as the list says.
@@ -157,6 +165,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   void insert(uint64_t start, Vma vma);
   void account(const Vma& v, uint64_t length, int sign);
   void merge_around(uint64_t start, uint64_t end);
+  bool any_locked(uint64_t addr, uint64_t length) const;
   bool same_kind(const Map::value_type& a, const Map::value_type& b) const;
 
   Kernel& kernel_;
@@ -165,7 +174,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   MappedAhead ahead_;
   Map vmas_;
   uint64_t total_ = 0;
-  uint64_t charged_ = 0;
+  uint64_t charged_ = 0, peak_ = 0;
 };
 
 }  // namespace run9::sentry

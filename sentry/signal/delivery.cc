@@ -235,6 +235,10 @@ bool Task::act_on(const SigInfo& info, std::optional<int64_t>& call_result, bool
   if (action.flags & kSaResethand) slot.handler = 0;
   if (!setup_frame(info, action)) {
     log_debug("task {}: no room for the frame of signal {}", tid_, info.signo);
+    if (info.signo != SIGSEGV) {  // force_sigsegv(): its handler may have a stack
+      force_signal(SigInfo::kernel(SIGSEGV));
+      return true;
+    }
     exit_group(SIGSEGV);
     return false;
   }

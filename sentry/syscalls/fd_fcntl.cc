@@ -13,6 +13,7 @@ namespace run9::sentry {
 namespace {
 
 constexpr int kDupfdQuery = 1027;         // F_DUPFD_QUERY
+constexpr int kCreatedQuery = 1028;       // F_CREATED_QUERY
 constexpr uint32_t kLargeFile = 0100000;  // O_LARGEFILE, 0 in our headers
 
 // check_fcntl_cmd(): what an O_PATH descriptor allows.
@@ -179,6 +180,7 @@ Result<uint64_t> sys_fcntl(Task& task, GuestFd fd, int command, uint64_t arg) {
   switch (command) {
     case F_DUPFD: return duplicate(task, file, arg, false);
     case F_DUPFD_CLOEXEC: return duplicate(task, file, arg, true);
+    case kCreatedQuery: return uint64_t{file->created()};
     case kDupfdQuery: {
       const auto other = TRY(task.fds().get(GuestFd{static_cast<int32_t>(arg)}));
       return uint64_t{other == file};

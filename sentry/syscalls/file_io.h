@@ -2,6 +2,7 @@
 #pragma once
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <optional>
 #include <span>
 
@@ -18,6 +19,7 @@ class GuestSegments {
   // EFAULT for a range no guest has.
   static Result<GuestSegments> create(MemoryManager& memory, std::span<const iovec> segments);
   uint64_t remaining() const { return remaining_; }
+  void limit(uint64_t bytes) { remaining_ = std::min(remaining_, bytes); }
   // EFAULT if not even the first byte can be written. A stream asks before it takes data out of its
   // queue, where it could not be put back.
   Result<void> check_writable() const;

@@ -33,7 +33,9 @@ Result<uint64_t> open_file(Task& task, GuestFd dirfd, UserString user_path,
   const std::string path = TRY(task.memory().read_path(user_path));
   if (path.empty()) return Errno{ENOENT};
   if (!descriptor_available(task)) return Errno{EMFILE};
-  const vfs::Path start = TRY(task.start_of(dirfd, path));
+  // What may not be left is the directory, for absolute paths as well.
+  const bool scoped = (how.lookup & (vfs::kBeneath | vfs::kInRoot)) != 0;
+  const vfs::Path start = TRY(task.start_of(dirfd, scoped ? "." : path));
   auto file = TRY(task.mounts().open(task, task.fs(), start, path, how));
   return install_file(task, std::move(file), (how.flags & O_CLOEXEC) != 0);
 }

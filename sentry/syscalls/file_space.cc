@@ -61,6 +61,7 @@ Result<uint64_t> sys_truncate(Task& task, UserString user_path, int64_t length) 
   const Place place = TRY(resolve(task, kAtFdcwd, user_path, vfs::kFollow));
   if (place.path.inode()->is_dir()) return Errno{EISDIR};
   if (!place.path.inode()->is_regular()) return Errno{EINVAL};
+  if (place.path.inode()->executed()) return Errno{ETXTBSY};
   return set_size(task, place.path, static_cast<uint64_t>(length), nullptr);
 }
 

@@ -153,6 +153,7 @@ Result<uint64_t> sys_vmsplice(Task& task, GuestFd fd, uint64_t iov, uint64_t cou
   const bool nonblocking = (flags & SPLICE_F_NONBLOCK) != 0;
   if (file->writable()) {
     TRY(wait_for(task, *file, POLLOUT, nonblocking));
+    segments.limit(std::max<size_t>(pipe_of(*file)->space(), 1));  // what fits: it does not wait a second time
     return write_file(task, *file, segments, {});
   }
   TRY(wait_for(task, *file, POLLIN, nonblocking));

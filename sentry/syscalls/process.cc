@@ -222,7 +222,11 @@ std::optional<Reaped> take(Task& task, const ProcessRef& c, int options) {
     r.code = sig != 0 ? CLD_KILLED : CLD_EXITED;
     r.status = sig != 0 ? sig : (c->exit_status >> 8) & 0xff;
     r.usage = c->usage_dead_threads;
-    if (!keep) task.kernel().reap(c);
+    if (!keep) {
+      // Children that nobody waits for are in nobody's sum.
+      for (const Rusage* u : {&c->usage_dead_threads, &c->usage_children}) task.process().usage_children.add(*u);
+      task.kernel().reap(c);
+    }
     return r;
   }
   if (c->zombie) return {};

@@ -34,11 +34,12 @@ bool fair(int policy) {
 
 // __sched_setscheduler(), its checks.
 Result<void> set_policy(Task& task, Task& target, int policy, int priority) {
+  const bool reset_on_fork = (policy & kResetOnFork) != 0;
   policy &= ~kResetOnFork;
   if (!real_time(policy) && !fair(policy)) return Errno{EINVAL};
   if (real_time(policy) ? priority < 1 || priority > 99 : priority != 0) return Errno{EINVAL};
   if (!task.creds().has_cap(CAP_SYS_NICE)) {
-    if (!same_owner(task, target)) return Errno{EPERM};
+    if (!same_owner(task, target) || (target.sched_reset_on_fork && !reset_on_fork)) return Errno{EPERM};
     if (real_time(policy)) {
       const auto limit = target.process().limit(RLIMIT_RTPRIO);
       if (policy != target.sched_policy && limit == 0) return Errno{EPERM};
@@ -49,15 +50,18 @@ Result<void> set_policy(Task& task, Task& target, int policy, int priority) {
   }
   target.sched_policy = policy;
   target.sched_priority = priority;
+  target.sched_reset_on_fork = reset_on_fork;
   return ok();
 }
+
+int reset_bit(const Task& t) { return t.sched_reset_on_fork ? kResetOnFork : 0; }
 
 // do_sched_setscheduler(): the parameter is read before the task is looked for. No policy: the one it has.
 Result<uint64_t> set_scheduler(Task& task, int32_t tid, std::optional<int> policy, UserPtr<int> param) {
   if (param.is_null() || tid < 0) return Errno{EINVAL};
   const int priority = TRY(task.memory().read(param));
   Task* target = TRY(find(task, tid));
-  TRY(set_policy(task, *target, policy.value_or(target->sched_policy), priority));
+  TRY(set_policy(task, *target, policy.value_or(target->sched_policy | reset_bit(*target)), priority));
   return 0;
 }
 
@@ -155,7 +159,8 @@ Result<uint64_t> sys_sched_setscheduler(Task& task, int32_t tid, int policy, Use
 }
 
 Result<uint64_t> sys_sched_getscheduler(Task& task, int32_t tid) {
-  return static_cast<uint64_t>(TRY(find(task, tid))->sched_policy);
+  const Task* target = TRY(find(task, tid));
+  return static_cast<uint64_t>(target->sched_policy | reset_bit(*target));
 }
 
 Result<uint64_t> sys_sched_setparam(Task& task, int32_t tid, UserPtr<int> param) {
@@ -234,21 +239,37 @@ Result<uint64_t> sys_setpriority(Task& task, int which, int32_t who, int nice) {
   return 0;
 }
 
-// Class none, as for a thread that never set one.
+// ioprio_get(2) and ioprio_set(2): a thread's own number, which nobody reads but these. The one of a group is its leader's.
 Result<uint64_t> sys_ioprio_get(Task& task, int which, int32_t who) {
   if (which < 1 || which > 3) return Errno{EINVAL};
-  (void)TRY(selected(task, which - 1, who));
-  return 0;
+  if (which == 1) return static_cast<uint64_t>(TRY(find(task, who))->io_priority);
+  int best = 0;
+  for (const auto& p : TRY(selected(task, which - 1, who))) {
+    const int value = p->leader != nullptr ? p->leader->io_priority : 0;
+    if (best == 0 || (value != 0 && value < best)) best = value;
+  }
+  return static_cast<uint64_t>(best);
 }
 
 Result<uint64_t> sys_ioprio_set(Task& task, int which, int32_t who, int value) {
-  const int io_class = value >> 13;
-  if (which < 1 || which > 3 || io_class < 0 || io_class > 3) return Errno{EINVAL};
-  if (io_class == 1 && !task.creds().has_cap(CAP_SYS_NICE) &&
-      !task.creds().has_cap(CAP_SYS_ADMIN)) {
+  constexpr int kNone = 0, kRealTime = 1, kIdle = 3, kLevels = 8;
+  const int io_class = value >> 13, level = value & (kLevels - 1);
+  if (which < 1 || which > 3 || io_class < kNone || io_class > kIdle) return Errno{EINVAL};
+  if (io_class == kNone && level != 0) return Errno{EINVAL};
+  if (io_class == kRealTime && !task.creds().has_cap(CAP_SYS_NICE) && !task.creds().has_cap(CAP_SYS_ADMIN)) {
     return Errno{EPERM};
   }
-  (void)TRY(selected(task, which - 1, who));
+  if (which == 1) {
+    Task* const target = TRY(find(task, who));
+    if (!same_owner(task, *target) && !task.creds().has_cap(CAP_SYS_NICE)) return Errno{EPERM};
+    target->io_priority = value;
+    return 0;
+  }
+  for (const auto& p : TRY(selected(task, which - 1, who))) {
+    if (p->leader == nullptr) continue;
+    if (!same_owner(task, *p->leader) && !task.creds().has_cap(CAP_SYS_NICE)) return Errno{EPERM};
+    p->leader->io_priority = value;
+  }
   return 0;
 }
 

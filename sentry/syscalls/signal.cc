@@ -135,16 +135,26 @@ Result<uint64_t> sys_rt_sigtimedwait(Task& task, UserPtr<SignalSet> set, UserPtr
   }
 }
 
+// The process of a number, which may be that of any of its threads.
+static Result<uint64_t> signal_process(Task& task, int32_t pid, const SigInfo& info) {
+  Kernel& kernel = task.kernel();
+  ProcessRef target = kernel.find_process(pid);
+  if (!target) {
+    Task* thread = kernel.find_task(pid);
+    if (thread == nullptr) return Errno{ESRCH};
+    target = thread->process_ref();
+  }
+  TRY(check_signal(info.signo));
+  if (!Kernel::may_signal(task, *target, info.signo)) return Errno{EPERM};
+  TRY(kernel.send_signal(*target, info));
+  return 0;
+}
+
 Result<uint64_t> sys_rt_sigqueueinfo(Task& task, int32_t pid, int sig, UserPtr<SigInfo> info) {
   SigInfo i = TRY(task.memory().read(info));
   i.signo = sig;
   if ((i.code >= 0 || i.code == -6 /*SI_TKILL*/) && pid != task.tgid()) return Errno{EPERM};
-  const ProcessRef target = task.kernel().find_process(pid);
-  if (!target) return Errno{ESRCH};
-  TRY(check_signal(sig));
-  if (!Kernel::may_signal(task, *target, sig)) return Errno{EPERM};
-  TRY(task.kernel().send_signal(*target, i));
-  return 0;
+  return signal_process(task, pid, i);
 }
 
 Result<uint64_t> sys_rt_tgsigqueueinfo(Task& task, int32_t tgid, int32_t tid, int sig,
@@ -183,18 +193,7 @@ Result<uint64_t> sys_sigaltstack(Task& task, UserPtr<AltStack> ss, UserPtr<AltSt
 Result<uint64_t> sys_kill(Task& task, int32_t pid, int sig) {
   const SigInfo info = SigInfo::user(sig, 0 /*SI_USER*/, task.tgid(), task.creds().ruid);
   Kernel& kernel = task.kernel();
-  if (pid > 0) {
-    ProcessRef target = kernel.find_process(pid);
-    if (!target) {
-      Task* thread = kernel.find_task(pid);
-      if (thread == nullptr) return Errno{ESRCH};
-      target = thread->process_ref();
-    }
-    TRY(check_signal(sig));
-    if (!Kernel::may_signal(task, *target, sig)) return Errno{EPERM};
-    TRY(kernel.send_signal(*target, info));
-    return 0;
-  }
+  if (pid > 0) return signal_process(task, pid, info);
   if (pid == INT32_MIN) return Errno{ESRCH};
   std::vector<ProcessRef> targets;
   const int32_t group = pid == 0 ? task.process().pgid() : -pid;

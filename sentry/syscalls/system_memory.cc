@@ -24,10 +24,10 @@ void round_to_pages(uint64_t& address, uint64_t& length) {
 }
 
 // apply_vma_lock_flags().
-Result<void> check_mapped(Task& task, uint64_t address, uint64_t length) {
+Result<uint64_t> set_locked(Task& task, uint64_t address, uint64_t length, bool locked) {
   if (address + length < address) return Errno{EINVAL};
-  if (length != 0 && !task.memory().covered(address, length)) return Errno{ENOMEM};
-  return ok();
+  TRY(task.memory().set_locked(address, length, locked));
+  return 0;
 }
 
 Result<uint64_t> lock(Task& task, uint64_t address, uint64_t length) {
@@ -35,9 +35,8 @@ Result<uint64_t> lock(Task& task, uint64_t address, uint64_t length) {
   const bool capable = task.creds().has_cap(CAP_IPC_LOCK);
   if (limit == 0 && !capable) return Errno{EPERM};
   round_to_pages(address, length);
-  if (length > limit && !capable) return Errno{ENOMEM};
-  TRY(check_mapped(task, address, length));
-  return 0;
+  if (!capable && limit != RLIM_INFINITY && task.memory().locked_bytes() + length > limit) return Errno{ENOMEM};
+  return set_locked(task, address, length, true);
 }
 
 // Modes whose node mask must name our one node; 0 and MPOL_LOCAL take none.
@@ -73,8 +72,7 @@ Result<uint64_t> sys_mlock2(Task& task, uint64_t address, uint64_t length, int f
 
 Result<uint64_t> sys_munlock(Task& task, uint64_t address, uint64_t length) {
   round_to_pages(address, length);
-  TRY(check_mapped(task, address, length));
-  return 0;
+  return set_locked(task, address, length, false);
 }
 
 Result<uint64_t> sys_mlockall(Task& task, int flags) {
@@ -82,14 +80,21 @@ Result<uint64_t> sys_mlockall(Task& task, int flags) {
       flags == MCL_ONFAULT) {
     return Errno{EINVAL};
   }
-  if (task.creds().has_cap(CAP_IPC_LOCK)) return 0;
-  const uint64_t limit = task.process().limit(RLIMIT_MEMLOCK);
-  if (limit == 0) return Errno{EPERM};
-  if ((flags & MCL_CURRENT) != 0 && task.memory().total_bytes() > limit) return Errno{ENOMEM};
+  if (!task.creds().has_cap(CAP_IPC_LOCK)) {
+    const uint64_t limit = task.process().limit(RLIMIT_MEMLOCK);
+    if (limit == 0) return Errno{EPERM};
+    if ((flags & MCL_CURRENT) != 0 && task.memory().total_bytes() > limit) return Errno{ENOMEM};
+  }
+  task.memory().lock_future = (flags & MCL_FUTURE) != 0;
+  if ((flags & MCL_CURRENT) != 0) task.memory().set_all_locked(true);
   return 0;
 }
 
-Result<uint64_t> sys_munlockall(Task&) { return 0; }
+Result<uint64_t> sys_munlockall(Task& task) {
+  task.memory().lock_future = false;
+  task.memory().set_all_locked(false);
+  return 0;
+}
 
 Result<uint64_t> sys_mincore(Task& task, uint64_t address, uint64_t length, uint64_t out) {
   if (address % kPage != 0) return Errno{EINVAL};

@@ -12,8 +12,6 @@
 namespace run9::sentry {
 namespace {
 
-constexpr uint64_t kDefaultSlack = 50'000;
-
 Result<uint64_t> set_comm(Task& task, uint64_t from) {
   char name[16] = {};
   for (size_t i = 0; i < 15; ++i) {  // a byte at a time: the string may end before a fault
@@ -134,7 +132,7 @@ Result<uint64_t> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uin
     case PR_SET_CHILD_SUBREAPER: p.child_subreaper = a2 != 0; return 0;
     case PR_GET_CHILD_SUBREAPER: return put_int(task, a2, p.child_subreaper);
     case PR_SET_TIMERSLACK:
-      task.timer_slack_ns = static_cast<int64_t>(a2) <= 0 ? kDefaultSlack : a2;
+      task.timer_slack_ns = static_cast<int64_t>(a2) <= 0 ? task.default_timer_slack_ns : a2;
       return 0;
     case PR_GET_TIMERSLACK: return task.timer_slack_ns;
     case PR_SET_TIMING: return a2 == PR_TIMING_STATISTICAL ? Result<uint64_t>(0) : Errno{EINVAL};
@@ -157,7 +155,8 @@ Result<uint64_t> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uin
     case PR_SET_IO_FLUSHER:
     case PR_GET_IO_FLUSHER:
       return task.creds().has_cap(CAP_SYS_RESOURCE) ? Result<uint64_t>(0) : Errno{EPERM};
-    case PR_GET_SPECULATION_CTRL: return a2 > PR_SPEC_L1D_FLUSH ? Result<uint64_t>(Errno{ENODEV}) : 0;
+    case PR_GET_SPECULATION_CTRL: return (a3 | a4 | a5) != 0 ? Result<uint64_t>(Errno{EINVAL})
+                                                                      : a2 > PR_SPEC_L1D_FLUSH ? Result<uint64_t>(Errno{ENODEV}) : 0;
     default: return Errno{EINVAL};
   }
 }
@@ -177,6 +176,7 @@ Result<uint64_t> sys_arch_prctl(Task& task, int option, uint64_t address) {
       TRY(task.memory().write(UserPtr<uint64_t>{address}, context.regs().gs_base));
       return 0;
     case ARCH_GET_CPUID: return 1;  // not faulting
+    case ARCH_SET_CPUID: return Errno{ENODEV};
     default: return Errno{EINVAL};
   }
 }

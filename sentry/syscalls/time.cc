@@ -106,8 +106,7 @@ Rusage usage_of(const Process& process) {
   Rusage u = process.usage_dead_threads;
   if (process.tasks.empty() || process.tasks.front()->memory_ref() == nullptr) return u;
   MemoryManager& mm = process.tasks.front()->memory();
-  u.user_ns += mm.space().cpu_time_ns();
-  u.max_rss_kib = std::max(u.max_rss_kib, mm.private_writable_bytes() / 1024);
+  u.add(mm.space().cpu_time_ns(), mm.peak_bytes());
   return u;
 }
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "sentry/ipc/pidfd.h"
 #include "sentry/loader/loader.h"
+#include "sentry/syscalls/file_util.h"
 #include "sentry/task/kernel.h"
 #include "sentry/task/ptrace.h"
 #include "sentry/time/cpu_limit.h"
@@ -32,6 +33,11 @@ Result<void> check(const CloneArgs& a) {
 
 Result<int32_t> Kernel::clone(Task& parent, const CloneArgs& a) {
   TRY(check(a));
+  // Before there is a child: what comes later cannot fail.
+  if (a.flags & CLONE_PIDFD) {
+    if (!descriptor_available(parent)) return Errno{EMFILE};
+    TRY(parent.memory().write(UserPtr<int32_t>{a.pidfd}, -1));
+  }
   const bool thread = (a.flags & CLONE_THREAD) != 0;
   const bool share_memory = (a.flags & CLONE_VM) != 0;
   Process& from = parent.process();
@@ -83,9 +89,12 @@ Result<int32_t> Kernel::clone(Task& parent, const CloneArgs& a) {
   child->comm = parent.comm;
   child->mask_ = parent.mask_;
   child->cpu_affinity = parent.cpu_affinity;
-  child->sched_policy = parent.sched_policy;
-  child->sched_priority = parent.sched_priority;
-  child->timer_slack_ns = parent.timer_slack_ns;
+  const bool reset = parent.sched_reset_on_fork;  // sched_fork(): of what is above the ordinary
+  if (reset && !thread) process->nice = std::max(process->nice, 0);
+  if (!reset || parent.sched_priority == 0) child->sched_policy = parent.sched_policy;
+  child->sched_priority = reset ? 0 : parent.sched_priority;
+  child->timer_slack_ns = child->default_timer_slack_ns = parent.timer_slack_ns;
+  child->io_priority = parent.io_priority;
   child->seccomp_filter = parent.seccomp_filter;
   child->seccomp_mode = parent.seccomp_mode;
   // An alternate stack is the thread's own, unless memory is shared by nobody or by a waiting parent.

@@ -88,7 +88,7 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
   p.did_exec = true;
   p.timers.reset();
   if (task.memory_ref() && task.memory_ref().use_count() == 1) {
-    p.usage_dead_threads.user_ns += task.memory().space().cpu_time_ns();
+    p.usage_dead_threads.add(task.memory().space().cpu_time_ns(), task.memory().peak_bytes());
     task.memory().space().kill();
   }
   task.replace_memory(std::move(program.memory), std::move(program.context));

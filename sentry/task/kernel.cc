@@ -283,7 +283,6 @@ void Kernel::process_exited(Process& p) {
 void Kernel::reap(const ProcessRef& child) {
   if (const auto parent = child->parent.lock()) {
     parent->children.remove(child);
-    parent->usage_children.user_ns += child->usage_dead_threads.user_ns + child->usage_children.user_ns;
   }
   processes_.erase(child->pid);
   child->group.reset();

@@ -41,6 +41,12 @@ struct Rusage {
   uint64_t user_ns = 0, system_ns = 0;
   uint64_t minor_faults = 0, major_faults = 0, voluntary = 0, involuntary = 0;
   uint64_t max_rss_kib = 0;
+  // What an address space took.
+  void add(uint64_t ns, uint64_t bytes) {
+    user_ns += ns;
+    max_rss_kib = std::max(max_rss_kib, bytes / 1024);
+  }
+  void add(const Rusage& other) { add(other.user_ns, other.max_rss_kib * 1024); }
 };
 
 class Process : public std::enable_shared_from_this<Process> {

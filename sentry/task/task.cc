@@ -487,7 +487,7 @@ void Task::finish_exit() {
   }
   // The space of a vfork child that did not exec is its parent's, and so is the time.
   if (process_->tasks.size() == 1 && memory_.use_count() == 1) {
-    process_->usage_dead_threads.user_ns += memory_->space().cpu_time_ns();
+    process_->usage_dead_threads.add(memory_->space().cpu_time_ns(), memory_->peak_bytes());
   }
   end_vfork();
   if (fds_.use_count() == 1) {

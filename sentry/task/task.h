@@ -110,9 +110,11 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   uint64_t start_time_ns = 0;
   int last_syscall = -1;
   bool tracing = false;
-  uint64_t timer_slack_ns = 50'000;
+  uint64_t timer_slack_ns = 50'000, default_timer_slack_ns = 50'000;
   std::array<uint64_t, 4> cpu_affinity{~uint64_t{0}, 0, 0, 0};
   int sched_policy = 0, sched_priority = 0;
+  bool sched_reset_on_fork = false;
+  int io_priority = 0;  // ioprio_set(2)'s
   int seccomp_mode = 0;  // SECCOMP_MODE_*
   std::shared_ptr<const SeccompFilter> seccomp_filter;
   std::shared_ptr<Tracee> tracee;  // null: nobody traces it (task/ptrace.h)

@@ -45,12 +45,16 @@ uint64_t process_cpu_ns(const Process& process) {
 Result<ClockRef> ClockRef::find(Task& task, int32_t clock_id) {
   switch (clock_id) {
     case CLOCK_REALTIME:
-    case CLOCK_REALTIME_COARSE:
     case CLOCK_REALTIME_ALARM: return realtime();
+    case CLOCK_REALTIME_COARSE:
+    case CLOCK_MONOTONIC_COARSE:
+    case CLOCK_MONOTONIC_RAW: {
+      ClockRef clock(Kind::kHosts, {});  // as the vDSO reads it
+      clock.id_ = clock_id;
+      return clock;
+    }
     case CLOCK_TAI: return ClockRef(Kind::kTai, {});
     case CLOCK_MONOTONIC:
-    case CLOCK_MONOTONIC_RAW:
-    case CLOCK_MONOTONIC_COARSE:
     case CLOCK_BOOTTIME:
     case CLOCK_BOOTTIME_ALARM: return monotonic();
     case CLOCK_PROCESS_CPUTIME_ID:
@@ -66,6 +70,7 @@ uint64_t ClockRef::now() const {
     case Kind::kMonotonic: return EventLoop::now_ns();
     case Kind::kRealtime: return host_clock(CLOCK_REALTIME);
     case Kind::kTai: return host_clock(CLOCK_TAI);
+    case Kind::kHosts: return host_clock(id_);
     case Kind::kProcessCpu: break;
   }
   const auto p = process_.lock();

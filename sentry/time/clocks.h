@@ -17,7 +17,7 @@ uint64_t process_cpu_ns(const Process& process);
 // A clock a timer can run on.
 class ClockRef {
  public:
-  enum class Kind { kMonotonic, kRealtime, kTai, kProcessCpu };
+  enum class Kind { kMonotonic, kRealtime, kTai, kHosts, kProcessCpu };
   // EINVAL: no such clock.
   static Result<ClockRef> find(Task& task, int32_t clock_id);
   static ClockRef monotonic() { return ClockRef(Kind::kMonotonic, {}); }
@@ -33,6 +33,7 @@ class ClockRef {
  private:
   ClockRef(Kind kind, std::weak_ptr<Process> process) : kind_(kind), process_(std::move(process)) {}
   Kind kind_;
+  clockid_t id_ = 0;  // of kHosts
   std::weak_ptr<Process> process_;
 };
 

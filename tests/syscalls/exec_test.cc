@@ -346,6 +346,41 @@ TEST_F(ExecTest, AuxiliaryVector) {
   EXPECT_STREQ("x86_64", platform);
 }
 
+void copy(const std::string& from, const std::string& to) {
+  Fd in(open(from.c_str(), O_RDONLY)), out(open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755));
+  char buffer[65536];
+  for (ssize_t n; (n = read(in, buffer, sizeof buffer)) > 0;) ASSERT_EQ(n, write(out, buffer, n));
+}
+
+// Who writes a program and who runs it exclude each other.
+TEST_F(ExecTest, TextFileBusy) {
+  const std::string program = at("busy");
+  copy(fixed_, program);
+  {
+    Fd writer(open(program.c_str(), O_WRONLY | O_CLOEXEC));
+    ASSERT_OK(+writer);
+    EXPECT_ERR(ETXTBSY, exec(program, {"busy"}));
+  }
+  Pipe go, ready;
+  const pid_t pid = spawn([&] {
+    dup2(go.r, 0);
+    dup2(ready.w, 1);
+    go.w.reset();
+    exec(program, {"busy", "cat"});
+    _exit(127);
+  });
+  go.notify();
+  EXPECT_EQ('n', ready.await());
+  EXPECT_ERR(ETXTBSY, open(program.c_str(), O_WRONLY));
+  EXPECT_ERR(ETXTBSY, open(program.c_str(), O_RDWR));
+  EXPECT_ERR(ETXTBSY, open(program.c_str(), O_RDONLY | O_TRUNC));
+  EXPECT_ERR(ETXTBSY, truncate(program.c_str(), 0));
+  EXPECT_OK(close(open(program.c_str(), O_RDONLY)));
+  go.w.reset();
+  EXPECT_EQ(0, reap(pid));
+  EXPECT_OK(close(open(program.c_str(), O_WRONLY)));
+}
+
 TEST_F(ExecTest, CloseRange) {
   in_child([] {
     int fds[6];

@@ -176,6 +176,16 @@ TEST_F(FcntlTest, RecordLocksGoWithAnyCloseOfTheFile) {
   });
 }
 
+TEST_F(FcntlTest, WhoMadeTheFile) {
+  constexpr int kCreatedQuery = 1028;  // F_CREATED_QUERY, since Linux 6.12
+  Fd made(open(at("new").c_str(), O_CREAT | O_RDONLY | O_CLOEXEC, 0600));
+  const long r = sys(SYS_fcntl, made, kCreatedQuery, 0);
+  if (r == -1 && errno == EINVAL) GTEST_SKIP() << "this kernel does not tell";
+  EXPECT_EQ(1, r);
+  Fd again(open(at("new").c_str(), O_CREAT | O_RDONLY | O_CLOEXEC, 0600));
+  EXPECT_EQ(0, sys(SYS_fcntl, again, kCreatedQuery, 0));
+}
+
 TEST_F(FcntlTest, RecordLockWaits) {
   Fd fd = open_file("f", "0123456789");
   struct flock l = region(F_WRLCK, 0, 1);

@@ -141,6 +141,8 @@ TEST_F(FileTest, OpenAt2) {
   EXPECT_ERR(ELOOP, +call("up", {.resolve = kNoSymlinks}));
   EXPECT_ERR(ENOENT, +call("up", {.resolve = kInRoot}));
   EXPECT_OK(+call("root", {.resolve = kInRoot}));
+  EXPECT_ERR(ENOENT, +call("/proc/self/status", {.resolve = kInRoot}));  // absolute: from that directory
+  EXPECT_OK(+call("/up", {.flags = O_PATH | O_NOFOLLOW, .resolve = kInRoot}));
   EXPECT_OK(+call("new", {.flags = O_CREAT | O_RDWR, .mode = 0600}));
   EXPECT_ERR(EINVAL, +call("up", {.flags = 1ull << 40}));
   EXPECT_ERR(EINVAL, +call("up", {.mode = 0600}));  // a mode without O_CREAT

@@ -171,6 +171,10 @@ TEST(ForkTest, Clone3) {
   EXPECT_EQ(pid, info.si_pid);
   EXPECT_EQ(7, info.si_status);
   close(pidfd);
+  args.pidfd = reinterpret_cast<uint64_t>(bad());
+  EXPECT_ERR(EFAULT, sys(SYS_clone3, &args, sizeof(args)));  // and there is no child
+  EXPECT_ERR(ECHILD, waitpid(-1, nullptr, WNOHANG));
+  args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   EXPECT_ERR(EINVAL, sys(SYS_clone3, &args, 8));
   EXPECT_ERR(E2BIG, sys(SYS_clone3, &args, kPage + 1));
   EXPECT_ERR(EFAULT, sys(SYS_clone3, bad(), sizeof(args)));

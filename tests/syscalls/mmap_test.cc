@@ -358,9 +358,25 @@ TEST_F(MmapTest, DontForkAndWipeOnFork) {
   munmap(p, 2 * kPage);
 }
 
+long locked_kib() {
+  Fd status(open("/proc/self/status", O_RDONLY));
+  char text[4096] = {};
+  if (read(status, text, sizeof text - 1) <= 0) return -1;
+  const char* line = strstr(text, "VmLck:");
+  return line != nullptr ? atol(line + 6) : -1;
+}
+
 TEST_F(MmapTest, Mlock) {
   auto* p = static_cast<char*>(map_anonymous(4 * kPage));
   EXPECT_OK(sys(SYS_mlock, p, kPage));
+  EXPECT_EQ(4, locked_kib());
+  in_child([] { EXPECT_EQ(0, locked_kib()); });
+  EXPECT_ERR(EINVAL, sys(SYS_madvise, p, kPage, MADV_DONTNEED));
+  EXPECT_ERR(EINVAL, sys(SYS_madvise, p, kPage, MADV_FREE));
+  EXPECT_ERR(EBUSY, sys(SYS_msync, p, kPage, MS_INVALIDATE));
+  EXPECT_OK(sys(SYS_munlock, p, kPage));
+  EXPECT_EQ(0, locked_kib());
+  EXPECT_OK(sys(SYS_madvise, p, kPage, MADV_DONTNEED));
   EXPECT_OK(sys(SYS_mlock2, p, kPage, 1 /* MLOCK_ONFAULT */));
   EXPECT_OK(sys(SYS_munlock, p, kPage));
   EXPECT_ERR(ENOMEM, sys(SYS_mlock, bad(), kPage));
@@ -415,6 +431,16 @@ TEST_F(MmapTest, AddressSpaceLimit) {
     EXPECT_ERR(ENOMEM, map_anonymous(2ul << 30));
     EXPECT_OK(map_anonymous(1 << 20));
   });
+}
+
+TEST_F(MmapTest, SharedValidate) {
+  Fd file = open_file("f", "abc");
+  void* p = mmap(nullptr, kPage, PROT_READ, MAP_SHARED_VALIDATE, file, 0);
+  ASSERT_OK(p);
+  EXPECT_OK(munmap(p, kPage));
+  EXPECT_ERR(EOPNOTSUPP, mmap(nullptr, kPage, PROT_READ, MAP_SHARED_VALIDATE | 1 << 9, file, 0));
+  EXPECT_ERR(EOPNOTSUPP, mmap(nullptr, kPage, PROT_READ, MAP_SHARED_VALIDATE | MAP_SYNC, file, 0));
+  EXPECT_ERR(EINVAL, mmap(nullptr, kPage, PROT_READ, MAP_SHARED_VALIDATE | MAP_ANONYMOUS, -1, 0));
 }
 
 TEST_F(MmapTest, MemfdCreate) {

@@ -256,6 +256,18 @@ TEST_F(PipeTest, Vmsplice) {
   EXPECT_ERR(EBADF, sys(SYS_vmsplice, file, &v, 1, 0));
 }
 
+// It waits for room, and then takes what fits.
+TEST_F(PipeTest, VmspliceOfMoreThanFits) {
+  Pipe p;
+  constexpr size_t kMuch = 1 << 20;
+  void* much = mmap(nullptr, kMuch, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_OK(much);
+  iovec v = {much, kMuch};
+  EXPECT_EQ(65536, sys(SYS_vmsplice, p.w, &v, 1, 0));
+  EXPECT_ERR(EAGAIN, sys(SYS_vmsplice, p.w, &v, 1, SPLICE_F_NONBLOCK));
+  munmap(much, kMuch);
+}
+
 TEST_F(PipeTest, Sendfile) {
   Fd in = open_file("in", "0123456789"), out = open_file("out");
   EXPECT_EQ(4, sys(SYS_sendfile, out, in, nullptr, 4));

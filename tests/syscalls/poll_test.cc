@@ -268,6 +268,20 @@ TEST(EpollTest, NestedAndPolled) {
   EXPECT_EQ(1, poll(&fd, 1, -1));
 }
 
+TEST(EpollTest, DeepestNesting) {
+  Pipe p;
+  std::vector<Fd> all;
+  epoll_event e = watch(EPOLLIN, 1);
+  for (int i = 0; i < 5; ++i) {
+    Fd next(epoll_create1(0));
+    ASSERT_OK(epoll_ctl(next, EPOLL_CTL_ADD, all.empty() ? p.r : all.back(), &e));
+    all.push_back(std::move(next));
+  }
+  Fd sixth(epoll_create1(0));
+  EXPECT_EQ(-1, epoll_ctl(sixth, EPOLL_CTL_ADD, all.back(), &e));
+  EXPECT_TRUE(errno == EINVAL || errno == ELOOP) << errno;  // as old and as new kernels say
+}
+
 TEST(EpollTest, HangUpIsAlwaysTold) {
   Fd ep(epoll_create1(0));
   Pipe p;
@@ -538,6 +552,10 @@ TEST(InotifyTest, OnceAndMasksAndFullReads) {
   TempDir dir;
   Fd fd(inotify_init1(IN_NONBLOCK));
   ASSERT_OK(sys(SYS_inotify_add_watch, fd, dir.path().c_str(), IN_CREATE | IN_ONESHOT));
+  Fd info(open(("/proc/self/fdinfo/" + std::to_string(fd)).c_str(), O_RDONLY));
+  char text[1024] = {};
+  EXPECT_GT(read(info, text, sizeof text - 1), 0);
+  EXPECT_NE(nullptr, strstr(text, " mask:80000100 ")) << text;
   EXPECT_OK(mkdir((dir / "one").c_str(), 0700));
   EXPECT_OK(mkdir((dir / "two").c_str(), 0700));
   EXPECT_EQ("create+dir:one ignored", drain(fd));

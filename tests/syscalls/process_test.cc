@@ -73,24 +73,31 @@ TEST(RusageTest, SelfThreadAndChildren) {
   EXPECT_ERR(EFAULT, sys(SYS_getrusage, RUSAGE_SELF, bad()));
 }
 
-// --- scheduling
-// -------------------------------------------------------------------------------------------------
-
-TEST(SchedTest, Priority) {
-  in_child([] {
-    EXPECT_OK(sys(SYS_setpriority, PRIO_PROCESS, 0, 5));
-    EXPECT_EQ(15, sys(SYS_getpriority, PRIO_PROCESS, 0));  // the kernel answers 20 - nice
-    EXPECT_EQ(15, sys(SYS_getpriority, PRIO_PROCESS, getpid()));
-    in_child([] { EXPECT_EQ(15, sys(SYS_getpriority, PRIO_PROCESS, 0)); });
-    EXPECT_OK(sys(SYS_setpriority, PRIO_PROCESS, 0, 100));
-    EXPECT_EQ(1, sys(SYS_getpriority, PRIO_PROCESS, 0));
-    EXPECT_ERR(EINVAL, sys(SYS_getpriority, 99, 0));
-    EXPECT_ERR(EINVAL, sys(SYS_setpriority, 99, 0, 0));
-    EXPECT_ERR(ESRCH, sys(SYS_getpriority, PRIO_PROCESS, 999999));
-    EXPECT_ERR(ESRCH, sys(SYS_setpriority, PRIO_PROCESS, 999999, 0));
+// In KiB: the largest child that was waited for.
+TEST(RusageTest, LargestChild) {
+  constexpr size_t kMuch = 80 << 20;
+  const auto touch = [] {
+    char* p = static_cast<char*>(mmap(nullptr, kMuch, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    for (size_t i = 0; i < kMuch; i += kPage) p[i] = 1;
+    munmap(p, kMuch);
+  };
+  const auto largest = [] {
+    rusage u = {};
+    EXPECT_OK(getrusage(RUSAGE_CHILDREN, &u));
+    return u.ru_maxrss;
+  };
+  in_child([&] {
+    signal(SIGCHLD, SIG_IGN);
+    spawn([&] { touch(), _exit(0); });
+    EXPECT_ERR(ECHILD, wait4(-1, nullptr, 0, nullptr));  // when it has ended
+    EXPECT_LT(largest(), long{kMuch >> 10});
+    signal(SIGCHLD, SIG_DFL);
+    rusage u = {};
+    const pid_t pid = spawn([&] { touch(), _exit(0); });
+    EXPECT_EQ(pid, wait4(pid, nullptr, 0, &u));
+    EXPECT_GE(u.ru_maxrss, long{kMuch >> 10});
+    EXPECT_GE(largest(), long{kMuch >> 10});
   });
-  SKIP_UNLESS_ROOT();
-  in_user_child([] { EXPECT_ERR(EACCES, sys(SYS_setpriority, PRIO_PROCESS, 0, -5)); });
 }
 
 TEST(SchedTest, PolicyAndParameters) {
@@ -124,6 +131,24 @@ TEST(SchedTest, PolicyAndParameters) {
   EXPECT_ERR(ESRCH, sys(SYS_sched_rr_get_interval, 999999, &t));
   EXPECT_ERR(EINVAL, sys(SYS_sched_rr_get_interval, -1, &t));
   EXPECT_ERR(EFAULT, sys(SYS_sched_rr_get_interval, 0, bad()));
+}
+
+TEST(SchedTest, ResetOnFork) {
+  constexpr int kResetOnFork = 0x40000000;
+  in_child([] {
+    sched_param p = {};
+    EXPECT_OK(sys(SYS_sched_setscheduler, 0, SCHED_BATCH | kResetOnFork, &p));
+    EXPECT_EQ(SCHED_BATCH | kResetOnFork, sys(SYS_sched_getscheduler, 0));
+    EXPECT_OK(sys(SYS_sched_setparam, 0, &p));
+    in_child([] { EXPECT_EQ(SCHED_BATCH, sys(SYS_sched_getscheduler, 0)); });  // only what is above is reset
+    EXPECT_EQ(SCHED_BATCH | kResetOnFork, sys(SYS_sched_getscheduler, 0));
+  });
+  in_child([] {
+    if (setpriority(PRIO_PROCESS, 0, -5) != 0) return;  // without CAP_SYS_NICE nobody sees it
+    sched_param p = {};
+    EXPECT_OK(sys(SYS_sched_setscheduler, 0, SCHED_OTHER | kResetOnFork, &p));
+    in_child([] { EXPECT_EQ(0, getpriority(PRIO_PROCESS, 0)); });
+  });
 }
 
 TEST(SchedTest, Attributes) {
@@ -213,6 +238,12 @@ TEST(PrctlTest, Others) {
     EXPECT_EQ(0, sys(SYS_prctl, PR_GET_TIMING));
     EXPECT_OK(sys(SYS_prctl, PR_SET_TIMERSLACK, 1000));
     EXPECT_EQ(1000, sys(SYS_prctl, PR_GET_TIMERSLACK));
+    in_child([] {
+      EXPECT_OK(sys(SYS_prctl, PR_SET_TIMERSLACK, 70'000));
+      EXPECT_OK(sys(SYS_prctl, PR_SET_TIMERSLACK, 0));  // the default: what its parent had
+      EXPECT_EQ(1000, sys(SYS_prctl, PR_GET_TIMERSLACK));
+    });
+    EXPECT_ERR(EINVAL, sys(SYS_prctl, PR_GET_SPECULATION_CTRL, 0, 1, 0, 0));
   });
 }
 
@@ -328,7 +359,15 @@ TEST(SystemTest, NothingToRestart) { EXPECT_ERR(EINTR, sys(SYS_restart_syscall))
 
 TEST(SystemTest, IoPriority) {
   EXPECT_GE(sys(SYS_ioprio_get, 1, 0), 0);
-  in_child([] { EXPECT_OK(sys(SYS_ioprio_set, 1, 0, (2 << 13) | 4)); });
+  in_child([] {
+    EXPECT_OK(sys(SYS_ioprio_set, 1, 0, (2 << 13) | 4));
+    EXPECT_EQ((2 << 13) | 4, sys(SYS_ioprio_get, 1, 0));
+    in_child([] { EXPECT_EQ((2 << 13) | 4, sys(SYS_ioprio_get, 1, 0)); });
+    EXPECT_OK(sys(SYS_ioprio_set, 1, 0, 3 << 13));
+    EXPECT_EQ(3 << 13, sys(SYS_ioprio_get, 1, 0));
+    EXPECT_ERR(EINVAL, sys(SYS_ioprio_set, 1, 0, 4));  // class none has no levels
+    EXPECT_ERR(EINVAL, sys(SYS_ioprio_set, 1, 0, 4 << 13));
+  });
   EXPECT_ERR(EINVAL, sys(SYS_ioprio_get, 99, 0));
   EXPECT_ERR(ESRCH, sys(SYS_ioprio_get, 1, 999999));
   EXPECT_ERR(EINVAL, sys(SYS_ioprio_set, 99, 0, 0));

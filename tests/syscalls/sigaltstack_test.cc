@@ -167,6 +167,20 @@ TEST_F(SigaltstackTest, UnmappedAlternateStackKills) {
   EXPECT_EQ(SIGSEGV, WTERMSIG(status));
 }
 
+// A frame that cannot be written is a fault, whose handler may have a stack.
+TEST_F(SigaltstackTest, UnmappedAlternateStackIsAFault) {
+  stack_t s = {.ss_sp = bad(), .ss_flags = 0, .ss_size = kSize};
+  ASSERT_OK(sigaltstack(&s, nullptr));
+  ScopedHandler handler(SIGUSR1, where, SA_ONSTACK);
+  ScopedHandler fault(SIGSEGV, where, 0);
+  handler_sp = 0;
+  raise(SIGUSR1);
+  EXPECT_NE(0u, handler_sp);
+  EXPECT_FALSE(inside(handler_sp));
+  s.ss_flags = SS_DISABLE;
+  EXPECT_OK(sigaltstack(&s, nullptr));
+}
+
 TEST_F(SigaltstackTest, BelongsToTheThreadAndIsCopiedByFork) {
   ASSERT_OK(sigaltstack(&on_, nullptr));
   pthread_t thread;

@@ -54,7 +54,7 @@ inline constexpr ProcRow kSysctlRows[] = {
     setting("sys/kernel/randomize_va_space"), setting("sys/kernel/sched_child_runs_first"),
     fact("sys/kernel/seccomp/actions_avail"), setting("sys/kernel/sem"), setting("sys/kernel/shmall"),
     setting("sys/kernel/shmmax"), setting("sys/kernel/shmmni"), setting("sys/kernel/shm_rmid_forced"),
-    made("sys/kernel/threads-max"), setting("sys/kernel/unprivileged_bpf_disabled"),
+    setting("sys/kernel/tainted"), made("sys/kernel/threads-max"), setting("sys/kernel/unprivileged_bpf_disabled"),
     fact("sys/kernel/version"),
     setting("sys/net/core/netdev_max_backlog"), setting("sys/net/core/rmem_default"),
     setting("sys/net/core/rmem_max"), setting("sys/net/core/somaxconn"),
