@@ -1,5 +1,6 @@
 // Processes: made, replaced, and talking to each other.
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -94,6 +95,23 @@ Body pipe_ping_pong() {
   };
 }
 
+// Four that call without pause, as the jobs of a build do. A turn is a thousand calls of each: to make them is little of it.
+Body callers_4() {
+  const Pipe file;
+  check(write(file.writer, "x", 1) == 1, "pipe");
+  return [=](int count) {
+    pid_t callers[4];
+    for (pid_t& child : callers) {
+      child = fork();
+      if (child != 0) continue;
+      int queued = 0;
+      for (int i = 0; i < count * 1000; ++i) check(ioctl(file.reader, FIONREAD, &queued) == 0, "FIONREAD");
+      _exit(0);
+    }
+    for (pid_t child : callers) wait_for(child);
+  };
+}
+
 }  // namespace
 
 void add_processes(Rows& rows) {
@@ -103,6 +121,7 @@ void add_processes(Rows& rows) {
   rows.push_back({"spawn_wait", [] { return spawn_wait; }});
   rows.push_back({"fork_after_1g", fork_after_1g});
   rows.push_back({"pipe_ping_pong", pipe_ping_pong});
+  rows.push_back({"callers_4", callers_4, 4000});
 }
 
 }  // namespace run9::bench

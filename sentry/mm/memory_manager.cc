@@ -251,7 +251,10 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
   v.attachment = args.attachment;
   v.no_reserve = (args.flags & MAP_NORESERVE) != 0;
   v.locked = (args.flags & MAP_LOCKED) != 0 || lock_future;
-  if (v.locked) TRY(check_locked(task, length));
+  if (v.locked) {
+    TRY(check_locked(task, length));
+    space_->set_locked(true);
+  }
   v.grows_down = (args.flags & MAP_GROWSDOWN) != 0;
   if (args.file != nullptr) {
     if (args.offset + length < args.offset) return Errno{EOVERFLOW};
@@ -369,23 +372,16 @@ Result<void> MemoryManager::mprotect(Task& task, uint64_t addr, uint64_t length,
   return ok();
 }
 
-Result<void> MemoryManager::grow_in_place(Task& task, uint64_t end, const Vma& vma, uint64_t by) {
-  MapRequest r;
-  r.addr = end;
-  r.length = by;
-  r.prot = vma.prot;
-  r.shared = vma.shared;
+// The host's mapping grows, and keeps what it was advised: a second one behind it could not move together with it.
+Result<void> MemoryManager::grow_in_place(Task& task, uint64_t addr, uint64_t length, const Vma& vma, uint64_t by) {
+  const uint64_t end = addr + length;
   Vma more = vma;
   const uint64_t offset = end - find(end - 1)->first;
   more.end = end + by;
   more.file_offset += offset;
   more.backing_offset += offset;
-  if (vma.backing != nullptr) {
-    r.fd = vma.backing->borrow();
-    r.offset = more.backing_offset;
-  }
   insert(end, std::move(more));
-  return space_->map(task.via(), r);
+  return space_->remap(task.via(), addr, length, addr, length + by);
 }
 
 namespace {
@@ -416,14 +412,17 @@ Result<MemoryManager::MapArgs> same_again(const Vma& v, uint64_t offset, uint64_
 
 Result<uint64_t> MemoryManager::mremap(Task& task, uint64_t old_addr, uint64_t old_len, uint64_t new_len,
                                        int flags, uint64_t new_addr) {
-  if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) != 0 || !aligned(old_addr) || new_len == 0) {
+  if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0 || !aligned(old_addr) || new_len == 0) {
     return Errno{EINVAL};
   }
+  const bool keep = (flags & MREMAP_DONTUNMAP) != 0;  // the pages move, what they were mapped in stays
+  if (keep && !(flags & MREMAP_MAYMOVE)) return Errno{EINVAL};
   if ((flags & MREMAP_FIXED) && (!(flags & MREMAP_MAYMOVE) || !aligned(new_addr))) return Errno{EINVAL};
   old_len = round_up(old_len);
   new_len = round_up(new_len);
   if (!in_bounds(old_addr, old_len)) return Errno{EINVAL};
   if (new_len > kGuestEnd) return Errno{ENOMEM};
+  if (keep && new_len != old_len) return Errno{EINVAL};
   Change change(*this);
   TRY(give_back(old_addr, std::max(old_len, new_len)));
   if (flags & MREMAP_FIXED) TRY(give_back(new_addr, new_len));
@@ -438,18 +437,20 @@ Result<uint64_t> MemoryManager::mremap(Task& task, uint64_t old_addr, uint64_t o
     if (!in_bounds(new_addr, new_len) || new_addr < kMinAddress) return Errno{EINVAL};
     if (new_addr < old_addr + old_len && old_addr < new_addr + new_len) return Errno{EINVAL};
   }
-  if (new_len > old_len) TRY(check_limits(task, new_len - old_len, 0, is_charged(it->second)));
-  if (!fixed && new_len <= old_len) {
+  if (keep && it->second.backing != nullptr) return Errno{EINVAL};  // private anonymous memory alone, as before Linux 5.13
+  const uint64_t more = keep ? new_len : new_len > old_len ? new_len - old_len : 0;
+  if (more != 0) TRY(check_limits(task, more, 0, is_charged(it->second)));
+  if (!fixed && !keep && new_len <= old_len) {
     if (new_len == old_len) return old_addr;
     erase_range(old_addr + new_len, old_addr + old_len);
     TRY(space_->unmap(task.via(), old_addr + new_len, old_len - new_len));
     return old_addr;
   }
-  if (!fixed && old_addr + old_len == it->second.end) {
+  if (!fixed && !keep && old_addr + old_len == it->second.end) {
     const auto next = std::next(it);
     const uint64_t limit = next == vmas_.end() ? kGuestEnd : next->first;
     if (old_addr + new_len <= limit) {
-      TRY(grow_in_place(task, old_addr + old_len, it->second, new_len - old_len));
+      TRY(grow_in_place(task, old_addr, old_len, it->second, new_len - old_len));
       return old_addr;
     }
   }
@@ -461,14 +462,23 @@ Result<uint64_t> MemoryManager::mremap(Task& task, uint64_t old_addr, uint64_t o
   moved.file_offset += offset;
   moved.backing_offset += offset;
   moved.end = to + new_len;
+  Vma left = moved;
+  left.end = old_addr + old_len;
+  left.locked = false;
   erase_range(old_addr, old_addr + old_len);
   erase_range(to, to + new_len);
   insert(to, std::move(moved));
+  MapRequest again;
+  if (keep) {
+    again.addr = old_addr, again.length = old_len, again.prot = left.prot;
+    insert(old_addr, std::move(left));
+  }
   if (fixed && new_len < old_len) {
     TRY(space_->unmap(task.via(), old_addr + new_len, old_len - new_len));
     old_len = new_len;
   }
   TRY(space_->remap(task.via(), old_addr, old_len, to, new_len));
+  if (keep) TRY(space_->map(task.via(), again));
   return to;
 }
 
@@ -515,6 +525,7 @@ Result<void> MemoryManager::set_locked(uint64_t addr, uint64_t length, bool lock
   if (length == 0) return ok();
   Change change(*this);
   if (!covered(addr, length)) return Errno{ENOMEM};
+  if (locked) space_->set_locked(true);
   split_at(addr);
   split_at(addr + length);
   for (auto it = vmas_.lower_bound(addr); it != vmas_.end() && it->first < addr + length; ++it) it->second.locked = locked;
@@ -524,6 +535,7 @@ Result<void> MemoryManager::set_locked(uint64_t addr, uint64_t length, bool lock
 
 void MemoryManager::set_all_locked(bool locked) {
   Change change(*this);
+  space_->set_locked(locked);
   for (auto& [start, v] : vmas_) v.locked = locked;
 }
 

@@ -159,7 +159,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   Result<void> map_at_host(Task& task, const MapArgs& args, const MapRequest& request);
   // Before a change of the range: what was mapped ahead there, and not asked for, is mapped as the list says.
   Result<void> give_back(uint64_t addr, uint64_t length);
-  Result<void> grow_in_place(Task& task, uint64_t end, const Vma& vma, uint64_t by);
+  Result<void> grow_in_place(Task& task, uint64_t addr, uint64_t length, const Vma& vma, uint64_t by);
   void split_at(uint64_t addr);
   void erase_range(uint64_t start, uint64_t end);
   void insert(uint64_t start, Vma vma);

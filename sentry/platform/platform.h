@@ -178,9 +178,12 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   virtual Result<void> map(Context* via, const MapRequest&) = 0;
   virtual Result<void> unmap(Context* via, uint64_t addr, uint64_t length) = 0;
   virtual Result<void> protect(Context* via, uint64_t addr, uint64_t length, int prot) = 0;
+  // In place if both addresses are the same: what lies behind is free then.
   virtual Result<void> remap(Context* via, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
                              uint64_t new_length) = 0;
   virtual Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) = 0;
+  // Some of it is locked (mlock(2)): then the kernel wants to be asked before pages are dropped, else it need not be.
+  virtual void set_locked(bool) {}
   // Several mappings in one hand-over (exec). Blocks.
   virtual Result<void> map_all(std::span<const MapRequest>) = 0;
 

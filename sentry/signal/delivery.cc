@@ -294,12 +294,13 @@ void Task::stop_here() {
     return;
   }
   stopped_ = true;
-  while (process_->stopped && !exit_requested_) {
+  while (process_->stopped && !exit_requested_ && !tracee) {
     sleeping_ = true;
     kernel_.loop().park();
     sleeping_ = false;
   }
   stopped_ = false;
+  if (tracee && process_->stopped && !exit_requested_) trap_group_stop(*this);
 }
 
 }  // namespace run9::sentry

@@ -38,6 +38,11 @@ Result<uint64_t> attach(Task& task, int32_t pid, bool seize, uint64_t address, u
   if (!may_trace(task, *target, TraceIds::kReal) || target->tracee) return Errno{EPERM};
   attach_tracee(*target, task, seize, seize ? static_cast<uint32_t>(options) : 0);
   if (!seize) TRY(task.kernel().send_task_signal(*target, SigInfo::kernel(SIGSTOP)));
+  if (!target->process().stopped) return 0;
+  // One that stands still is the tracer's when this returns (JOBCTL_TRAPPING of Linux).
+  const auto keep = target->shared_from_this();
+  keep->wake();
+  while (keep->tracee && !keep->tracee->stopped && !keep->exiting() && !task.must_die()) task.kernel().loop().yield();
   return 0;
 }
 

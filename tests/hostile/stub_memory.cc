@@ -33,7 +33,9 @@ void map_over_the_stub() {
     const long order[] = {at_gate(GATE_ORDER, SYS_mmap, l, 4096, PROT_READ | PROT_WRITE, kPrivate, -1, 0),
                           at_gate(GATE_ORDER, SYS_munmap, l, 4096), at_gate(GATE_ORDER, SYS_mprotect, l, 4096, 7),
                           at_gate(GATE_ORDER, SYS_madvise, l, 4096, MADV_DONTNEED),
-                          at_gate(GATE_ORDER, SYS_mremap, l, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, 0x10000000)};
+                          at_gate(GATE_ORDER, SYS_mremap, l, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, 0x10000000),
+                          at_gate(GATE_ORDER, SYS_mremap, l, 4096, 8192, 0),
+                          at_gate(GATE_ORDER, SYS_mremap, 0x10000000, 4096, l - 0x10000000 + 4096, 0)};
     for (long r : order) {
       if (r >= 0) broken("an order changed %lx", part);
     }

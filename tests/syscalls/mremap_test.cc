@@ -104,11 +104,29 @@ TEST_F(MremapTest, DontUnmapLeavesEmptyMemoryBehind) {
   p[0] = 'x';
   auto* q = reinterpret_cast<char*>(
       sys(SYS_mremap, p, kPage, kPage, MREMAP_MAYMOVE | 4 /* DONTUNMAP */, 0));
-  if (as_result(q) == -1) GTEST_SKIP() << "no MREMAP_DONTUNMAP";
+  ASSERT_OK(q);
   EXPECT_EQ('x', q[0]);
   EXPECT_EQ(0, p[0]);
   munmap(p, kPage);
   munmap(q, kPage);
+}
+
+// What grew in place is one mapping, whatever was advised before: it moves as one.
+TEST_F(MremapTest, GrowsAfterAdviceAndMoves) {
+  for (const int advice : {MADV_NOHUGEPAGE, MADV_DONTDUMP, MADV_SEQUENTIAL}) {
+    auto* room = static_cast<char*>(map_anonymous(16 * kPage));
+    ASSERT_OK(munmap(room + 4 * kPage, 12 * kPage));
+    ASSERT_OK(madvise(room, 4 * kPage, advice));
+    memset(room, 'a', 4 * kPage);
+    ASSERT_EQ(room, mremap(room, 4 * kPage, 8 * kPage, 0));
+    memset(room + 4 * kPage, 'b', 4 * kPage);
+    auto* to = static_cast<char*>(map_anonymous(32 * kPage));
+    ASSERT_EQ(to, mremap(room, 8 * kPage, 16 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, to));
+    EXPECT_EQ('a', to[4 * kPage - 1]);
+    EXPECT_EQ('b', to[8 * kPage - 1]);
+    EXPECT_EQ(0, to[8 * kPage]);
+    munmap(to, 32 * kPage);
+  }
 }
 
 TEST_F(MremapTest, Errors) {

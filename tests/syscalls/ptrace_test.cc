@@ -195,6 +195,22 @@ TEST(PtraceTest, AttachStopsAndKillEndsAStop) {
   EXPECT_EQ(SIGKILL, next_stop(pid));
 }
 
+TEST(PtraceTest, AttachToOneThatIsStopped) {
+  const pid_t pid = spawn([] {
+    raise(SIGSTOP);
+    _exit(0);
+  });
+  int status;
+  ASSERT_EQ(pid, waitpid(pid, &status, WUNTRACED));
+  ASSERT_OK(pt(PTRACE_ATTACH, pid));
+  user_regs_struct regs = {};
+  EXPECT_OK(pt(PTRACE_GETREGS, pid, nullptr, &regs));  // at once: there is no stop to wait for
+  EXPECT_NE(0u, regs.rip);
+  ASSERT_OK(pt(PTRACE_DETACH, pid));
+  ASSERT_OK(kill(pid, SIGCONT));
+  EXPECT_EQ(0, reap(pid));
+}
+
 TEST(PtraceTest, SingleStep) {
   const pid_t pid = traced([] { asm volatile("nop; nop; nop; nop"); });
   user_regs_struct before = {}, after = {};

@@ -88,7 +88,7 @@ Result<void> PtraceSpace::protect(Context*, uint64_t addr, uint64_t length, int 
 
 Result<void> PtraceSpace::remap(Context*, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
                                 uint64_t new_length) {
-  TRY(call(__NR_mremap, {old_addr, old_length, new_length, MREMAP_MAYMOVE | MREMAP_FIXED, new_addr}));
+  TRY(call(__NR_mremap, {old_addr, old_length, new_length, new_addr == old_addr ? 0u : MREMAP_MAYMOVE | MREMAP_FIXED, new_addr}));
   return ok();
 }
 

@@ -64,9 +64,15 @@ void order_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) 
   rule(__NR_mprotect, [&] { c.range_is_the_guests(0, 1); });
   rule(__NR_madvise, [&] { c.range_is_the_guests(0, 1); });
   rule(__NR_mremap, [&] {
-    c.arg_is(3, MREMAP_MAYMOVE | MREMAP_FIXED);
+    const auto in_place = p.label();
     c.range_is_the_guests(0, 1);
+    p.load_arg_low(3);
+    p.jump_if_eq(0, in_place);
+    c.arg_is(3, MREMAP_MAYMOVE | MREMAP_FIXED);
     c.range_is_the_guests(4, 2);
+    p.jump(allow);
+    p.bind(in_place);
+    c.range_is_the_guests(0, 2);
   });
   rule(__NR_clone, [&] { c.arg_is(0, kThreadFlags); });
   rule(__NR_arch_prctl, [&] {

@@ -298,6 +298,7 @@ constexpr uint64_t bulk_address(uint64_t slot) { return STUB_BULK + slot * STUB_
 struct ControlHeader {
   uint64_t bell[STUB_SLOTS / 64];
   alignas(64) uint32_t futex_waiters;  // threads of this process asleep in a futex, or about to be
+  alignas(64) uint32_t locked;         // AddressSpace::set_locked
 };
 
 }  // namespace run9::sentry::trap

@@ -180,6 +180,7 @@ class TrapSpace final : public AddressSpace {
   Result<void> map(Context* via, const MapRequest&) override;
   Result<void> unmap(Context* via, uint64_t addr, uint64_t length) override;
   Result<void> protect(Context* via, uint64_t addr, uint64_t length, int prot) override;
+  void set_locked(bool locked) override { header().locked = locked ? 1 : 0; }
   Result<void> remap(Context* via, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
                      uint64_t new_length) override;
   Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) override;

@@ -303,12 +303,12 @@ Result<void> TrapSpace::protect(Context* via, uint64_t addr, uint64_t length, in
 
 Result<void> TrapSpace::remap(Context* via, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
                               uint64_t new_length) {
+  const bool moves = new_addr != old_addr;
   TRY(undo_patches(old_addr, old_length));
-  forget_patches(new_addr, new_length);
+  if (moves) forget_patches(new_addr, new_length);
   settle(via, old_addr, old_length);
   settle(via, new_addr, new_length);
-  return do_or_order(via, command(__NR_mremap, old_addr, old_length, new_length,
-                                  MREMAP_MAYMOVE | MREMAP_FIXED, new_addr));
+  return do_or_order(via, command(__NR_mremap, old_addr, old_length, new_length, moves ? MREMAP_MAYMOVE | MREMAP_FIXED : 0, new_addr));
 }
 
 Result<void> TrapSpace::advise(Context* via, uint64_t addr, uint64_t length, int advice) {

@@ -2,11 +2,23 @@
 #pragma once
 #include <errno.h>
 #include <linux/futex.h>
+#include <sys/mman.h>
 
 #include "sentry/platform/trap/call_windows.h"
 #include "sentry/platform/trap/stub/signals.h"
 
 namespace run9::sentry::trap::stub {
+
+// madvise(2) that drops pages, as threads do with their stacks when they end: an order that nobody need give. What the kernel
+// knows of mappings does not change by it, but that of locked ones nothing may be dropped.
+inline bool drop_pages(ControlPage* c, uint64_t& result) {
+  const uint64_t addr = c->gregs[kRdi], length = c->gregs[kRsi];
+  constexpr uint64_t kEnd = uint64_t{STUB_GUEST_END_HIGH + 1} << 32;
+  if (static_cast<int>(c->gregs[kRdx]) != MADV_DONTNEED || reinterpret_cast<ControlHeader*>(STUB_CTL)->locked != 0) return false;
+  if (addr >= kEnd || length > kEnd - addr) return false;
+  result = static_cast<uint64_t>(gate_order(__NR_madvise, addr, length, MADV_DONTNEED));
+  return true;
+}
 
 inline bool answer_here(ControlPage* c, uint64_t nr) {
   const Identity& id = c->identity;
@@ -23,6 +35,9 @@ inline bool answer_here(ControlPage* c, uint64_t nr) {
     case __NR_rt_sigprocmask:
       if (!change_mask(c)) return false;
       value = 0;
+      break;
+    case __NR_madvise:
+      if (!drop_pages(c, value)) return false;
       break;
     case __NR_rseq: value = static_cast<uint64_t>(-ENOSYS); break;
     case __NR_set_robust_list:
