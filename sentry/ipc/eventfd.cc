@@ -45,6 +45,11 @@ Result<size_t> EventFile::write(vfs::OpContext& ctx, ByteSpan src) {
   return sizeof value;
 }
 
+void EventFile::signal() {
+  if (count_ < kMax) ++count_;
+  queue_.notify(POLLIN | POLLRDNORM);
+}
+
 uint32_t EventFile::poll(vfs::OpContext&) {
   return (count_ > 0 ? POLLIN | POLLRDNORM : 0) | (count_ < kMax ? POLLOUT | POLLWRNORM : 0);
 }

@@ -12,6 +12,8 @@ class EventFile final : public vfs::File {
   bool is_stream() const override { return true; }
   Result<size_t> read(vfs::OpContext&, std::span<std::byte> dst) override;
   Result<size_t> write(vfs::OpContext&, ByteSpan src) override;
+  // Adds 1 and never waits, for what is told by an eventfd.
+  void signal();
   uint32_t poll(vfs::OpContext&) override;
   WaitQueue* wait_queue() override { return &queue_; }
   std::string fdinfo() const override;

@@ -1,5 +1,6 @@
 #include "sentry/ipc/ipc_objects.h"
 
+#include "sentry/ipc/aio.h"
 #include "sentry/ipc/futex.h"
 #include "sentry/ipc/mqueue.h"
 #include "sentry/ipc/sysv.h"
@@ -9,7 +10,9 @@
 namespace run9::sentry {
 
 IpcObjects::IpcObjects()
-    : abstract_names_(std::make_unique<AbstractNames>()), sysv_(std::make_unique<SysvTables>()) {}
+    : abstract_names_(std::make_unique<AbstractNames>()),
+      aio_(std::make_unique<AioContexts>()),
+      sysv_(std::make_unique<SysvTables>()) {}
 IpcObjects::~IpcObjects() = default;
 
 IpcObjects& ipc_objects(Kernel& kernel) { return kernel.futexes().ipc(); }

@@ -1,5 +1,5 @@
-// IpcObjects: a sandbox's tables of named IPC objects: abstract socket names, SysV IPC, POSIX message queues. Made with the
-// FutexTable that owns it.
+// IpcObjects: a sandbox's tables of named IPC objects: abstract socket names, SysV IPC, POSIX message queues, AIO contexts.
+// Made with the FutexTable that owns it.
 #pragma once
 #include <map>
 #include <memory>
@@ -9,6 +9,7 @@ namespace run9::sentry {
 
 class Kernel;
 class AbstractNames;  // net/unix_socket.h
+class AioContexts;    // ipc/aio.h
 class SysvTables;     // ipc/sysv.h
 struct PosixQueue;    // ipc/mqueue.h
 
@@ -17,12 +18,14 @@ class IpcObjects {
   IpcObjects();
   ~IpcObjects();
   AbstractNames& abstract_names() { return *abstract_names_; }
+  AioContexts& aio() { return *aio_; }
   SysvTables& sysv() { return *sysv_; }
   // By name, without the slash.
   std::map<std::string, std::shared_ptr<PosixQueue>, std::less<>>& posix_queues() { return posix_queues_; }
 
  private:
   std::unique_ptr<AbstractNames> abstract_names_;
+  std::unique_ptr<AioContexts> aio_;
   std::unique_ptr<SysvTables> sysv_;
   std::map<std::string, std::shared_ptr<PosixQueue>, std::less<>> posix_queues_;
 };

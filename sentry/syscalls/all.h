@@ -1,5 +1,6 @@
 // Every family's handlers, for table.cc.
 #pragma once
+#include "sentry/syscalls/aio.h"
 #include "sentry/syscalls/dir.h"
 #include "sentry/syscalls/epoll.h"
 #include "sentry/syscalls/event.h"

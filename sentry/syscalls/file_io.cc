@@ -161,13 +161,6 @@ Result<uint64_t> write_positioned(Task& task, vfs::File& file, GuestSegments& sr
   });
 }
 
-Result<uint64_t> check_rwf(int flags) {
-  constexpr int kKnown = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | kRwfNoAppend;
-  if ((flags & ~kKnown) != 0) return Errno{EOPNOTSUPP};
-  if ((flags & RWF_APPEND) != 0 && (flags & kRwfNoAppend) != 0) return Errno{EINVAL};
-  return 0;
-}
-
 // Which way a call moves bytes. Linux asks for the file's mode before it looks at the memory.
 struct Direction {
   Result<uint64_t> (*transfer)(Task&, vfs::File&, GuestSegments&, std::optional<uint64_t>, int);
@@ -272,6 +265,13 @@ Result<size_t> GuestSegments::copy_in(std::span<std::byte> dst) {
   return advance(dst.size(), [&](uint64_t addr, size_t at, size_t n) {
     return memory_->copy_in_some(dst.subspan(at, n), addr);
   });
+}
+
+Result<void> check_rwf(int flags) {
+  constexpr int kKnown = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | kRwfNoAppend;
+  if ((flags & ~kKnown) != 0) return Errno{EOPNOTSUPP};
+  if ((flags & RWF_APPEND) != 0 && (flags & kRwfNoAppend) != 0) return Errno{EINVAL};
+  return ok();
 }
 
 Result<uint64_t> clip_to_file_size_limit(Task& task, vfs::File& file, uint64_t at,

@@ -46,6 +46,9 @@ Result<uint64_t> read_file(Task& task, vfs::File& file, GuestSegments& dst,
 Result<uint64_t> write_file(Task& task, vfs::File& file, GuestSegments& src,
                             std::optional<uint64_t> offset, int rwf = 0);
 
+// EOPNOTSUPP, EINVAL: flags that read_file() and write_file() do not take.
+Result<void> check_rwf(int flags);
+
 // How many of `count` bytes may be written at `at`: SIGXFSZ and EFBIG when none (RLIMIT_FSIZE and the
 // largest offset). Files that are not regular have no limit.
 Result<uint64_t> clip_to_file_size_limit(Task& task, vfs::File& file, uint64_t at, uint64_t count);

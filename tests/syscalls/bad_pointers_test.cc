@@ -1,5 +1,6 @@
 // Every pointer of every call, one after the other, at addresses that are no memory: EFAULT, and nothing else
 // happens. The other arguments are good, so that the pointer is all there is to complain about.
+#include <linux/aio_abi.h>
 #include <mqueue.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -331,6 +332,36 @@ TEST_F(BadPointersTest, SystemV) {
   EXPECT_OK(sys(SYS_msgctl, queue, IPC_RMID, nullptr));
   EXPECT_OK(sys(SYS_semctl, set, 0, IPC_RMID, nullptr));
   EXPECT_OK(sys(SYS_shmctl, segment, IPC_RMID, nullptr));
+}
+
+TEST_F(BadPointersTest, NativeAio) {
+  aio_context_t context = 0;
+  if (sys(SYS_io_setup, 4, &context) == -1) GTEST_SKIP() << "no native AIO: " << errno_name(errno);
+  iocb operation = {};
+  io_event event = {};
+  struct {
+    const void* mask;
+    size_t size;
+  } set = {nullptr, 8};
+  expect_efault({
+      CALL(io_setup, 4, kHere), CALL(io_submit, context, 1, kHere), CALL(io_cancel, context, kHere, &event),
+      CALL(io_getevents, context, 0, 1, &event, kHere),
+      CALL(io_pgetevents, context, 0, 1, &event, kHere, nullptr),
+      CALL(io_pgetevents, context, 0, 1, &event, nullptr, kHere),
+  });
+  for (void* address : bad_pointers()) {
+    iocb* list[] = {static_cast<iocb*>(address)};
+    EXPECT_ERR(EFAULT, sys(SYS_io_submit, context, 1, list));
+    set.mask = address;
+    EXPECT_ERR(EFAULT, sys(SYS_io_pgetevents, context, 0, 1, &event, nullptr, &set));
+    EXPECT_ERR(EINVAL, sys(SYS_io_destroy, address));
+  }
+  operation.aio_lio_opcode = IOCB_CMD_PREAD;
+  operation.aio_fildes = static_cast<uint32_t>(static_cast<int>(file_));
+  iocb* list[] = {&operation};
+  ASSERT_EQ(1, sys(SYS_io_submit, context, 1, list));
+  expect_efault({CALL(io_getevents, context, 1, 1, kHere, nullptr)});
+  EXPECT_OK(sys(SYS_io_destroy, context));
 }
 
 TEST_F(BadPointersTest, MessageQueues) {

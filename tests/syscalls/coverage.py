@@ -29,7 +29,7 @@ WRAPPERS = {
 NO_ERRNO = set("""alarm getegid geteuid getgid getpgrp getpid getppid gettid getuid umask sched_yield sync munlockall brk
 exit exit_group fork vfork personality setfsgid setfsuid set_tid_address rt_sigreturn pause times time""".split())
 NO_EFAULT = set("""munmap mmap mprotect mremap msync madvise brk mlock mlock2 munlock shmat shmdt clone set_tid_address
-set_robust_list mbind pkey_mprotect ioctl fcntl ptrace semctl rseq""".split())
+set_robust_list mbind pkey_mprotect io_destroy ioctl fcntl ptrace semctl rseq""".split())
 NEWER = {"kFchmodat2": "fchmodat2", "kSetxattrat": "setxattrat", "kGetxattrat": "getxattrat",
          "kListxattrat": "listxattrat", "kRemovexattrat": "removexattrat"}  # numbers that the headers do not know yet
 
