@@ -121,5 +121,86 @@ TEST_F(MqueueTest, NotifiesOnce) {
   EXPECT_ERR(EFAULT, sys(SYS_mq_notify, +q, bad()));
 }
 
+// The signal that waits, and who sent it; 0: none.
+int take(int signo, siginfo_t* info) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signo);
+  const timespec now = {0, 0};
+  const int got = sigtimedwait(&set, info, &now);
+  return got == -1 ? 0 : got;
+}
+
+TEST_F(MqueueTest, NotifiesOfOthersMessages) {
+  ScopedBlock block({SIGUSR1});
+  Fd q(open(O_CREAT | O_RDWR));
+  ASSERT_OK(+q);
+  sigevent e = {};
+  e.sigev_notify = SIGEV_SIGNAL;
+  e.sigev_signo = SIGUSR1;
+  siginfo_t info = {};
+  EXPECT_OK(send(q, "first", 0));
+  EXPECT_OK(sys(SYS_mq_notify, +q, &e));
+  EXPECT_OK(send(q, "second", 0));
+  EXPECT_EQ(0, take(SIGUSR1, &info)) << "the queue was not empty";
+  EXPECT_EQ("first0", receive(q));
+  EXPECT_EQ("second0", receive(q));
+  const pid_t pid = spawn([&] {
+    EXPECT_ERR(EBUSY, sys(SYS_mq_notify, +q, &e));
+    EXPECT_OK(sys(SYS_mq_notify, +q, nullptr)) << "of no effect: another's";
+    EXPECT_OK(send(q, "child", 0));
+  });
+  EXPECT_EQ(0, reap(pid));
+  EXPECT_EQ(SIGUSR1, take(SIGUSR1, &info));
+  EXPECT_EQ(pid, info.si_pid);
+  EXPECT_EQ(getuid(), info.si_uid);
+  EXPECT_EQ("child0", receive(q));
+  EXPECT_OK(send(q, "again", 0));
+  EXPECT_EQ(0, take(SIGUSR1, &info)) << "it is told once";
+}
+
+TEST_F(MqueueTest, AReceiverIsServedFirst) {
+  ScopedBlock block({SIGUSR1});
+  Fd q(open(O_CREAT | O_RDWR));
+  ASSERT_OK(+q);
+  sigevent e = {};
+  e.sigev_notify = SIGEV_SIGNAL;
+  e.sigev_signo = SIGUSR1;
+  EXPECT_OK(sys(SYS_mq_notify, +q, &e));
+  const pid_t pid = spawn([&] { EXPECT_EQ("x0", receive(q)); });
+  await_sleep(pid, pid);
+  EXPECT_OK(send(q, "x", 0));
+  EXPECT_EQ(0, reap(pid));
+  // Unless it was not asleep yet: then the signal came, and that is all there is.
+  siginfo_t info = {};
+  if (take(SIGUSR1, &info) == 0) {
+    EXPECT_OK(send(q, "y", 0));
+    EXPECT_EQ(SIGUSR1, take(SIGUSR1, &info));
+  }
+}
+
+TEST_F(MqueueTest, CloseAndExitWithdraw) {
+  Fd q(open(O_CREAT | O_RDWR));
+  ASSERT_OK(+q);
+  sigevent none = {};
+  none.sigev_notify = SIGEV_NONE;
+  in_child([&] { EXPECT_OK(sys(SYS_mq_notify, +q, &none)); });
+  EXPECT_OK(sys(SYS_mq_notify, +q, &none)) << "the child's went with it";
+  EXPECT_ERR(EBUSY, sys(SYS_mq_notify, +q, &none));
+  in_child([&] { close(q); });
+  EXPECT_ERR(EBUSY, sys(SYS_mq_notify, +q, &none)) << "another's close";
+  Fd again(open(O_RDWR));
+  ASSERT_OK(+again);
+  again.reset();
+  EXPECT_OK(sys(SYS_mq_notify, +q, &none)) << "any close of the queue by its owner";
+  EXPECT_ERR(EBADF, sys(SYS_mq_notify, dead_fd(), &none));
+  const Pipe p;
+  EXPECT_ERR(EBADF, sys(SYS_mq_notify, +p.r, &none));
+  sigevent wrong = {};
+  wrong.sigev_notify = SIGEV_SIGNAL;
+  wrong.sigev_signo = 65;
+  EXPECT_ERR(EINVAL, sys(SYS_mq_notify, +q, &wrong));
+}
+
 }  // namespace
 }  // namespace run9::guest
