@@ -1,8 +1,12 @@
 #include "sentry/ipc/sysv.h"
 
 #include <poll.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+
+#include "base/unique_fd.h"
+#include "sentry/platform/platform.h"
 
 namespace run9::sentry {
 
@@ -22,6 +26,7 @@ ipc_perm SysvObject::permissions() const {
   p.cuid = creator_uid;
   p.cgid = creator_gid;
   p.mode = mode;
+  p.__seq = static_cast<uint16_t>(id / SysvTable<SysvObject>::kIndexes);
   return p;
 }
 
@@ -52,6 +57,13 @@ void SysvObject::set(const vfs::OpContext& ctx, const ipc_perm& p) {
   changed = ctx.now().sec;
 }
 
+uint64_t ShmSegment::mapped_size() const { return (size + kPage - 1) & ~(kPage - 1); }
+
+uint64_t ShmSegment::resident_size() const {
+  struct stat st {};
+  return host_fstat(memory->get(), &st) == 0 ? static_cast<uint64_t>(st.st_blocks) * 512 : 0;
+}
+
 void SysvTables::process_exited(int32_t pid) {
   semaphores.for_each([&](SemaphoreSet& set) {
     const auto it = set.undo.find(pid);
@@ -64,6 +76,12 @@ void SysvTables::process_exited(int32_t pid) {
     set.undo.erase(it);
     set.queue.notify_all(POLLIN);
   });
+}
+
+// Every mapping holds a reference, and so do the table and the caller.
+uint64_t attachments(const SysvTable<ShmSegment>& table, const std::shared_ptr<ShmSegment>& s) {
+  const long n = s.use_count() - 1 - table.owners(s->id);
+  return n > 0 ? static_cast<uint64_t>(n) : 0;
 }
 
 }  // namespace run9::sentry

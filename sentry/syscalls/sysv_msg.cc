@@ -11,10 +11,10 @@
 namespace run9::sentry {
 namespace {
 
-constexpr uint64_t kMaxMessage = 8192, kMaxQueueBytes = 16384;
 constexpr size_t kMaxQueued = 16384;  // empty messages take memory, too
 
 SysvTable<MessageQueue>& table(Task& task) { return ipc_objects(task.kernel()).sysv().queues; }
+const SysvLimits& limits(Task& task) { return ipc_objects(task.kernel()).sysv().limits; }
 
 std::deque<MessageQueue::Message>::iterator choose(MessageQueue& q, int64_t type, bool except) {
   auto& m = q.messages;
@@ -28,21 +28,60 @@ std::deque<MessageQueue::Message>::iterator choose(MessageQueue& q, int64_t type
   return best != m.end() && best->type <= limit ? best : m.end();
 }
 
+// IPC_INFO and MSG_INFO (msgctl_info()): the limits; of three of them MSG_INFO tells what is used instead.
+Result<uint64_t> tell_information(Task& task, int command, uint64_t buffer) {
+  const SysvLimits& l = limits(task);
+  const int per_queue = static_cast<int>(l.msgmnb);
+  msginfo info{.msgpool = static_cast<int>(l.msgmni * l.msgmnb / 1024), .msgmap = per_queue,
+               .msgmax = static_cast<int>(l.msgmax), .msgmnb = per_queue, .msgmni = static_cast<int>(l.msgmni),
+               .msgssz = 16, .msgtql = per_queue, .msgseg = 0xffff};
+  if (command == MSG_INFO) {
+    info.msgpool = static_cast<int>(table(task).size());
+    uint64_t messages = 0, bytes = 0;
+    table(task).for_each([&](const MessageQueue& q) {
+      messages += q.messages.size();
+      bytes += q.bytes;
+    });
+    info.msgmap = static_cast<int>(messages);
+    info.msgtql = static_cast<int>(bytes);
+  }
+  TRY(task.memory().copy_out(buffer, &info, sizeof info));
+  return table(task).highest_index();
+}
+
+Result<uint64_t> stat(Task& task, const MessageQueue& q, uint64_t buffer) {
+  msqid_ds d{};
+  d.msg_perm = q.permissions();
+  d.msg_stime = q.sent;
+  d.msg_rtime = q.received;
+  d.msg_ctime = q.changed;
+  d.__msg_cbytes = q.bytes;
+  d.msg_qnum = q.messages.size();
+  d.msg_qbytes = q.max_bytes;
+  d.msg_lspid = q.send_pid;
+  d.msg_lrpid = q.receive_pid;
+  TRY(task.memory().copy_out(buffer, &d, sizeof d));
+  return 0;
+}
+
 }  // namespace
 
 Result<uint64_t> sys_msgget(Task& task, int32_t key, int flags) {
   const auto fine = [](MessageQueue&) -> Result<void> { return ok(); };
-  return sysv_get(task, table(task), key, flags, fine, fine);
+  return sysv_get(task, table(task), key, flags, limits(task).msgmni, fine, [&](MessageQueue& q) -> Result<void> {
+    q.max_bytes = limits(task).msgmnb;
+    return ok();
+  });
 }
 
 Result<uint64_t> sys_msgsnd(Task& task, int32_t id, uint64_t message, uint64_t size, int flags) {
   const auto type = TRY(task.memory().read(UserPtr<int64_t>{message}));
-  if (size > kMaxMessage || id < 0 || type < 1) return Errno{EINVAL};
+  if (size > limits(task).msgmax || id < 0 || type < 1) return Errno{EINVAL};
   MessageQueue::Message m{type, std::string(size, '\0')};
   if (size > 0) TRY(task.memory().copy_in(m.text.data(), message + 8, size));
   const auto q = TRY(sysv_find(table(task), id));
   TRY(q->check(task, 2));
-  while (q->bytes + size > q->max_bytes || q->messages.size() >= kMaxQueued) {
+  while (q->bytes + size > q->max_bytes || q->messages.size() >= std::min<uint64_t>(q->max_bytes, kMaxQueued)) {
     if ((flags & IPC_NOWAIT) != 0) return Errno{EAGAIN};
     const auto waited = task.wait(q->queue, POLLOUT);
     if (q->removed) return Errno{EIDRM};
@@ -86,35 +125,23 @@ Result<uint64_t> sys_msgrcv(Task& task, int32_t id, uint64_t message, uint64_t s
 }
 
 Result<uint64_t> sys_msgctl(Task& task, int32_t id, int command, uint64_t buffer) {
-  const auto q = TRY(sysv_find(table(task), id));
+  if (id < 0 || command < 0) return Errno{EINVAL};
+  if (command == IPC_INFO || command == MSG_INFO) return tell_information(task, command, buffer);
+  msqid_ds wanted{};
+  if (command == IPC_SET) wanted = TRY(task.memory().read(UserPtr<msqid_ds>{buffer}));
+  const bool by_index = command == MSG_STAT || command == MSG_STAT_ANY;
+  const auto q = TRY(sysv_find(table(task), id, by_index));
   switch (command) {
-    case IPC_STAT:
-    case MSG_STAT: {
-      TRY(q->check(task, 4));
-      msqid_ds d{};
-      d.msg_perm = q->permissions();
-      d.msg_stime = q->sent;
-      d.msg_rtime = q->received;
-      d.msg_ctime = q->changed;
-      d.__msg_cbytes = q->bytes;
-      d.msg_qnum = q->messages.size();
-      d.msg_qbytes = q->max_bytes;
-      d.msg_lspid = q->send_pid;
-      d.msg_lrpid = q->receive_pid;
-      TRY(task.memory().copy_out(buffer, &d, sizeof d));
-      return command == IPC_STAT ? 0 : static_cast<uint64_t>(q->id);
-    }
-    case IPC_SET: {
-      const auto d = TRY(task.memory().read(UserPtr<msqid_ds>{buffer}));
+    case IPC_STAT: TRY(q->check(task, 4)); return stat(task, *q, buffer);
+    case MSG_STAT: TRY(q->check(task, 4)); [[fallthrough]];
+    case MSG_STAT_ANY: TRY(stat(task, *q, buffer)); return static_cast<uint64_t>(q->id);
+    case IPC_SET:
       if (!q->owned_by(task)) return Errno{EPERM};
-      if (d.msg_qbytes > kMaxQueueBytes && !task.creds().has_cap(CAP_SYS_RESOURCE)) {
-        return Errno{EPERM};
-      }
-      q->set(task, d.msg_perm);
-      q->max_bytes = d.msg_qbytes;
+      if (wanted.msg_qbytes > limits(task).msgmnb && !task.creds().has_cap(CAP_SYS_RESOURCE)) return Errno{EPERM};
+      q->set(task, wanted.msg_perm);
+      q->max_bytes = wanted.msg_qbytes;
       q->queue.notify_all(POLLOUT);
       return 0;
-    }
     case IPC_RMID:
       if (!q->owned_by(task)) return Errno{EPERM};
       table(task).remove(*q);

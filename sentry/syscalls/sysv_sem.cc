@@ -10,10 +10,10 @@
 namespace run9::sentry {
 namespace {
 
-constexpr int kMaxPerSet = 32000, kMaxValue = SemaphoreSet::kMaxValue;
-constexpr uint32_t kMaxOps = 500;
+constexpr int kMaxValue = SemaphoreSet::kMaxValue;
 
 SysvTable<SemaphoreSet>& table(Task& task) { return ipc_objects(task.kernel()).sysv().semaphores; }
+const SysvLimits& limits(Task& task) { return ipc_objects(task.kernel()).sysv().limits; }
 
 // Does all operations, or none: then gives the one that has to wait.
 Result<const sembuf*> attempt(Task& task, SemaphoreSet& set, const std::vector<sembuf>& ops) {
@@ -44,7 +44,7 @@ Result<const sembuf*> attempt(Task& task, SemaphoreSet& set, const std::vector<s
 Result<uint64_t> operate(Task& task, int32_t id, uint64_t addr, uint32_t count, uint64_t timeout_addr) {
   if (timeout_addr != 0) (void)TRY(task.memory().read(UserPtr<timespec>{timeout_addr}));
   if (count < 1 || id < 0) return Errno{EINVAL};
-  if (count > kMaxOps) return Errno{E2BIG};
+  if (count > limits(task).semopm()) return Errno{E2BIG};
   const auto ops = TRY(task.memory().read_array(UserPtr<sembuf>{addr}, count));
   const auto timeout = TRY(read_timeout(task, timeout_addr));
   const auto set = TRY(sysv_find(table(task), id));
@@ -115,16 +115,42 @@ Result<uint64_t> one_semaphore(Task& task, SemaphoreSet& set, int number, int co
   return 0;
 }
 
+// IPC_INFO and SEM_INFO (semctl_info()): the limits; of two of them SEM_INFO tells what is used instead.
+Result<uint64_t> tell_information(Task& task, int command, uint64_t buffer) {
+  const SysvLimits& l = limits(task);
+  const int all = static_cast<int>(l.semmns()), per_call = static_cast<int>(l.semopm());
+  seminfo info{.semmap = all, .semmni = static_cast<int>(l.semmni()), .semmns = all, .semmnu = all,
+               .semmsl = static_cast<int>(l.semmsl()), .semopm = per_call, .semume = per_call, .semusz = 20,
+               .semvmx = kMaxValue, .semaem = kMaxValue};
+  if (command == SEM_INFO) {
+    info.semusz = static_cast<int>(table(task).size());
+    info.semaem = static_cast<int>(table(task).charged());
+  }
+  TRY(task.memory().copy_out(buffer, &info, sizeof info));
+  return table(task).highest_index();
+}
+
+Result<uint64_t> stat(Task& task, const SemaphoreSet& set, uint64_t buffer) {
+  semid_ds d{};
+  d.sem_perm = set.permissions();
+  d.sem_otime = set.operated;
+  d.sem_ctime = set.changed;
+  d.sem_nsems = set.all.size();
+  TRY(task.memory().copy_out(buffer, &d, sizeof d));
+  return 0;
+}
+
 }  // namespace
 
 Result<uint64_t> sys_semget(Task& task, int32_t key, int count, int flags) {
-  if (count < 0 || count > kMaxPerSet) return Errno{EINVAL};
+  if (count < 0 || static_cast<uint64_t>(count) > limits(task).semmsl()) return Errno{EINVAL};
   const auto check = [&](SemaphoreSet& s) -> Result<void> {
     if (s.all.size() < static_cast<size_t>(count)) return Errno{EINVAL};
     return ok();
   };
-  return sysv_get(task, table(task), key, flags, check, [&](SemaphoreSet& s) -> Result<void> {
+  return sysv_get(task, table(task), key, flags, limits(task).semmni(), check, [&](SemaphoreSet& s) -> Result<void> {
     if (count == 0) return Errno{EINVAL};
+    if (table(task).charged() + static_cast<uint64_t>(count) > limits(task).semmns()) return Errno{ENOSPC};
     s.all.resize(static_cast<size_t>(count));
     return ok();
   });
@@ -141,8 +167,11 @@ Result<uint64_t> sys_semtimedop(Task& task, int32_t id, uint64_t ops, uint32_t c
 
 Result<uint64_t> sys_semctl(Task& task, int32_t id, int number, int command, uint64_t arg) {
   if (id < 0) return Errno{EINVAL};
-  if (command == IPC_SET) (void)TRY(task.memory().read(UserPtr<semid_ds>{arg}));
-  const auto set = TRY(sysv_find(table(task), id));
+  if (command == IPC_INFO || command == SEM_INFO) return tell_information(task, command, arg);
+  semid_ds wanted{};
+  if (command == IPC_SET) wanted = TRY(task.memory().read(UserPtr<semid_ds>{arg}));
+  const bool by_index = command == SEM_STAT || command == SEM_STAT_ANY;
+  const auto set = TRY(sysv_find(table(task), id, by_index));
   switch (command) {
     case GETVAL:
     case GETPID:
@@ -157,23 +186,13 @@ Result<uint64_t> sys_semctl(Task& task, int32_t id, int number, int command, uin
       return 0;
     }
     case SETALL: TRY(set->check(task, 2)); return set_all(task, *set, arg);
-    case IPC_STAT:
-    case SEM_STAT: {
-      TRY(set->check(task, 4));
-      semid_ds d{};
-      d.sem_perm = set->permissions();
-      d.sem_otime = set->operated;
-      d.sem_ctime = set->changed;
-      d.sem_nsems = set->all.size();
-      TRY(task.memory().copy_out(arg, &d, sizeof d));
-      return command == IPC_STAT ? 0 : static_cast<uint64_t>(set->id);
-    }
-    case IPC_SET: {
-      const auto d = TRY(task.memory().read(UserPtr<semid_ds>{arg}));
+    case IPC_STAT: TRY(set->check(task, 4)); return stat(task, *set, arg);
+    case SEM_STAT: TRY(set->check(task, 4)); [[fallthrough]];
+    case SEM_STAT_ANY: TRY(stat(task, *set, arg)); return static_cast<uint64_t>(set->id);
+    case IPC_SET:
       if (!set->owned_by(task)) return Errno{EPERM};
-      set->set(task, d.sem_perm);
+      set->set(task, wanted.sem_perm);
       return 0;
-    }
     case IPC_RMID:
       if (!set->owned_by(task)) return Errno{EPERM};
       table(task).remove(*set);

@@ -3,8 +3,13 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 
 #include "sentry/fs/proc/proc_fs.h"
+#include "sentry/ipc/aio.h"
+#include "sentry/ipc/ipc_objects.h"
+#include "sentry/ipc/sysv.h"
 
 namespace run9::sentry {
 namespace {
@@ -14,8 +19,6 @@ struct Default {
 };
 // Linux' own, of a machine like this one.
 constexpr Default kDefaults[] = {
-    {"sys/fs/aio-max-nr", "65536"},
-    {"sys/fs/aio-nr", "0"},
     {"sys/fs/epoll/max_user_watches", "1048576"},
     {"sys/fs/file-max", "9223372036854775807"},
     {"sys/fs/inotify/max_queued_events", "16384"},
@@ -44,9 +47,6 @@ constexpr Default kDefaults[] = {
     {"sys/kernel/core_uses_pid", "0"},
     {"sys/kernel/dmesg_restrict", "0"},
     {"sys/kernel/kptr_restrict", "0"},
-    {"sys/kernel/msgmax", "8192"},
-    {"sys/kernel/msgmnb", "16384"},
-    {"sys/kernel/msgmni", "32000"},
     {"sys/kernel/ngroups_max", "65536"},
     {"sys/kernel/osrelease", "6.12.0-run9"},
     {"sys/kernel/ostype", "Linux"},
@@ -63,10 +63,6 @@ constexpr Default kDefaults[] = {
     {"sys/kernel/sched_child_runs_first", "0"},
     {"sys/kernel/tainted", "0"},
     {"sys/kernel/seccomp/actions_avail", "kill_process kill_thread trap errno user_notif trace log allow"},
-    {"sys/kernel/sem", "32000\t1024000000\t500\t32000"},
-    {"sys/kernel/shmall", "18446744073692774399"},
-    {"sys/kernel/shmmax", "18446744073692774399"},
-    {"sys/kernel/shmmni", "4096"},
     {"sys/kernel/shm_rmid_forced", "0"},
     {"sys/kernel/tainted", "0"},
     {"sys/kernel/unprivileged_bpf_disabled", "2"},
@@ -104,6 +100,33 @@ constexpr Default kDefaults[] = {
     {"sys/vm/swappiness", "60"},
 };
 
+// Numbers that the kernel goes by, and how high each may be set: those that make memory of the Sentry's less than Linux lets
+// them be.
+struct Numbers {
+  std::string_view path;
+  std::span<uint64_t> (*at)(IpcObjects&);
+  std::array<uint64_t, 4> most;
+};
+template <uint64_t SysvLimits::*Member>
+std::span<uint64_t> sysv_number(IpcObjects& ipc) {
+  return {&(ipc.sysv().limits.*Member), 1};
+}
+std::span<uint64_t> sysv_semaphores(IpcObjects& ipc) { return ipc.sysv().limits.sem; }
+constexpr Numbers kNumbers[] = {
+    {"sys/fs/aio-max-nr", [](IpcObjects& ipc) { return std::span(&ipc.aio().max_events, 1); }, {1 << 20}},
+    {"sys/kernel/msgmax", sysv_number<&SysvLimits::msgmax>, {1 << 20}},
+    {"sys/kernel/msgmnb", sysv_number<&SysvLimits::msgmnb>, {1 << 24}},
+    {"sys/kernel/msgmni", sysv_number<&SysvLimits::msgmni>, {32768}},
+    {"sys/kernel/sem", sysv_semaphores, {65536, INT32_MAX, 65536, 32768}},
+    {"sys/kernel/shmall", sysv_number<&SysvLimits::shmall>, {UINT64_MAX}},
+    {"sys/kernel/shmmax", sysv_number<&SysvLimits::shmmax>, {UINT64_MAX}},
+    {"sys/kernel/shmmni", sysv_number<&SysvLimits::shmmni>, {32768}},
+};
+
+const Numbers& numbers_of(const View& v) {
+  return *std::find_if(std::begin(kNumbers), std::end(kNumbers), [&](const Numbers& n) { return n.path == v.path; });
+}
+
 // A version 4 UUID of two words.
 std::string uuid(uint64_t high, uint64_t low) {
   high = (high & ~uint64_t{0xf000}) | 0x4000;
@@ -127,6 +150,12 @@ std::string file_count(Kernel& kernel) {
     for (size_t i = 0; i < fds.size(); ++i) n += fds.entry(i) != nullptr;
   }
   return fmt::format("{}\t0\t9223372036854775807\n", n);
+}
+
+Result<void> may_set(View& v) {
+  Task* caller = task_of(v.ctx);
+  if (caller != nullptr && caller->creds().euid != 0 && !caller->creds().has_cap(CAP_SYS_ADMIN)) return Errno{EPERM};
+  return ok();
 }
 
 std::string& name_of(View& v) {
@@ -159,6 +188,7 @@ Result<std::string> sysctl_made(View& v) {
     if (::getrandom(r, sizeof r, 0) != sizeof r) return Errno{EIO};
     return uuid(r[0], r[1]);
   }
+  if (v.path == "sys/fs/aio-nr") return fmt::format("{}\n", ipc_objects(v.kernel).aio().events());
   if (v.path == "sys/kernel/threads-max") return fmt::format("{}\n", v.kernel.options().limits.tasks);
   return file_count(v.kernel);
 }
@@ -176,16 +206,35 @@ Result<std::string> sysctl_setting(View& v) {
 }
 
 Result<void> sysctl_set_setting(View& v, std::string_view text) {
-  Task* caller = task_of(v.ctx);
-  if (caller != nullptr && caller->creds().euid != 0 && !caller->creds().has_cap(CAP_SYS_ADMIN)) {
-    return Errno{EPERM};
-  }
+  TRY(may_set(v));
   const auto value = trimmed(text);
   const bool words = v.path == "sys/kernel/core_pattern" || v.path.ends_with("congestion_control");
   if (!words && (value.empty() || value.find_first_not_of("0123456789- \t") != value.npos)) {
     return Errno{EINVAL};
   }
   v.fs.settings()[std::string(v.path)] = std::string(value.substr(0, 127));
+  return ok();
+}
+
+Result<std::string> sysctl_numbers(View& v) {
+  return fmt::format("{}\n", fmt::join(numbers_of(v).at(ipc_objects(v.kernel)), "\t"));
+}
+
+Result<void> sysctl_set_numbers(View& v, std::string_view text) {
+  TRY(may_set(v));
+  const Numbers& row = numbers_of(v);
+  const auto now = row.at(ipc_objects(v.kernel));
+  std::vector<uint64_t> next;
+  for (auto rest = trimmed(text); !rest.empty(); rest = trimmed(rest)) {
+    uint64_t n = 0;
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), n);
+    if (error != std::errc() || next.size() == now.size() || n > row.most[next.size()]) return Errno{EINVAL};
+    next.push_back(n);
+    rest.remove_prefix(static_cast<size_t>(end - rest.data()));
+    if (!rest.empty() && rest[0] != ' ' && rest[0] != '\t') return Errno{EINVAL};
+  }
+  if (next.empty()) return Errno{EINVAL};
+  std::copy(next.begin(), next.end(), now.begin());
   return ok();
 }
 

@@ -7,13 +7,17 @@ namespace run9::sentry {
 // A name of the sandbox: hostname, domainname.
 Result<std::string> sysctl_name(View&);
 Result<void> sysctl_set_name(View&, std::string_view);
-// Texts that are made: kernel/random/*, kernel/version, fs/file-nr.
+// Texts that are made: kernel/random/*, kernel/version, fs/file-nr, fs/aio-nr.
 Result<std::string> sysctl_made(View&);
 // A fixed fact, from sysctl.cc's list of defaults.
 Result<std::string> sysctl_default(View&);
 // Kept and shown again; nothing here depends on it.
 Result<std::string> sysctl_setting(View&);
 Result<void> sysctl_set_setting(View&, std::string_view);
+
+// Limits that the kernel goes by.
+Result<std::string> sysctl_numbers(View&);
+Result<void> sysctl_set_numbers(View&, std::string_view);
 
 constexpr ProcRow fact(std::string_view path) {
   return {.path = path, .mode = S_IFREG | 0444, .text = sysctl_default};
@@ -24,12 +28,15 @@ constexpr ProcRow made(std::string_view path) {
 constexpr ProcRow setting(std::string_view path) {
   return {.path = path, .mode = S_IFREG | 0644, .text = sysctl_setting, .write = sysctl_set_setting};
 }
+constexpr ProcRow numbers(std::string_view path) {
+  return {.path = path, .mode = S_IFREG | 0644, .text = sysctl_numbers, .write = sysctl_set_numbers};
+}
 constexpr ProcRow name_row(std::string_view path) {
   return {.path = path, .mode = S_IFREG | 0644, .text = sysctl_name, .write = sysctl_set_name};
 }
 
 inline constexpr ProcRow kSysctlRows[] = {
-    setting("sys/fs/aio-max-nr"), fact("sys/fs/aio-nr"), setting("sys/fs/epoll/max_user_watches"),
+    numbers("sys/fs/aio-max-nr"), made("sys/fs/aio-nr"), setting("sys/fs/epoll/max_user_watches"),
     setting("sys/fs/file-max"), made("sys/fs/file-nr"),
     setting("sys/fs/inotify/max_queued_events"), setting("sys/fs/inotify/max_user_instances"),
     setting("sys/fs/inotify/max_user_watches"), setting("sys/fs/lease-break-time"),
@@ -44,7 +51,7 @@ inline constexpr ProcRow kSysctlRows[] = {
     fact("sys/kernel/cap_last_cap"), setting("sys/kernel/core_pattern"),
     setting("sys/kernel/core_uses_pid"), setting("sys/kernel/dmesg_restrict"),
     name_row("sys/kernel/domainname"), name_row("sys/kernel/hostname"), setting("sys/kernel/kptr_restrict"),
-    setting("sys/kernel/msgmax"), setting("sys/kernel/msgmnb"), setting("sys/kernel/msgmni"),
+    numbers("sys/kernel/msgmax"), numbers("sys/kernel/msgmnb"), numbers("sys/kernel/msgmni"),
     fact("sys/kernel/ngroups_max"), fact("sys/kernel/osrelease"), fact("sys/kernel/ostype"),
     fact("sys/kernel/overflowgid"), fact("sys/kernel/overflowuid"),
     setting("sys/kernel/perf_event_paranoid"), setting("sys/kernel/pid_max"), setting("sys/kernel/printk"),
@@ -52,8 +59,8 @@ inline constexpr ProcRow kSysctlRows[] = {
     fact("sys/kernel/random/poolsize"), fact("sys/kernel/random/urandom_min_reseed_secs"),
     made("sys/kernel/random/uuid"), fact("sys/kernel/random/write_wakeup_threshold"),
     setting("sys/kernel/randomize_va_space"), setting("sys/kernel/sched_child_runs_first"),
-    fact("sys/kernel/seccomp/actions_avail"), setting("sys/kernel/sem"), setting("sys/kernel/shmall"),
-    setting("sys/kernel/shmmax"), setting("sys/kernel/shmmni"), setting("sys/kernel/shm_rmid_forced"),
+    fact("sys/kernel/seccomp/actions_avail"), numbers("sys/kernel/sem"), numbers("sys/kernel/shmall"),
+    numbers("sys/kernel/shmmax"), numbers("sys/kernel/shmmni"), setting("sys/kernel/shm_rmid_forced"),
     setting("sys/kernel/tainted"), made("sys/kernel/threads-max"), setting("sys/kernel/unprivileged_bpf_disabled"),
     fact("sys/kernel/version"),
     setting("sys/net/core/netdev_max_backlog"), setting("sys/net/core/rmem_default"),

@@ -6,6 +6,8 @@
 #include "sentry/fs/fs_types.h"
 #include "sentry/fs/proc/proc_fs.h"
 #include "sentry/fs/proc/sysctl.h"
+#include "sentry/ipc/ipc_objects.h"
+#include "sentry/ipc/sysv.h"
 #include "sentry/syscalls/time.h"
 
 namespace run9::sentry {
@@ -170,19 +172,45 @@ Result<std::string> text_kmsg(View& v) {
   return t;
 }
 
-Result<std::string> text_sysvipc(View& v) {
-  // The segments themselves are SysV IPC's to list.
-  if (v.path == "sysvipc/msg") {
-    return std::string("       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  "
-                       "cgid      stime      rtime      ctime\n");
-  }
-  if (v.path == "sysvipc/sem") {
-    return std::string("       key      semid perms      nsems   uid   gid  cuid  cgid      otime      "
-                       "ctime\n");
-  }
-  return std::string("       key      shmid perms                  size  cpid  lpid nattch   uid   gid  "
-                     "cuid  cgid      atime      dtime      ctime                   rss                  "
-                     "swap\n");
+// What every line of /proc/sysvipc has: the object, and whose it is.
+std::string owners(const ipc_perm& p) { return fmt::format("{:5} {:5} {:5} {:5}", p.uid, p.gid, p.cuid, p.cgid); }
+std::string start_of_line(const ipc_perm& p, int32_t id) {
+  return fmt::format("{:10} {:10}  {:4o} ", p.__key, id, p.mode);
+}
+
+Result<std::string> text_sysvipc_shm(View& v) {
+  std::string t = "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      "
+                  "atime      dtime      ctime                   rss                  swap\n";
+  const auto& table = ipc_objects(v.kernel).sysv().segments;
+  table.for_each_index([&](const std::shared_ptr<ShmSegment>& s) {
+    const ipc_perm p = s->permissions();
+    t += start_of_line(p, s->id);
+    t += fmt::format("{:21} {:5} {:5}  {:5} {} {:10} {:10} {:10} {:21} {:21}\n", s->size, s->creator_pid, s->last_pid,
+                     attachments(table, s), owners(p), s->attached, s->detached, s->changed, s->resident_size(), 0);
+  });
+  return t;
+}
+
+Result<std::string> text_sysvipc_sem(View& v) {
+  std::string t = "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n";
+  ipc_objects(v.kernel).sysv().semaphores.for_each_index([&](const std::shared_ptr<SemaphoreSet>& s) {
+    const ipc_perm p = s->permissions();
+    t += start_of_line(p, s->id);
+    t += fmt::format("{:10} {} {:10} {:10}\n", s->all.size(), owners(p), s->operated, s->changed);
+  });
+  return t;
+}
+
+Result<std::string> text_sysvipc_msg(View& v) {
+  std::string t = "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      "
+                  "rtime      ctime\n";
+  ipc_objects(v.kernel).sysv().queues.for_each_index([&](const std::shared_ptr<MessageQueue>& q) {
+    const ipc_perm p = q->permissions();
+    t += start_of_line(p, q->id);
+    t += fmt::format(" {:10} {:10} {:5} {:5} {} {:10} {:10} {:10}\n", q->bytes, q->messages.size(), q->send_pid,
+                     q->receive_pid, owners(p), q->sent, q->received, q->changed);
+  });
+  return t;
 }
 
 constexpr ProcRow file(std::string_view path, TextFn text) { return {.path = path, .mode = kFile, .text = text}; }
@@ -208,9 +236,9 @@ constexpr ProcRow kRows[] = {
     {.path = "self", .mode = kLink, .text = text_self},
     file("stat", text_stat_system),
     file("swaps", text_swaps),
-    file("sysvipc/msg", text_sysvipc),
-    file("sysvipc/sem", text_sysvipc),
-    file("sysvipc/shm", text_sysvipc),
+    file("sysvipc/msg", text_sysvipc_msg),
+    file("sysvipc/sem", text_sysvipc_sem),
+    file("sysvipc/shm", text_sysvipc_shm),
     {.path = "thread-self", .mode = kLink, .text = text_thread_self},
     file("uptime", text_uptime),
     file("version", text_version),
