@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -102,10 +103,14 @@ MountPlan plan_do(const Config& config, const std::vector<std::string>& expose) 
   return plan;
 }
 
-// What a killed `do` left: its lock is free.
+constexpr std::string_view kIdStart = "do-";
+
+// What a killed `do` left: its lock is free. One that has made its directory a moment ago may not have locked it yet, but it lives.
 void sweep(const std::string& root) {
   for (const auto& id : list_containers(root)) {
-    if (!id.starts_with("do-")) continue;
+    if (!id.starts_with(kIdStart)) continue;
+    const int pid = std::atoi(id.c_str() + kIdStart.size());
+    if (pid > 0 && (kill(pid, 0) == 0 || errno != ESRCH)) continue;
     const auto dir = StateDir::open(root, id);
     if (!dir) continue;
     const auto lock = dir.assume_value().lock(0);
@@ -133,7 +138,7 @@ Expected<int> cmd_do(GlobalOptions options, const DoArgs& args) {
   if (args.root_is_default) options.root += "-do";
   sweep(options.root);
   ContainerState state;
-  state.id = fmt::format("do-{}", getpid());
+  state.id = fmt::format("{}{}", kIdStart, getpid());
   state.owner = std::to_string(geteuid());
   const StateDir dir = TRY(StateDir::create(options.root, state.id));
   const UniqueFd lock = TRY(dir.lock());  // held to the end: see sweep()

@@ -180,6 +180,16 @@ if command -v perl >/dev/null; then
   expect "-1" "$(run9 do -- perl -e 'print syscall(134, 0)')"
   expect_match 'uselib is missing, asked for by "perl"' "$(run9 --strict do -- perl -e 'syscall(134, 0); sleep 100' 2>&1)"
 fi
+# Many that begin at once sweep each other's directories, if they are dead.
+for i in {1..30}; do run9 do -- true 2>>"$work/at-once" & done
+wait
+expect "" "$(cat "$work/at-once")"
+expect "" "$(ls "$work/state")"
+"$bin/run9" --root "$work/state" do -- sleep 100 &
+wait_for test -e "$work/state/do-$!/control.sock"
+kill -KILL $!
+wait $! 2>/dev/null
+run9 do -- true
 expect "" "$(ls "$work/state")"
 
 # Messages.
