@@ -8,7 +8,8 @@
 
 namespace run9::sentry {
 namespace {
-constexpr uint64_t kMax = ~uint64_t{0} - 1;
+constexpr uint64_t kMax = ~uint64_t{0} - 1;   // that write(2) reaches
+constexpr uint64_t kOverflow = ~uint64_t{0};  // that signal() reaches: an error for poll(2)
 }  // namespace
 
 EventFile::EventFile(vfs::Path path, uint64_t count, int flags)
@@ -36,7 +37,7 @@ Result<size_t> EventFile::write(vfs::OpContext& ctx, ByteSpan src) {
   std::memcpy(&value, src.data(), sizeof value);
   if (value > kMax) return Errno{EINVAL};
   const auto keep = shared_from_this();
-  while (value > kMax - count_) {
+  while (count_ == kOverflow || value > kMax - count_) {
     if (nonblocking()) return Errno{EAGAIN};
     TRY(ctx.wait(queue_, POLLOUT));
   }
@@ -46,12 +47,12 @@ Result<size_t> EventFile::write(vfs::OpContext& ctx, ByteSpan src) {
 }
 
 void EventFile::signal() {
-  if (count_ < kMax) ++count_;
-  queue_.notify(POLLIN | POLLRDNORM);
+  if (count_ < kOverflow) ++count_;
+  queue_.notify(POLLIN | POLLRDNORM | (count_ == kOverflow ? POLLERR : 0));
 }
 
 uint32_t EventFile::poll(vfs::OpContext&) {
-  return (count_ > 0 ? POLLIN | POLLRDNORM : 0) | (count_ < kMax ? POLLOUT | POLLWRNORM : 0);
+  return (count_ > 0 ? POLLIN | POLLRDNORM : 0) | (count_ < kMax ? POLLOUT | POLLWRNORM : 0) | (count_ == kOverflow ? POLLERR : 0);
 }
 
 std::string EventFile::fdinfo() const { return fmt::format("eventfd-count: {:16x}\n", count_); }

@@ -24,16 +24,17 @@ void PosixTimer::fire(uint64_t ticks) {
     target = process_.kernel.find_task(spec_.tid);
     if (target == nullptr || &target->process() != &process_) return;
   }
-  const auto count = static_cast<int32_t>(std::min<uint64_t>(ticks, INT32_MAX / 2));
+  constexpr uint64_t kMost = INT32_MAX;  // DELAYTIMER_MAX
+  const uint64_t count = std::min(ticks, kMost);
   auto& pending = target != nullptr ? target->pending() : process_.pending;
   // One signal of a timer is queued at a time; what expires meanwhile is its overrun.
   if (SigInfo* queued = pending.find_timer(spec_.signo, id_)) {
-    overrun_ = std::min(overrun_ + count, INT32_MAX / 2);
+    overrun_ = static_cast<int32_t>(std::min(static_cast<uint64_t>(overrun_) + count, kMost));
     queued->timer.overrun = overrun_;
     return;
   }
   delivered_overrun_ = overrun_;
-  overrun_ = count - 1;
+  overrun_ = static_cast<int32_t>(std::min(ticks - 1, kMost));
   SigInfo info;
   info.signo = spec_.signo;
   info.code = SI_TIMER;

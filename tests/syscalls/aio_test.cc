@@ -182,6 +182,15 @@ TEST_F(AioTest, TellsAnEventfd) {
   uint64_t count = 0;
   EXPECT_EQ(8, read(event, &count, 8));
   EXPECT_EQ(2u, count);
+  // One more than write(2) may make of it is an error, once.
+  count = UINT64_MAX - 1;
+  EXPECT_EQ(8, write(event, &count, 8));
+  EXPECT_EQ(1, submit(cb));
+  EXPECT_EQ(1, poll(&p, 1, -1));
+  EXPECT_EQ(POLLIN | POLLERR, p.revents);
+  EXPECT_EQ(8, read(event, &count, 8));
+  EXPECT_EQ(UINT64_MAX, count);
+  EXPECT_EQ(0, poll(&p, 1, 0));
   cb.aio_resfd = number(file_);
   EXPECT_ERR(EINVAL, submit(cb));
   cb.aio_resfd = static_cast<uint32_t>(dead_fd());
