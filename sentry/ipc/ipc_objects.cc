@@ -4,6 +4,7 @@
 #include "sentry/ipc/futex.h"
 #include "sentry/ipc/mqueue.h"
 #include "sentry/ipc/sysv.h"
+#include "sentry/net/port_table.h"
 #include "sentry/net/unix_socket.h"
 #include "sentry/task/kernel.h"
 
@@ -12,6 +13,7 @@ namespace run9::sentry {
 IpcObjects::IpcObjects()
     : abstract_names_(std::make_unique<AbstractNames>()),
       aio_(std::make_unique<AioContexts>()),
+      inet_ports_(std::make_unique<InetPorts>()),
       sysv_(std::make_unique<SysvTables>()) {}
 IpcObjects::~IpcObjects() = default;
 

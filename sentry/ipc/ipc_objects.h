@@ -1,4 +1,4 @@
-// IpcObjects: a sandbox's tables of named IPC objects: abstract socket names, SysV IPC, POSIX message queues, AIO contexts.
+// IpcObjects: a sandbox's tables of named IPC objects: abstract socket names, ports, SysV IPC, POSIX message queues, AIO contexts.
 // Made with the FutexTable that owns it.
 #pragma once
 #include <map>
@@ -10,6 +10,7 @@ namespace run9::sentry {
 class Kernel;
 class AbstractNames;  // net/unix_socket.h
 class AioContexts;    // ipc/aio.h
+struct InetPorts;     // net/port_table.h
 class SysvTables;     // ipc/sysv.h
 struct PosixQueue;    // ipc/mqueue.h
 
@@ -19,6 +20,7 @@ class IpcObjects {
   ~IpcObjects();
   AbstractNames& abstract_names() { return *abstract_names_; }
   AioContexts& aio() { return *aio_; }
+  InetPorts& inet_ports() { return *inet_ports_; }
   SysvTables& sysv() { return *sysv_; }
   // By name, without the slash.
   std::map<std::string, std::shared_ptr<PosixQueue>, std::less<>>& posix_queues() { return posix_queues_; }
@@ -26,6 +28,7 @@ class IpcObjects {
  private:
   std::unique_ptr<AbstractNames> abstract_names_;
   std::unique_ptr<AioContexts> aio_;
+  std::unique_ptr<InetPorts> inet_ports_;
   std::unique_ptr<SysvTables> sysv_;
   std::map<std::string, std::shared_ptr<PosixQueue>, std::less<>> posix_queues_;
 };

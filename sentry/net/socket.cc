@@ -1,5 +1,7 @@
 #include "sentry/net/socket.h"
 
+#include "sentry/ipc/pipe.h"
+#include "sentry/net/interfaces.h"
 #include "sentry/sched/event_loop.h"
 
 namespace run9::sentry {
@@ -14,6 +16,14 @@ Result<size_t> Socket::read(vfs::OpContext& ctx, std::span<std::byte> dst) {
 }
 
 Result<size_t> Socket::write(vfs::OpContext& ctx, ByteSpan src) { return send(ctx, src, {}, 0); }
+
+Result<uint64_t> Socket::ioctl(vfs::OpContext& ctx, uint32_t request, uint64_t arg) {
+  return interface_ioctl(ctx, family_, request, arg);
+}
+
+Errno Socket::broken(vfs::OpContext& ctx, int flags) {
+  return (flags & MSG_NOSIGNAL) != 0 ? Errno{EPIPE} : broken_pipe(ctx);
+}
 
 Result<void> Socket::wait_within(vfs::OpContext& ctx, WaitQueue& queue, uint32_t events,
                                  uint64_t timeout_ns) {

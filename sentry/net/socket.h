@@ -24,6 +24,12 @@ struct Outgoing {
   std::optional<ucred> creds;       // SCM_CREDENTIALS, checked
 };
 
+// A control message of the family's own (cmsg(3)).
+struct SocketControl {
+  int level = 0, type = 0;
+  std::string data;
+};
+
 struct Received {
   size_t copied = 0;
   size_t full = 0;  // length of the message, which may be more than was asked for
@@ -31,11 +37,13 @@ struct Received {
   SocketName from;
   std::vector<vfs::FileRef> files;
   std::optional<ucred> creds;
+  std::vector<SocketControl> control;
 };
 
 // The SOL_SOCKET options that are kept for every family.
 struct SocketOptions {
   int send_buffer = 212992, receive_buffer = 212992;
+  bool send_buffer_set = false;  // by the guest: nobody else changes it then
   bool pass_credentials = false;
   bool reuse_address = false, keep_alive = false, broadcast = false, out_of_band_inline = false,
        reuse_port = false, timestamp = false, dont_route = false;
@@ -76,15 +84,73 @@ class Socket : public vfs::File {
   Result<size_t> read(vfs::OpContext&, std::span<std::byte> dst) override;
   Result<size_t> write(vfs::OpContext&, ByteSpan src) override;
   Result<void> fsync(vfs::OpContext&, bool) override { return Errno{EINVAL}; }
+  // Questions about network interfaces.
+  Result<uint64_t> ioctl(vfs::OpContext&, uint32_t request, uint64_t arg) override;
 
   SocketOptions options;
+  virtual void options_changed() {}
 
  protected:
   // Waits for `events` within the timeout: EAGAIN after it, and if a signal comes, EINTR with a timeout.
   Result<void> wait_within(vfs::OpContext&, WaitQueue&, uint32_t events, uint64_t timeout_ns);
 
+  bool may_wait(int flags) const { return !nonblocking() && (flags & MSG_DONTWAIT) == 0; }
+  // EPIPE, and SIGPIPE unless MSG_NOSIGNAL.
+  static Errno broken(vfs::OpContext&, int flags);
+  // Sends all of `data`: `once` takes what it can of the rest (EAGAIN: nothing now), `wait` waits until it can take more.
+  // An error counts only if nothing was sent before.
+  template <typename Once, typename Wait>
+  Result<size_t> send_all(ByteSpan data, int flags, Once once, Wait wait);
+  // `once` adds to what was received (EAGAIN: nothing is there), `wait` waits for more. With MSG_WAITALL a stream is asked
+  // until `wanted` bytes are there, nothing more comes, or descriptors do.
+  template <typename Once, typename Wait>
+  Result<Received> receive_some(size_t wanted, int flags, Once once, Wait wait);
+
  private:
   const int family_, type_, protocol_;
 };
+
+template <typename Once, typename Wait>
+Result<size_t> Socket::send_all(ByteSpan data, int flags, Once once, Wait wait) {
+  size_t done = 0;
+  for (;;) {
+    const Result<size_t> n = once(data.subspan(done));
+    if (n.has_value()) {
+      done += n.value();
+      if (done == data.size()) return done;
+      continue;
+    }
+    Errno why = n.error();
+    if (why == Errno{EAGAIN} && may_wait(flags)) {
+      const Result<void> waited = wait();
+      if (waited.has_value()) continue;
+      why = waited.error();
+    }
+    if (done > 0) return done;
+    return why;
+  }
+}
+
+template <typename Once, typename Wait>
+Result<Received> Socket::receive_some(size_t wanted, int flags, Once once, Wait wait) {
+  const bool all = type_ == SOCK_STREAM && (flags & MSG_WAITALL) != 0 && (flags & MSG_PEEK) == 0;
+  Received r;
+  for (;;) {
+    const size_t before = r.copied;
+    const Result<void> got = once(r);
+    if (got.has_value()) {
+      if (!all || r.copied == wanted || r.copied == before || !r.files.empty()) return r;
+      continue;
+    }
+    Errno why = got.error();
+    if (why == Errno{EAGAIN} && may_wait(flags)) {
+      const Result<void> waited = wait();
+      if (waited.has_value()) continue;
+      why = waited.error();
+    }
+    if (r.copied > 0) return r;
+    return why;
+  }
+}
 
 }  // namespace run9::sentry

@@ -6,29 +6,9 @@
 
 namespace run9::sentry {
 
-void UnixEnd::push(UnixMessage m) {
-  // A stream is one run of bytes; descriptors and changes of sender are borders in it.
-  if (type == SOCK_STREAM && !inbox.empty() && m.files.empty()) {
-    UnixMessage& last = inbox.back();
-    if (last.files.empty() && last.data.size() < 16384 && last.creds.pid == m.creds.pid &&
-        last.creds.uid == m.creds.uid && last.creds.gid == m.creds.gid) {
-      inbox_bytes += m.data.size();
-      last.data += m.data;
-      queue.notify(POLLIN | POLLRDNORM);
-      return;
-    }
-  }
-  // Never free: a queue of empty messages has a size, too.
-  inbox_bytes += m.left() + (type == SOCK_STREAM ? 0 : 32);
-  inbox.push_back(std::move(m));
+void UnixEnd::push(SocketMessage m) {
+  inbox.push(std::move(m));
   queue.notify(POLLIN | POLLRDNORM);
-}
-
-void UnixEnd::pop_front() {
-  inbox_bytes -= inbox.front().left() + (type == SOCK_STREAM ? 0 : 32);
-  // The descriptors in it may be the last references: closed when the inbox is consistent again.
-  const UnixMessage gone = std::move(inbox.front());
-  inbox.pop_front();
 }
 
 void UnixEnd::told_space() {
@@ -61,8 +41,6 @@ void UnixEnd::close() {
     if (auto s = weak.lock()) s->queue.notify_all(kAll);
   }
   queue.notify_all(kAll);
-  inbox_bytes = 0;
-  const auto gone = std::move(inbox);
   inbox.clear();
 }
 

@@ -12,8 +12,6 @@ constexpr uint32_t kIn = POLLIN | POLLRDNORM, kOut = POLLOUT | POLLWRNORM;
 constexpr uint64_t kAskAgainNs = 10'000'000;
 constexpr uid_t kNobody = 65534;
 
-bool may_wait(const Socket& s, int flags) { return !s.nonblocking() && (flags & MSG_DONTWAIT) == 0; }
-
 }  // namespace
 
 Result<void> UnixSocket::connect_outside(vfs::OpContext& ctx, vfs::Inode& file, const SocketName& name) {
@@ -52,49 +50,30 @@ Result<size_t> UnixSocket::send_once_outside(vfs::OpContext& ctx, vfs::Inode& fi
 // Descriptors of the guest's are nothing that the host knows.
 Result<size_t> UnixSocket::send_outside(vfs::OpContext& ctx, ByteSpan data, const Outgoing& extra, int flags) {
   if (!extra.files.empty()) return Errno{EOPNOTSUPP};
-  const bool stream = type() == SOCK_STREAM;
   const auto outside = outside_;  // a datagram socket may be connected to another while we wait
-  if (!extra.to.empty() && stream) return Errno{EISCONN};
-  size_t done = 0;
-  const auto partial = [&](Errno e) -> Result<size_t> {
-    if (done > 0) return done;
-    return e;
-  };
-  for (;;) {
-    const auto n = outside->send(data.subspan(done), flags);
-    if (n.has_value()) {
-      done += n.value();
-      if (!stream || done == data.size()) return done;
-      continue;
-    }
-    if (n.error() == Errno{EPIPE}) return partial(broken(ctx, flags));
-    if (n.error() != Errno{EAGAIN} || !may_wait(*this, flags)) return partial(n.error());
-    const auto waited = wait_outside(ctx, *outside, kOut, options.send_timeout_ns);
-    if (!waited.has_value()) return partial(waited.error());
-  }
+  if (!extra.to.empty() && type() == SOCK_STREAM) return Errno{EISCONN};
+  return send_all(
+      data, flags,
+      [&](ByteSpan rest) -> Result<size_t> {
+        const auto n = outside->send(rest, flags);
+        if (!n.has_value() && n.error() == Errno{EPIPE}) return broken(ctx, flags);
+        return n;
+      },
+      [&] { return wait_outside(ctx, *outside, kOut, options.send_timeout_ns); });
 }
 
 Result<Received> UnixSocket::receive_outside(vfs::OpContext& ctx, std::span<std::byte> dst, int flags) {
-  const bool all = type() == SOCK_STREAM && (flags & MSG_WAITALL) != 0 && (flags & MSG_PEEK) == 0;
   const auto outside = outside_;
-  Received sum;
-  for (;;) {
-    auto r = outside->receive(dst.subspan(sum.copied), flags);
-    if (r.has_value() && !all) return r;
-    if (r.has_value()) {
-      sum.copied = sum.full = sum.copied + r.value().copied;
-      if (r.value().copied == 0 || sum.copied == dst.size()) return sum;
-      continue;
-    }
-    Errno why = r.error();
-    if (why == Errno{EAGAIN} && may_wait(*this, flags)) {
-      const auto waited = wait_outside(ctx, *outside, kIn, options.receive_timeout_ns);
-      if (waited.has_value()) continue;
-      why = waited.error();
-    }
-    if (sum.copied > 0) return sum;
-    return why;
-  }
+  return receive_some(
+      dst.size(), flags,
+      [&](Received& sum) -> Result<void> {
+        const auto r = TRY(outside->receive(dst.subspan(sum.copied), flags));
+        sum.copied += r.copied;
+        sum.full += r.full;
+        sum.end_of_record = r.end_of_record;
+        return ok();
+      },
+      [&] { return wait_outside(ctx, *outside, kIn, options.receive_timeout_ns); });
 }
 
 }  // namespace run9::sentry

@@ -196,7 +196,6 @@ Result<void> UnixSocket::connect_stream(vfs::OpContext& ctx, const SocketName& n
   server->peer_name = end_->name.empty() ? make_name("") : end_->name;
   server->own_creds = end_->peer_creds = listener->own_creds;
   end_->own_creds = server->peer_creds = creds_of(ctx);
-  server->limit = listener->limit;
   listener->pending.push_back(std::move(server));
   listener->queue.notify(kIn);
   end_->queue.notify(kOut);
@@ -257,7 +256,7 @@ uint32_t UnixSocket::poll(vfs::OpContext&) {
   if (!e.inbox.empty()) bits |= kIn;
   if (!e.datagram() && !e.connected) return bits | POLLHUP | kOut;
   const auto p = e.peer.lock();
-  if (p == nullptr || p->has_room()) bits |= kOut;
+  if (p == nullptr || p->inbox.has_room()) bits |= kOut;
   return bits;
 }
 
@@ -266,15 +265,13 @@ Result<uint64_t> UnixSocket::ioctl(vfs::OpContext& ctx, uint32_t request, uint64
     case FIONREAD: {
       if (end_->listening) return Errno{EINVAL};
       if (outside_ != nullptr) return answer_int(ctx, arg, TRY(outside_->unread()));
-      size_t n = end_->inbox_bytes;
-      if (end_->type != SOCK_STREAM) n = end_->inbox.empty() ? 0 : end_->inbox.front().left();
-      return answer_int(ctx, arg, static_cast<int>(n));
+      return answer_int(ctx, arg, static_cast<int>(end_->inbox.unread()));
     }
     case TIOCOUTQ: {
       const auto p = end_->peer.lock();
-      return answer_int(ctx, arg, p == nullptr ? 0 : static_cast<int>(p->inbox_bytes));
+      return answer_int(ctx, arg, p == nullptr ? 0 : static_cast<int>(p->inbox.bytes()));
     }
-    default: return Errno{ENOTTY};
+    default: return Socket::ioctl(ctx, request, arg);
   }
 }
 

@@ -7,21 +7,12 @@
 #include <string>
 
 #include "sentry/net/host_connection.h"
-#include "sentry/net/socket.h"
+#include "sentry/net/inbox.h"
 
 namespace run9::sentry {
 
-struct UnixMessage {
-  std::string data;
-  size_t taken = 0;  // bytes a stream reader has had
-  std::vector<vfs::FileRef> files;
-  ucred creds{};
-  SocketName from;
-  size_t left() const { return data.size() - taken; }
-};
-
 struct UnixEnd : std::enable_shared_from_this<UnixEnd> {
-  explicit UnixEnd(int type) : type(type) {}
+  explicit UnixEnd(int type) : type(type), inbox(type) {}
   const int type;
   bool listening = false, connected = false, closed = false;
   bool read_shut = false, write_shut = false;
@@ -29,9 +20,7 @@ struct UnixEnd : std::enable_shared_from_this<UnixEnd> {
   int error = 0;
   std::weak_ptr<UnixEnd> peer;
   std::deque<std::shared_ptr<UnixEnd>> pending;  // a listener's connections not yet accepted
-  std::deque<UnixMessage> inbox;
-  size_t inbox_bytes = 0;
-  size_t limit = 212992;  // of the inbox
+  Inbox inbox;
   SocketName name, peer_name;
   std::string abstract_name;
   ucred own_creds{}, peer_creds{0, ~0u, ~0u};
@@ -40,9 +29,7 @@ struct UnixEnd : std::enable_shared_from_this<UnixEnd> {
   std::vector<std::weak_ptr<UnixEnd>> senders;  // datagram sockets connected to this one
 
   bool datagram() const { return type == SOCK_DGRAM; }
-  bool has_room() const { return inbox_bytes < limit && inbox.size() < 4096; }
-  void push(UnixMessage m);
-  void pop_front();
+  void push(SocketMessage m);
   void told_space();  // something was taken out of the inbox
   void close();
 };
@@ -95,10 +82,8 @@ class UnixSocket final : public Socket {
   Result<void> connect_stream(vfs::OpContext&, const SocketName& name);
   Result<size_t> send_stream(vfs::OpContext&, ByteSpan data, Outgoing extra, int flags);
   Result<size_t> send_packet(vfs::OpContext&, ByteSpan data, Outgoing extra, int flags);
-  Errno broken(vfs::OpContext&, int flags);
-  Result<void> wait_message(vfs::OpContext&, int flags);
-  void take_stream(std::span<std::byte> dst, int flags, Received& r);
-  void take_packet(std::span<std::byte> dst, int flags, Received& r);
+  Result<size_t> put(vfs::OpContext&, ByteSpan data, Outgoing& extra, int flags);
+  Result<void> take(std::span<std::byte> dst, int flags, Received& r);
   // unix_outside.cc
   Result<void> connect_outside(vfs::OpContext&, vfs::Inode& file, const SocketName& name);
   Result<void> wait_outside(vfs::OpContext&, HostConnection& outside, uint32_t events, uint64_t timeout_ns);

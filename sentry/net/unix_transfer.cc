@@ -14,9 +14,9 @@ namespace {
 constexpr uint32_t kIn = POLLIN | POLLRDNORM, kOut = POLLOUT | POLLWRNORM;
 constexpr size_t kPiece = 32 * 1024;  // of a stream
 
-UnixMessage make_message(const vfs::OpContext& ctx, ByteSpan data, Outgoing& extra,
+SocketMessage make_message(const vfs::OpContext& ctx, ByteSpan data, Outgoing& extra,
                          const SocketName& from) {
-  UnixMessage m;
+  SocketMessage m;
   m.data = as_chars(data);
   m.files = std::move(extra.files);
   extra.files.clear();
@@ -27,10 +27,6 @@ UnixMessage make_message(const vfs::OpContext& ctx, ByteSpan data, Outgoing& ext
 }
 
 }  // namespace
-
-Errno UnixSocket::broken(vfs::OpContext& ctx, int flags) {
-  return (flags & MSG_NOSIGNAL) != 0 ? Errno{EPIPE} : broken_pipe(ctx);
-}
 
 Result<size_t> UnixSocket::send(vfs::OpContext& ctx, ByteSpan data, Outgoing extra, int flags) {
   if ((flags & MSG_OOB) != 0) return Errno{EOPNOTSUPP};
@@ -44,28 +40,19 @@ Result<size_t> UnixSocket::send_stream(vfs::OpContext& ctx, ByteSpan data, Outgo
   if (!extra.to.empty()) return Errno{end_->connected ? EISCONN : EOPNOTSUPP};
   if (!end_->connected) return Errno{ENOTCONN};
   if (data.empty()) return end_->write_shut ? Result<size_t>(broken(ctx, flags)) : size_t{0};
-  size_t done = 0;
-  const auto partial = [&](Errno e) -> Result<size_t> {
-    if (done > 0) return done;
-    return e;
-  };
-  while (done < data.size()) {
-    const auto peer = end_->peer.lock();
-    if (end_->write_shut || peer == nullptr || peer->closed) {
-      if (done > 0 && (flags & MSG_NOSIGNAL) != 0) return done;
-      return partial(broken(ctx, flags));
-    }
-    if (!peer->has_room()) {
-      if (nonblocking() || (flags & MSG_DONTWAIT) != 0) return partial(Errno{EAGAIN});
-      const auto r = wait_within(ctx, end_->queue, kOut, options.send_timeout_ns);
-      if (!r.has_value()) return partial(r.error());
-      continue;
-    }
-    const size_t n = std::min({data.size() - done, kPiece, peer->limit - peer->inbox_bytes});
-    peer->push(make_message(ctx, data.subspan(done, n), extra, end_->name));
-    done += n;
-  }
-  return done;
+  return send_all(
+      data, flags, [&](ByteSpan rest) { return put(ctx, rest, extra, flags); },
+      [&] { return wait_within(ctx, end_->queue, kOut, options.send_timeout_ns); });
+}
+
+// A piece of a stream.
+Result<size_t> UnixSocket::put(vfs::OpContext& ctx, ByteSpan data, Outgoing& extra, int flags) {
+  const auto peer = end_->peer.lock();
+  if (end_->write_shut || peer == nullptr || peer->closed) return broken(ctx, flags);
+  if (!peer->inbox.has_room()) return Errno{EAGAIN};
+  const size_t n = std::min({data.size(), kPiece, peer->inbox.space()});
+  peer->push(make_message(ctx, data.first(n), extra, end_->name));
+  return n;
 }
 
 Result<size_t> UnixSocket::send_packet(vfs::OpContext& ctx, ByteSpan data, Outgoing extra, int flags) {
@@ -92,64 +79,30 @@ Result<size_t> UnixSocket::send_packet(vfs::OpContext& ctx, ByteSpan data, Outgo
     const auto theirs = target->peer.lock();
     if (theirs != nullptr && theirs != end_) return Errno{EPERM};
     if (target->read_shut) return broken(ctx, flags);
-    if (target->has_room() || target == end_) {
+    if (target->inbox.has_room() || target == end_) {
       target->push(make_message(ctx, data, extra, end_->name));
       return data.size();
     }
-    if (nonblocking() || (flags & MSG_DONTWAIT) != 0) return Errno{EAGAIN};
+    if (!may_wait(flags)) return Errno{EAGAIN};
     WaitQueue& queue = seq ? end_->queue : target->space_queue;
     TRY(wait_within(ctx, queue, kOut, options.send_timeout_ns));
   }
 }
 
-Result<void> UnixSocket::wait_message(vfs::OpContext& ctx, int flags) {
-  if (end_->error != 0) return Errno{std::exchange(end_->error, 0)};
-  if (nonblocking() || (flags & MSG_DONTWAIT) != 0) return Errno{EAGAIN};
-  return wait_within(ctx, end_->queue, kIn, options.receive_timeout_ns);
-}
-
-void UnixSocket::take_packet(std::span<std::byte> dst, int flags, Received& r) {
-  UnixMessage& m = end_->inbox.front();
-  r.full = m.data.size();
-  r.copied = std::min(dst.size(), r.full);
-  std::memcpy(dst.data(), m.data.data(), r.copied);
-  r.from = m.from;
-  r.creds = m.creds;
-  r.files = m.files;
-  r.end_of_record = type() == SOCK_SEQPACKET;
-  if ((flags & MSG_PEEK) != 0) return;
-  end_->pop_front();
-  end_->told_space();
-}
-
-// From messages of one sender, up to and with the first that carries descriptors.
-void UnixSocket::take_stream(std::span<std::byte> dst, int flags, Received& r) {
-  size_t i = 0;
-  const bool peek = (flags & MSG_PEEK) != 0;
-  while (r.copied < dst.size() && i < end_->inbox.size()) {
-    UnixMessage& m = end_->inbox[i];
-    if (r.creds && (r.creds->pid != m.creds.pid || r.creds->uid != m.creds.uid ||
-                    r.creds->gid != m.creds.gid)) {
-      break;
-    }
-    r.creds = m.creds;
-    const size_t n = std::min(dst.size() - r.copied, m.left());
-    std::memcpy(dst.data() + r.copied, m.data.data() + m.taken, n);
-    r.copied += n;
-    const bool with_files = !m.files.empty();
-    if (with_files) r.files = peek ? m.files : std::move(m.files);
-    if (peek) {
-      ++i;
+Result<void> UnixSocket::take(std::span<std::byte> dst, int flags, Received& r) {
+  if (!end_->inbox.empty()) {
+    if (type() == SOCK_STREAM) {
+      end_->inbox.take_stream(dst, flags, r);
     } else {
-      m.files.clear();
-      m.taken += n;
-      end_->inbox_bytes -= n;
-      if (m.left() == 0) end_->pop_front();
+      end_->inbox.take_packet(dst, flags, r);
     }
-    if (with_files) break;
+    if ((flags & MSG_PEEK) == 0) end_->told_space();
+    return ok();
   }
-  if (!peek) end_->told_space();
-  r.full = r.copied;
+  // Some was taken: an error is the next call's.
+  if (r.copied == 0 && end_->error != 0) return Errno{take_error()};
+  if (end_->read_shut) return ok();
+  return Errno{EAGAIN};
 }
 
 Result<Received> UnixSocket::receive(vfs::OpContext& ctx, std::span<std::byte> dst, int flags) {
@@ -160,28 +113,9 @@ Result<Received> UnixSocket::receive(vfs::OpContext& ctx, std::span<std::byte> d
   }
   const auto keep = shared_from_this();
   if (outside_ != nullptr) return receive_outside(ctx, dst, flags);
-  Received r;
-  const bool all = stream && (flags & MSG_WAITALL) != 0 && (flags & MSG_PEEK) == 0;
-  for (;;) {
-    if (!end_->inbox.empty()) {
-      if (!stream) {
-        take_packet(dst, flags, r);
-        return r;
-      }
-      const size_t before = r.copied;
-      take_stream(dst, flags, r);
-      if (!all || r.copied == dst.size() || !r.files.empty() || r.copied == before) return r;
-      continue;
-    }
-    const auto partial = [&](Errno e) -> Result<Received> {
-      if (r.copied > 0) return r;
-      return e;
-    };
-    if (end_->error != 0) return partial(Errno{std::exchange(end_->error, 0)});
-    if (end_->read_shut) return r;
-    const auto waited = wait_message(ctx, flags);
-    if (!waited.has_value()) return partial(waited.error());
-  }
+  return receive_some(
+      dst.size(), flags, [&](Received& r) { return take(dst, flags, r); },
+      [&] { return wait_within(ctx, end_->queue, kIn, options.receive_timeout_ns); });
 }
 
 }  // namespace run9::sentry

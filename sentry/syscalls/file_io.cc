@@ -256,6 +256,10 @@ Result<size_t> GuestSegments::copy_out(ByteSpan src) {
   });
 }
 
+void GuestSegments::skip(size_t bytes) {
+  (void)advance(bytes, [](uint64_t, size_t, size_t n) -> Result<size_t> { return n; }).has_value();
+}
+
 std::span<std::byte> GuestSegments::room() const {
   if (segments_.size() != 1 || used_ != 0) return {};
   return memory_->room_for(reinterpret_cast<uint64_t>(segments_.front().iov_base), remaining_);

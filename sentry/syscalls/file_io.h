@@ -25,6 +25,7 @@ class GuestSegments {
   Result<void> check_writable() const;
   // As many bytes as do not fault; EFAULT if none.
   Result<size_t> copy_out(ByteSpan src);
+  void skip(size_t bytes);
   // For the first part of it, perhaps none: memory that the guest can change. copy_out() takes it from there.
   std::span<std::byte> room() const;
   Result<size_t> copy_in(std::span<std::byte> dst);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "sentry/net/inet_socket.h"
 #include "sentry/net/unix_socket.h"
 #include "sentry/syscalls/file_util.h"
 #include "sentry/syscalls/pipe.h"
@@ -12,13 +13,20 @@ namespace {
 
 constexpr int kTypeMask = 0xf;
 
-// EINVAL, EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT as __sock_create() and unix_create().
-Result<int> check_kind(int family, int type, int protocol) {
+bool is_inet(int family) { return family == AF_INET || family == AF_INET6; }
+
+// The type without its flags: EINVAL, EAFNOSUPPORT as __sock_create().
+Result<int> check_family(int family, int type) {
   if ((type & ~(kTypeMask | SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return Errno{EINVAL};
   type &= kTypeMask;
   if (family < 0 || family >= AF_MAX) return Errno{EAFNOSUPPORT};
   if (type > SOCK_PACKET) return Errno{EINVAL};
-  if (family != AF_UNIX) return Errno{EAFNOSUPPORT};
+  if (family != AF_UNIX && !is_inet(family)) return Errno{EAFNOSUPPORT};
+  return type;
+}
+
+// ESOCKTNOSUPPORT, EPROTONOSUPPORT as unix_create().
+Result<int> check_unix(int type, int protocol) {
   if (protocol != 0 && protocol != AF_UNIX) return Errno{EPROTONOSUPPORT};
   if (type == SOCK_RAW) return SOCK_DGRAM;  // as unix_create()
   if (type != SOCK_STREAM && type != SOCK_DGRAM && type != SOCK_SEQPACKET) {
@@ -53,13 +61,23 @@ Result<void> write_name(Task& task, const SocketName& name, uint64_t address, Us
 }
 
 Result<uint64_t> sys_socket(Task& task, int family, int type, int protocol) {
-  const int kind = TRY(check_kind(family, type, protocol));
-  auto socket = UnixSocket::create(task.kernel(), task, kind, status_flags(type));
+  const int kind = TRY(check_family(family, type));
+  std::shared_ptr<Socket> socket;
+  if (is_inet(family)) {
+    socket = TRY(InetSocket::create(task.kernel(), task, family, kind, protocol, status_flags(type)));
+  } else {
+    socket = UnixSocket::create(task.kernel(), task, TRY(check_unix(kind, protocol)), status_flags(type));
+  }
   return install_file(task, std::move(socket), (type & SOCK_CLOEXEC) != 0);
 }
 
 Result<uint64_t> sys_socketpair(Task& task, int family, int type, int protocol, UserPtr<int> out) {
-  const int kind = TRY(check_kind(family, type, protocol));
+  int kind = TRY(check_family(family, type));
+  if (is_inet(family)) {
+    TRY(InetSocket::check_kind(task, kind, protocol));
+    return Errno{EOPNOTSUPP};
+  }
+  kind = TRY(check_unix(kind, protocol));
   auto a = UnixSocket::create(task.kernel(), task, kind, status_flags(type));
   auto b = UnixSocket::create(task.kernel(), task, kind, status_flags(type));
   UnixSocket::make_pair(task, *a, *b);

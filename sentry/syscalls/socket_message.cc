@@ -1,4 +1,5 @@
 // Messages on sockets: data, addresses, control messages (cmsg(3)).
+#include <netinet/in.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -92,8 +93,8 @@ class ControlWriter {
  public:
   ControlWriter(Task& task, const GuestMessage& m) : task_(task), at_(m.control), left_(m.control_length) {}
   size_t room() const { return left_ < sizeof(cmsghdr) ? 0 : left_ - sizeof(cmsghdr); }
-  Result<void> put(int type, const void* data, size_t n) {
-    const cmsghdr h{.cmsg_len = sizeof(cmsghdr) + n, .cmsg_level = SOL_SOCKET, .cmsg_type = type};
+  Result<void> put(int level, int type, const void* data, size_t n) {
+    const cmsghdr h{.cmsg_len = sizeof(cmsghdr) + n, .cmsg_level = level, .cmsg_type = type};
     TRY(task_.memory().copy_out(at_, &h, sizeof h));
     TRY(task_.memory().copy_out(at_ + sizeof h, data, n));
     const size_t step = std::min<size_t>(CMSG_ALIGN(h.cmsg_len), left_);
@@ -121,17 +122,22 @@ Result<void> write_rights(Task& task, ControlWriter& out, std::vector<vfs::FileR
     numbers.push_back(static_cast<int>(fd.value()));
   }
   if (numbers.size() < files.size()) out.truncated = true;
-  if (!numbers.empty()) TRY(out.put(SCM_RIGHTS, numbers.data(), numbers.size() * sizeof(int)));
+  if (!numbers.empty()) TRY(out.put(SOL_SOCKET, SCM_RIGHTS, numbers.data(), numbers.size() * sizeof(int)));
   return ok();
 }
 
 Result<void> write_control(Task& task, const Socket& s, ControlWriter& out, Received& r, bool cloexec) {
   if (s.options.pass_credentials && r.creds) {
     if (out.room() >= sizeof(ucred)) {
-      TRY(out.put(SCM_CREDENTIALS, &*r.creds, sizeof *r.creds));
+      TRY(out.put(SOL_SOCKET, SCM_CREDENTIALS, &*r.creds, sizeof *r.creds));
     } else {
       out.truncated = true;
     }
+  }
+  for (const SocketControl& c : r.control) {
+    const size_t n = std::min(c.data.size(), out.room());
+    if (n < c.data.size()) out.truncated = true;
+    if (n > 0) TRY(out.put(c.level, c.type, c.data.data(), n));
   }
   if (!r.files.empty()) TRY(write_rights(task, out, r.files, cloexec));
   return ok();
@@ -186,7 +192,9 @@ Result<Answer> receive(Task& task, Socket& s, GuestSegments& data, int flags) {
   const size_t limit = s.type() == SOCK_STREAM ? kPiece : kMaxPacket;
   const bool more_pieces = s.type() == SOCK_STREAM && (flags & MSG_PEEK) == 0;
   std::vector<std::byte> buffer(std::min<uint64_t>(data.remaining(), limit));
-  if (s.type() == SOCK_STREAM && (s.poll(task) & POLLIN) != 0) TRY(data.check_writable());
+  // tcp(7): taken, and given to nobody.
+  const bool discards = s.protocol() == IPPROTO_TCP && (flags & MSG_TRUNC) != 0;
+  if (s.type() == SOCK_STREAM && !discards && (s.poll(task) & POLLIN) != 0) TRY(data.check_writable());
   do {
     const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), data.remaining()));
     const bool again = a.count > 0 && (flags & MSG_WAITALL) == 0;
@@ -196,7 +204,11 @@ Result<Answer> receive(Task& task, Socket& s, GuestSegments& data, int flags) {
       return r.error();
     }
     const size_t n = r.value().copied;
-    if (n > 0 && TRY(data.copy_out(ByteSpan(part).first(n))) != n) return Errno{EFAULT};
+    if (discards) {
+      data.skip(n);
+    } else if (n > 0 && TRY(data.copy_out(ByteSpan(part).first(n))) != n) {
+      return Errno{EFAULT};
+    }
     const bool last = n < part.size() || !r.value().files.empty();
     if (a.count == 0 || !r.value().files.empty()) a.message = std::move(r).value();
     a.count += n;

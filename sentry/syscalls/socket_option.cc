@@ -83,6 +83,7 @@ Result<void> set(Task& task, Socket& s, int name, ByteSpan value) {
   std::memcpy(&v, value.data(), sizeof v);
   if (bool* flag = flag_of(o, name)) {
     *flag = v != 0;
+    s.options_changed();
     return ok();
   }
   const bool admin = task.creds().has_cap(CAP_NET_ADMIN);
@@ -97,6 +98,8 @@ Result<void> set(Task& task, Socket& s, int name, ByteSpan value) {
       const bool send = name == SO_SNDBUF || name == SO_SNDBUFFORCE;
       v = std::max(v, 0);
       (send ? o.send_buffer : o.receive_buffer) = buffer_size(v, send ? 4608 : 2304, forced);
+      o.send_buffer_set |= send;
+      s.options_changed();
       return ok();
     }
     case SO_PRIORITY:

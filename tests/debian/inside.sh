@@ -77,4 +77,36 @@ if __name__ == "__main__":
     main()
 P
 try python3 $'^."a": .1, 2..\n1225\n4\nthrough cat .0, 1, 2, 3, 4.\n499500 499500\n328350\nqueued$' python3 /tmp/work.py
+cat >/tmp/net.py <<'P'
+import asyncio, functools, http.server, threading, urllib.request
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *a): pass
+
+def http_get():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory="/etc")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/passwd") as answer:
+            got = answer.read() == open("/etc/passwd", "rb").read()
+        server.shutdown()
+    return got
+
+async def echo():
+    async def serve(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+    async def ask(port, data):
+        reader, writer = await asyncio.open_connection("localhost", port)
+        writer.write(data)
+        writer.write_eof()
+        return await reader.read() == data
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    return all(await asyncio.gather(*(ask(port, bytes([i]) * 300_000) for i in range(20))))
+
+print(http_get(), asyncio.run(echo()))
+P
+try 'python3 over loopback' '^True True$' python3 /tmp/net.py
 exit $failed

@@ -51,15 +51,6 @@ TEST_F(UnixSocketTest, SocketErrors) {
   EXPECT_NE(0, fcntl(fd, F_GETFL) & O_NONBLOCK);
 }
 
-TEST_F(UnixSocketTest, InetIsThereOrHonestlyMissing) {
-  const int fd = static_cast<int>(sys(SYS_socket, AF_INET, SOCK_STREAM, 0));
-  if (fd == -1) {
-    EXPECT_EQ(EAFNOSUPPORT, errno);
-  } else {
-    close(fd);
-  }
-}
-
 TEST_F(UnixSocketTest, NotASocket) {
   Fd file(open("/dev/null", O_RDWR));
   sockaddr_un a = address("s");

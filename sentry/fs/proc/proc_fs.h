@@ -33,6 +33,7 @@ class ProcFs final : public vfs::FileSystem {
 
 // The tables.
 ProcTable system_rows();   // /proc, without the processes
+Result<std::string> text_net(View&);  // /proc/PID/net/*: net_rows.cc
 ProcTable process_rows();  // /proc/PID and /proc/PID/task/TID
 
 // Directories and files with classes of their own.

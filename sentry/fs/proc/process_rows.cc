@@ -257,46 +257,6 @@ Result<void> accept_number(View&, std::string_view text) {
   return ok();
 }
 
-// --- net: interfaces and sockets are the network stack's; these are the headers of their lists.
-Result<std::string> text_net(View& v) {
-  const auto name = v.path.substr(4);
-  if (name == "dev") {
-    return std::string(
-        "Inter-|   Receive                                                |  Transmit\n"
-        " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop "
-        "fifo colls carrier compressed\n"
-        "    lo:       0       0    0    0    0     0          0         0        0       0    0    0    "
-        "0     0       0          0\n");
-  }
-  if (name == "tcp" || name == "udp" || name == "raw" || name == "udplite") {
-    return std::string("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid"
-                       "  timeout inode") + (name == "tcp" ? "                                                     \n" : " ref pointer drops             \n");
-  }
-  if (name == "tcp6" || name == "udp6" || name == "raw6") {
-    return std::string("  sl  local_address                         remote_address                        "
-                       "st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode") +
-           (name == "tcp6" ? "\n" : " ref pointer drops\n");
-  }
-  if (name == "unix") return std::string("Num       RefCount Protocol Flags    Type St Inode Path\n");
-  if (name == "route") {
-    return std::string("Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"
-                       "                                                       \n");
-  }
-  if (name == "arp") {
-    return std::string("IP address       HW type     Flags       HW address            Mask     Device\n");
-  }
-  if (name == "netlink") {
-    return std::string("sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops"
-                       "    Inode\n");
-  }
-  if (name == "packet") return std::string("sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n");
-  if (name == "sockstat") {
-    return std::string("sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\n"
-                       "UDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n");
-  }
-  return std::string();
-}
-
 constexpr ProcRow net_row(std::string_view path) { return {.path = path, .mode = kFile, .text = text_net}; }
 constexpr ProcRow ns_row(std::string_view path) {
   return {.path = path, .mode = kLink, .jump = namespace_of, .guarded = true};

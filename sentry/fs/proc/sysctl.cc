@@ -77,7 +77,7 @@ constexpr Default kDefaults[] = {
     {"sys/net/ipv4/ip_local_port_range", "32768\t60999"},
     {"sys/net/ipv4/ip_unprivileged_port_start", "1024"},
     {"sys/net/ipv4/ping_group_range", "1\t0"},
-    {"sys/net/ipv4/tcp_congestion_control", "reno"},
+    {"sys/net/ipv4/tcp_congestion_control", "cubic"},
     {"sys/net/ipv4/tcp_fin_timeout", "60"},
     {"sys/net/ipv4/tcp_keepalive_intvl", "75"},
     {"sys/net/ipv4/tcp_keepalive_probes", "9"},
