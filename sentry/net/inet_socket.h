@@ -85,7 +85,14 @@ class UdpSocket final : public InetSocket {
  private:
   bool connected() const { return end_->state == InetEnd::State::kConnected; }
   Result<InetAddress> target(const SocketName& name) const;
+  void deliver(ByteSpan data, const InetAddress& to);
   Result<void> take(std::span<std::byte> dst, int flags, Received& r);
+  // A datagram that is being put together by MSG_MORE.
+  struct Corked {
+    InetAddress to;
+    std::vector<std::byte> data;
+  };
+  std::optional<Corked> corked_;
 };
 
 // TCP_INFO's state, and /proc/net/tcp's.

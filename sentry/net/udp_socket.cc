@@ -68,30 +68,42 @@ Result<size_t> UdpSocket::send(vfs::OpContext&, ByteSpan data, Outgoing extra, i
   if ((flags & MSG_OOB) != 0) return Errno{EOPNOTSUPP};
   InetEnd& e = *end_;
   if (!autobind().has_value()) return Errno{EAGAIN};
-  const InetAddress to = TRY(target(extra.to));
-  if (data.size() > (to.is_v4() ? kMaxDatagram4 : kMaxDatagram6)) return Errno{EMSGSIZE};
+  // The first part's name is that of the whole.
+  const InetAddress to = corked_ ? corked_->to : TRY(target(extra.to));
+  const size_t before = corked_ ? corked_->data.size() : 0;
+  if (before + data.size() > (to.is_v4() ? kMaxDatagram4 : kMaxDatagram6)) return Errno{EMSGSIZE};
   if (const int error = take_error(); error != 0) return Errno{error};
   if (e.write_shut) return Errno{EPIPE};
+  if (!corked_ && (flags & MSG_MORE) == 0) {
+    deliver(data, to);
+    return data.size();
+  }
+  if (!corked_) corked_.emplace(Corked{to, {}});
+  corked_->data.insert(corked_->data.end(), data.begin(), data.end());
+  if ((flags & MSG_MORE) == 0) deliver(std::exchange(corked_, std::nullopt)->data, to);
+  return data.size();
+}
+
+void UdpSocket::deliver(ByteSpan data, const InetAddress& to) {
+  InetEnd& e = *end_;
   InetAddress from = e.local;
   if (from.is_any()) from.ip = source_for(to).ip;
   const auto at = e.ports.find(to, from);
   if (at == nullptr) {
     // ICMP's answer: told to who is connected there, or asked for errors.
     const bool wants = option(SOL_IP, IP_RECVERR) != 0 || option(SOL_IPV6, IPV6_RECVERR) != 0;
-    if (wants || (connected() && e.remote == to)) {
-      e.error = ECONNREFUSED;
-      e.notify(POLLERR);
-    }
-    return data.size();
+    if (!wants && !(connected() && e.remote == to)) return;
+    e.error = ECONNREFUSED;
+    e.notify(POLLERR);
+    return;
   }
-  if (!at->inbox.has_room()) return data.size();  // dropped
+  if (!at->inbox.has_room()) return;  // dropped
   SocketMessage m;
   m.data = as_chars(data);
   m.from = make_inet_name(from, at->family);
   m.control.push_back(packet_info(to, at->family));
   at->inbox.push(std::move(m));
   at->queue.notify(kIn);
-  return data.size();
 }
 
 Result<Received> UdpSocket::receive(vfs::OpContext& ctx, std::span<std::byte> dst, int flags) {

@@ -617,6 +617,16 @@ TEST_F(InetSocketTest, DatagramsThatDoNotFitAreDropped) {
   EXPECT_LT(n, 50);
 }
 
+TEST_F(InetSocketTest, DatagramInParts) {
+  const Fd a = udp(), b = udp();
+  const auto at = v4(name_of(b).port);
+  EXPECT_EQ(3, sys(SYS_sendto, a, "one", 3, MSG_MORE, &at, sizeof at));
+  EXPECT_EQ(3, send(a, "two", 3, MSG_MORE));
+  EXPECT_EQ("EAGAIN", receive(b, MSG_DONTWAIT));
+  EXPECT_EQ(1, send(a, "!", 1, 0));
+  EXPECT_EQ("onetwo!", receive(b));
+}
+
 TEST_F(InetSocketTest, ShutdownOfDatagramSockets) {
   const Fd a = udp();
   EXPECT_ERR(ENOTCONN, shutdown(a, SHUT_RDWR));
