@@ -17,6 +17,7 @@ struct Kept {
   int level, name, initial, least, most;
 };
 constexpr int kAny = 0x7fffffff;
+constexpr uint32_t kSegment = 65483;  // 65535 less the headers of IP and TCP, as Linux says on lo
 constexpr Kept kKept[] = {
     {SOL_TCP, TCP_NODELAY, 0, 0, 1},
     {SOL_TCP, TCP_MAXSEG, 536, 88, 32767},
@@ -149,7 +150,7 @@ Result<std::string> InetSocket::get_state(int level, int name) const {
     tcp_info info{};
     info.tcpi_state = static_cast<uint8_t>(tcp_state(*end_));
     info.tcpi_pmtu = kLoopbackMtu;
-    info.tcpi_snd_mss = info.tcpi_rcv_mss = info.tcpi_advmss = kLoopbackMtu - sizeof(sockaddr_in6) - 12;
+    info.tcpi_snd_mss = info.tcpi_rcv_mss = info.tcpi_advmss = kSegment;
     return bytes_of(info);
   }
   if ((level == SOL_IP && name == IP_MTU) || (level == SOL_IPV6 && name == IPV6_MTU)) {
