@@ -98,7 +98,7 @@ async def echo():
             await writer.drain()
         writer.close()
     async def ask(port, data):
-        reader, writer = await asyncio.open_connection("localhost", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(data)
         writer.write_eof()
         return await reader.read() == data
