@@ -63,7 +63,7 @@ PROCESSES = (
     Row("spawn_wait", "posix_spawn + wait of /bin/true", 3),
     Row("fork_after_1g", "fork + exit of a process that touched 1 GiB", 1.5),
     Row("pipe_ping_pong", "pipe ping-pong of two processes", 1.0, 2.1),
-    Row("callers_4", "four processes that call at once, each call"),
+    Row("callers_4", "four processes that pread a byte at once, each call"),
 )
 
 # Marks of the first file system are for tmpfs and overlay; a gofer root has its own.
