@@ -61,9 +61,10 @@ PROCESSES = (
     Row("fork_64", "64 forks at once, each", 1.7, 23.5),
     Row("fork_exec_wait", "fork + exec + wait of /bin/true", 3),
     Row("spawn_wait", "posix_spawn + wait of /bin/true", 3),
+    Row("callers_4", "four processes that pread a byte at once, each call"),
+    # From here on forks copy page tables for 1 GiB.
     Row("fork_after_1g", "fork + exit of a process that touched 1 GiB", 1.5),
     Row("pipe_ping_pong", "pipe ping-pong of two processes", 1.0, 2.1),
-    Row("callers_4", "four processes that pread a byte at once, each call"),
 )
 
 # Marks of the first file system are for tmpfs and overlay; a gofer root has its own.
