@@ -17,7 +17,7 @@ constexpr size_t kMaxWatches = 65536;  // fs.inotify.max_user_watches, here for 
 constexpr uint32_t kShownMask = IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK;  // in fdinfo
 constexpr uint32_t kMaskAdd = IN_MASK_ADD, kMaskCreate = IN_MASK_CREATE;
 // What a watch keeps of the mask that was asked for.
-constexpr uint32_t kKept = IN_ALL_EVENTS | IN_UNMOUNT | IN_ONESHOT | IN_EXCL_UNLINK;
+constexpr uint32_t kKept = kShownMask | IN_UNMOUNT;
 
 }  // namespace
 

@@ -462,17 +462,17 @@ Result<uint64_t> MemoryManager::mremap(Task& task, uint64_t old_addr, uint64_t o
   moved.file_offset += offset;
   moved.backing_offset += offset;
   moved.end = to + new_len;
-  Vma left = moved;
-  left.end = old_addr + old_len;
-  left.locked = false;
   erase_range(old_addr, old_addr + old_len);
   erase_range(to, to + new_len);
-  insert(to, std::move(moved));
   MapRequest again;
   if (keep) {
+    Vma left = moved;
+    left.end = old_addr + old_len;
+    left.locked = false;
     again.addr = old_addr, again.length = old_len, again.prot = left.prot;
     insert(old_addr, std::move(left));
   }
+  insert(to, std::move(moved));
   if (fixed && new_len < old_len) {
     TRY(space_->unmap(task.via(), old_addr + new_len, old_len - new_len));
     old_len = new_len;
@@ -514,9 +514,10 @@ uint64_t MemoryManager::brk(Task& task, uint64_t addr) {
 }
 
 bool MemoryManager::any_locked(uint64_t addr, uint64_t length) const {
-  for (auto it = vmas_.upper_bound(addr) == vmas_.begin() ? vmas_.begin() : std::prev(vmas_.upper_bound(addr));
-       it != vmas_.end() && it->first < addr + length; ++it) {
-    if (it->second.locked && it->second.end > addr) return true;
+  auto it = find(addr);
+  if (it == vmas_.end()) it = vmas_.lower_bound(addr);
+  for (; it != vmas_.end() && it->first < addr + length; ++it) {
+    if (it->second.locked) return true;
   }
   return false;
 }

@@ -155,8 +155,9 @@ Result<uint64_t> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uin
     case PR_SET_IO_FLUSHER:
     case PR_GET_IO_FLUSHER:
       return task.creds().has_cap(CAP_SYS_RESOURCE) ? Result<uint64_t>(0) : Errno{EPERM};
-    case PR_GET_SPECULATION_CTRL: return (a3 | a4 | a5) != 0 ? Result<uint64_t>(Errno{EINVAL})
-                                                                      : a2 > PR_SPEC_L1D_FLUSH ? Result<uint64_t>(Errno{ENODEV}) : 0;
+    case PR_GET_SPECULATION_CTRL:
+      if ((a3 | a4 | a5) != 0) return Errno{EINVAL};
+      return a2 > PR_SPEC_L1D_FLUSH ? Result<uint64_t>(Errno{ENODEV}) : 0;
     default: return Errno{EINVAL};
   }
 }

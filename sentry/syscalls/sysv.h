@@ -4,6 +4,9 @@
 
 namespace run9::sentry {
 
+struct SysvLimits;  // ipc/sysv.h
+const SysvLimits& sysv_limits(Task& task);
+
 Result<uint64_t> sys_shmget(Task& task, int32_t key, uint64_t size, int flags);
 Result<uint64_t> sys_shmat(Task& task, int32_t id, uint64_t address, int flags);
 Result<uint64_t> sys_shmdt(Task& task, uint64_t address);

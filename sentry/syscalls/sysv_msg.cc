@@ -14,7 +14,6 @@ namespace {
 constexpr size_t kMaxQueued = 16384;  // empty messages take memory, too
 
 SysvTable<MessageQueue>& table(Task& task) { return ipc_objects(task.kernel()).sysv().queues; }
-const SysvLimits& limits(Task& task) { return ipc_objects(task.kernel()).sysv().limits; }
 
 std::deque<MessageQueue::Message>::iterator choose(MessageQueue& q, int64_t type, bool except) {
   auto& m = q.messages;
@@ -30,7 +29,7 @@ std::deque<MessageQueue::Message>::iterator choose(MessageQueue& q, int64_t type
 
 // IPC_INFO and MSG_INFO (msgctl_info()): the limits; of three of them MSG_INFO tells what is used instead.
 Result<uint64_t> tell_information(Task& task, int command, uint64_t buffer) {
-  const SysvLimits& l = limits(task);
+  const SysvLimits& l = sysv_limits(task);
   const int per_queue = static_cast<int>(l.msgmnb);
   msginfo info{.msgpool = static_cast<int>(l.msgmni * l.msgmnb / 1024), .msgmap = per_queue,
                .msgmax = static_cast<int>(l.msgmax), .msgmnb = per_queue, .msgmni = static_cast<int>(l.msgmni),
@@ -68,15 +67,15 @@ Result<uint64_t> stat(Task& task, const MessageQueue& q, uint64_t buffer) {
 
 Result<uint64_t> sys_msgget(Task& task, int32_t key, int flags) {
   const auto fine = [](MessageQueue&) -> Result<void> { return ok(); };
-  return sysv_get(task, table(task), key, flags, limits(task).msgmni, fine, [&](MessageQueue& q) -> Result<void> {
-    q.max_bytes = limits(task).msgmnb;
+  return sysv_get(task, table(task), key, flags, sysv_limits(task).msgmni, fine, [&](MessageQueue& q) -> Result<void> {
+    q.max_bytes = sysv_limits(task).msgmnb;
     return ok();
   });
 }
 
 Result<uint64_t> sys_msgsnd(Task& task, int32_t id, uint64_t message, uint64_t size, int flags) {
   const auto type = TRY(task.memory().read(UserPtr<int64_t>{message}));
-  if (size > limits(task).msgmax || id < 0 || type < 1) return Errno{EINVAL};
+  if (size > sysv_limits(task).msgmax || id < 0 || type < 1) return Errno{EINVAL};
   MessageQueue::Message m{type, std::string(size, '\0')};
   if (size > 0) TRY(task.memory().copy_in(m.text.data(), message + 8, size));
   const auto q = TRY(sysv_find(table(task), id));
@@ -137,7 +136,7 @@ Result<uint64_t> sys_msgctl(Task& task, int32_t id, int command, uint64_t buffer
     case MSG_STAT_ANY: TRY(stat(task, *q, buffer)); return static_cast<uint64_t>(q->id);
     case IPC_SET:
       if (!q->owned_by(task)) return Errno{EPERM};
-      if (wanted.msg_qbytes > limits(task).msgmnb && !task.creds().has_cap(CAP_SYS_RESOURCE)) return Errno{EPERM};
+      if (wanted.msg_qbytes > sysv_limits(task).msgmnb && !task.creds().has_cap(CAP_SYS_RESOURCE)) return Errno{EPERM};
       q->set(task, wanted.msg_perm);
       q->max_bytes = wanted.msg_qbytes;
       q->queue.notify_all(POLLOUT);

@@ -13,7 +13,6 @@ namespace {
 constexpr int kMaxValue = SemaphoreSet::kMaxValue;
 
 SysvTable<SemaphoreSet>& table(Task& task) { return ipc_objects(task.kernel()).sysv().semaphores; }
-const SysvLimits& limits(Task& task) { return ipc_objects(task.kernel()).sysv().limits; }
 
 // Does all operations, or none: then gives the one that has to wait.
 Result<const sembuf*> attempt(Task& task, SemaphoreSet& set, const std::vector<sembuf>& ops) {
@@ -44,7 +43,7 @@ Result<const sembuf*> attempt(Task& task, SemaphoreSet& set, const std::vector<s
 Result<uint64_t> operate(Task& task, int32_t id, uint64_t addr, uint32_t count, uint64_t timeout_addr) {
   if (timeout_addr != 0) (void)TRY(task.memory().read(UserPtr<timespec>{timeout_addr}));
   if (count < 1 || id < 0) return Errno{EINVAL};
-  if (count > limits(task).semopm()) return Errno{E2BIG};
+  if (count > sysv_limits(task).semopm()) return Errno{E2BIG};
   const auto ops = TRY(task.memory().read_array(UserPtr<sembuf>{addr}, count));
   const auto timeout = TRY(read_timeout(task, timeout_addr));
   const auto set = TRY(sysv_find(table(task), id));
@@ -117,7 +116,7 @@ Result<uint64_t> one_semaphore(Task& task, SemaphoreSet& set, int number, int co
 
 // IPC_INFO and SEM_INFO (semctl_info()): the limits; of two of them SEM_INFO tells what is used instead.
 Result<uint64_t> tell_information(Task& task, int command, uint64_t buffer) {
-  const SysvLimits& l = limits(task);
+  const SysvLimits& l = sysv_limits(task);
   const int all = static_cast<int>(l.semmns()), per_call = static_cast<int>(l.semopm());
   seminfo info{.semmap = all, .semmni = static_cast<int>(l.semmni()), .semmns = all, .semmnu = all,
                .semmsl = static_cast<int>(l.semmsl()), .semopm = per_call, .semume = per_call, .semusz = 20,
@@ -143,14 +142,14 @@ Result<uint64_t> stat(Task& task, const SemaphoreSet& set, uint64_t buffer) {
 }  // namespace
 
 Result<uint64_t> sys_semget(Task& task, int32_t key, int count, int flags) {
-  if (count < 0 || static_cast<uint64_t>(count) > limits(task).semmsl()) return Errno{EINVAL};
+  if (count < 0 || static_cast<uint64_t>(count) > sysv_limits(task).semmsl()) return Errno{EINVAL};
   const auto check = [&](SemaphoreSet& s) -> Result<void> {
     if (s.all.size() < static_cast<size_t>(count)) return Errno{EINVAL};
     return ok();
   };
-  return sysv_get(task, table(task), key, flags, limits(task).semmni(), check, [&](SemaphoreSet& s) -> Result<void> {
+  return sysv_get(task, table(task), key, flags, sysv_limits(task).semmni(), check, [&](SemaphoreSet& s) -> Result<void> {
     if (count == 0) return Errno{EINVAL};
-    if (table(task).charged() + static_cast<uint64_t>(count) > limits(task).semmns()) return Errno{ENOSPC};
+    if (table(task).charged() + static_cast<uint64_t>(count) > sysv_limits(task).semmns()) return Errno{ENOSPC};
     s.all.resize(static_cast<size_t>(count));
     return ok();
   });

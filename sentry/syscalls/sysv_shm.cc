@@ -14,12 +14,11 @@ namespace {
 constexpr uint64_t kMaxSize = uint64_t{1} << 40;
 
 SysvTable<ShmSegment>& table(Task& task) { return ipc_objects(task.kernel()).sysv().segments; }
-const SysvLimits& limits(Task& task) { return ipc_objects(task.kernel()).sysv().limits; }
 
 Result<void> make_segment(Task& task, ShmSegment& s, uint64_t size) {
-  if (size == 0 || size > std::min(limits(task).shmmax, kMaxSize)) return Errno{EINVAL};
+  if (size == 0 || size > std::min(sysv_limits(task).shmmax, kMaxSize)) return Errno{EINVAL};
   s.size = size;
-  if ((table(task).charged() + s.mapped_size()) / kPage > limits(task).shmall) return Errno{ENOSPC};
+  if ((table(task).charged() + s.mapped_size()) / kPage > sysv_limits(task).shmall) return Errno{ENOSPC};
   if (!task.kernel().memory_available(s.mapped_size())) return Errno{ENOMEM};
   s.memory = std::make_shared<UniqueFd>(TRY(take_fd(::memfd_create("sysv", MFD_CLOEXEC))));
   if (::ftruncate(s.memory->get(), static_cast<off_t>(s.mapped_size())) != 0) return last_errno();
@@ -28,7 +27,7 @@ Result<void> make_segment(Task& task, ShmSegment& s, uint64_t size) {
 }
 
 Result<uint64_t> tell_limits(Task& task, uint64_t buffer) {
-  const SysvLimits& l = limits(task);
+  const SysvLimits& l = sysv_limits(task);
   const shminfo info{.shmmax = l.shmmax, .shmmin = 1, .shmmni = l.shmmni, .shmseg = l.shmmni, .shmall = l.shmall};
   TRY(task.memory().copy_out(buffer, &info, sizeof info));
   return table(task).highest_index();
@@ -70,12 +69,14 @@ Result<uint64_t> set_locked(Task& task, ShmSegment& s, bool locked) {
 
 }  // namespace
 
+const SysvLimits& sysv_limits(Task& task) { return ipc_objects(task.kernel()).sysv().limits; }
+
 Result<uint64_t> sys_shmget(Task& task, int32_t key, uint64_t size, int flags) {
   const auto check = [&](ShmSegment& s) -> Result<void> {
     if (s.size < size) return Errno{EINVAL};
     return ok();
   };
-  return sysv_get(task, table(task), key, flags, limits(task).shmmni, check,
+  return sysv_get(task, table(task), key, flags, sysv_limits(task).shmmni, check,
                   [&](ShmSegment& s) { return make_segment(task, s, size); });
 }
 

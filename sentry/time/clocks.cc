@@ -48,12 +48,12 @@ Result<ClockRef> ClockRef::find(Task& task, int32_t clock_id) {
     case CLOCK_REALTIME_ALARM: return realtime();
     case CLOCK_REALTIME_COARSE:
     case CLOCK_MONOTONIC_COARSE:
-    case CLOCK_MONOTONIC_RAW: {
+    case CLOCK_MONOTONIC_RAW:
+    case CLOCK_TAI: {
       ClockRef clock(Kind::kHosts, {});  // as the vDSO reads it
       clock.id_ = clock_id;
       return clock;
     }
-    case CLOCK_TAI: return ClockRef(Kind::kTai, {});
     case CLOCK_MONOTONIC:
     case CLOCK_BOOTTIME:
     case CLOCK_BOOTTIME_ALARM: return monotonic();
@@ -69,7 +69,6 @@ uint64_t ClockRef::now() const {
   switch (kind_) {
     case Kind::kMonotonic: return EventLoop::now_ns();
     case Kind::kRealtime: return host_clock(CLOCK_REALTIME);
-    case Kind::kTai: return host_clock(CLOCK_TAI);
     case Kind::kHosts: return host_clock(id_);
     case Kind::kProcessCpu: break;
   }

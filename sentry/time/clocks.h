@@ -17,7 +17,7 @@ uint64_t process_cpu_ns(const Process& process);
 // A clock a timer can run on.
 class ClockRef {
  public:
-  enum class Kind { kMonotonic, kRealtime, kTai, kHosts, kProcessCpu };
+  enum class Kind { kMonotonic, kRealtime, kHosts, kProcessCpu };
   // EINVAL: no such clock.
   static Result<ClockRef> find(Task& task, int32_t clock_id);
   static ClockRef monotonic() { return ClockRef(Kind::kMonotonic, {}); }

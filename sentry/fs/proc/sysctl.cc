@@ -61,7 +61,6 @@ constexpr Default kDefaults[] = {
     {"sys/kernel/random/write_wakeup_threshold", "256"},
     {"sys/kernel/randomize_va_space", "2"},
     {"sys/kernel/sched_child_runs_first", "0"},
-    {"sys/kernel/tainted", "0"},
     {"sys/kernel/seccomp/actions_avail", "kill_process kill_thread trap errno user_notif trace log allow"},
     {"sys/kernel/shm_rmid_forced", "0"},
     {"sys/kernel/tainted", "0"},

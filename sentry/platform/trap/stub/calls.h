@@ -13,9 +13,8 @@ namespace run9::sentry::trap::stub {
 // knows of mappings does not change by it, but that of locked ones nothing may be dropped.
 inline bool drop_pages(ControlPage* c, uint64_t& result) {
   const uint64_t addr = c->gregs[kRdi], length = c->gregs[kRsi];
-  constexpr uint64_t kEnd = uint64_t{STUB_GUEST_END_HIGH + 1} << 32;
-  if (static_cast<int>(c->gregs[kRdx]) != MADV_DONTNEED || reinterpret_cast<ControlHeader*>(STUB_CTL)->locked != 0) return false;
-  if (addr >= kEnd || length > kEnd - addr) return false;
+  if (static_cast<int>(c->gregs[kRdx]) != MADV_DONTNEED || header().locked != 0) return false;
+  if (addr >= kGuestEnd || length > kGuestEnd - addr) return false;
   result = static_cast<uint64_t>(gate_order(__NR_madvise, addr, length, MADV_DONTNEED));
   return true;
 }

@@ -47,8 +47,7 @@ inline Futex futex_here(ControlPage* c) {
   const auto op = static_cast<uint32_t>(c->gregs[kRsi]), value = static_cast<uint32_t>(c->gregs[kRdx]);
   const uint32_t command = futex_command(op);
   const uint64_t timeout = c->gregs[kR10];
-  constexpr uint64_t kEnd = uint64_t{STUB_GUEST_END_HIGH + 1} << 32;
-  if (word >= kEnd) return Futex::kAsk;
+  if (word >= kGuestEnd) return Futex::kAsk;
   if (wakes_nobody(op, word)) {
     c->gregs[kRax] = 0;
     return Futex::kDone;
@@ -63,7 +62,7 @@ inline Futex futex_here(ControlPage* c) {
     case FUTEX_REQUEUE:
     case FUTEX_CMP_REQUEUE:
     case FUTEX_WAKE_OP:
-      if (second >= kEnd) return Futex::kAsk;
+      if (second >= kGuestEnd) return Futex::kAsk;
       break;
     default: return Futex::kAsk;
   }

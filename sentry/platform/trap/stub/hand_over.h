@@ -75,8 +75,7 @@ inline void call_sentry(ControlPage* c, uint64_t slot) {
   if (c->signals.differs != 0) c->line.kind |= kReqOwnMask;
   __atomic_exchange_n(&c->line.state, kRequest, __ATOMIC_SEQ_CST);
   if (c->line.polled == 0) {
-    auto* header = reinterpret_cast<ControlHeader*>(STUB_CTL);
-    __atomic_fetch_or(&header->bell[slot / 64], uint64_t{1} << (slot % 64), __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(&header().bell[slot / 64], uint64_t{1} << (slot % 64), __ATOMIC_SEQ_CST);
   }
   if (shared()->worker_sleeps != 0) {
     uint64_t one = 1;

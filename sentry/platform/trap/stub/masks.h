@@ -21,8 +21,7 @@ inline void set_own_mask(OwnSignals& m, uint64_t mask) {
 inline bool change_mask(ControlPage* c) {
   OwnSignals& m = c->signals;
   const uint64_t set = c->gregs[kRsi], old = c->gregs[kRdx];
-  constexpr uint64_t kEnd = uint64_t{STUB_GUEST_END_HIGH + 1} << 32;
-  if (m.may_change == 0 || c->gregs[kR10] != sizeof(uint64_t) || set >= kEnd || old >= kEnd) return false;
+  if (m.may_change == 0 || c->gregs[kR10] != sizeof(uint64_t) || set >= kGuestEnd || old >= kGuestEnd) return false;
   const uint64_t before = mask_of(m);
   uint64_t after = before;
   if (set != 0) {

@@ -54,7 +54,7 @@ inline long clone_thread(const ThreadOrder& order, ucontext_t* uc) {
   return clone_at_host(sp, control);
 }
 
-inline uint32_t& futex_waiters() { return reinterpret_cast<ControlHeader*>(STUB_CTL)->futex_waiters; }
+inline uint32_t& futex_waiters() { return header().futex_waiters; }
 
 // futex(2) at the host, where the guest's memory is. -EINTR: a kick came.
 inline long rest_in_futex(ControlPage* c, const uint64_t* args) {

@@ -40,6 +40,10 @@ inline void set_guest_gs(ControlPage* c, uint64_t gs) {
   asm volatile("wrgsbase %0" : : "r"(gs));
 }
 
+inline constexpr uint64_t kGuestEnd = uint64_t{STUB_GUEST_END_HIGH + 1} << 32;
+
+inline ControlHeader& header() { return *reinterpret_cast<ControlHeader*>(STUB_CTL); }
+
 // What the vDSO's getcpu reads: the limit of a segment that the host keeps for it.
 inline uint32_t this_cpu() {
   uint32_t limit = 0;
