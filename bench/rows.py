@@ -76,6 +76,7 @@ FILES = (
     Row("read_1_byte", "read of 1 byte", 2.5, 5),
     Row("write_1_byte", "write of 1 byte", 2.5, 2.7),
     Row("append_1_byte", "append of 1 byte", 3, 14.6),
+    Row("call_beside_fsync", "fstat while another thread writes 4 KiB and calls fsync"),
     Row("map_file", "open + map + touch + unmap + close"),
 )
 GOFER_MARKS = {"stat": (2, 7), "open_close": (2, 11), "open_read_close": (2, 11), "create_unlink": (2, None)}

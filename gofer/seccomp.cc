@@ -4,7 +4,6 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -18,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/sanitizer.h"
+#include "base/thread_flags.h"
 #include "gofer/host_calls.h"
 
 #ifndef SYS_fchmodat2
@@ -63,10 +63,6 @@ constexpr ArgCheck equals(int arg, uint32_t value) { return {arg, 0xffffffff, va
 constexpr ArgCheck without(int arg, uint32_t bits) { return {arg, bits, 0}; }
 constexpr ArgCheck with(int arg, uint32_t bits) { return {arg, bits, bits}; }
 
-// A thread of the process, as glibc makes one.
-constexpr uint32_t kThread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND | CLONE_THREAD |
-                             CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-
 constexpr auto kRules = std::to_array<Rule>({
     // The connection.
     {SYS_recvfrom, "recvfrom"},
@@ -109,7 +105,7 @@ constexpr auto kRules = std::to_array<Rule>({
     {SYS_fcntl, "fcntl(F_OFD_SETLK)", equals(1, F_OFD_SETLK)},
     {SYS_fcntl, "fcntl(F_OFD_SETLKW)", equals(1, F_OFD_SETLKW)},
     {SYS_flock, "flock"},
-    {SYS_clone, "clone(a thread)", equals(0, kThread)},
+    {SYS_clone, "clone(a thread)", equals(0, kThreadFlags)},
     {SYS_clone3, "clone3: ENOSYS", {}, {}, In::kAll, Answer::kEnosys},
     {SYS_set_robust_list, "set_robust_list"},
     {SYS_rseq, "rseq"},

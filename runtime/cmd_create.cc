@@ -162,7 +162,7 @@ Expected<int> cmd_run(const GlobalOptions& options, const CreateArgs& args) {
   profile.show(args.id);
   // `delete --force` may have been quicker.
   if (auto r = destroy(p.dir, p.state); !r) log_warn("{}", r.error().text);
-  return exit_code(status);
+  return sandbox_exit_code(status);
 }
 
 }  // namespace run9::runtime

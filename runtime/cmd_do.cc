@@ -168,7 +168,7 @@ Expected<int> cmd_do(GlobalOptions options, const DoArgs& args) {
   stdio.raw.leave();
   profile.show(args.command[0]);
   if (auto r = destroy(dir, state); !r) log_warn("{}", r.error().text);
-  return exit_code(status);
+  return sandbox_exit_code(status);
 }
 
 }  // namespace run9::runtime

@@ -105,6 +105,7 @@ Expected<sentry::BootSpec> boot_spec(LaunchRequest& request, const ContainerStat
   spec.platform = o.platform;
   spec.strace = o.strace;
   spec.strict = o.strict;
+  spec.host_threads = o.host_threads;
   spec.log_level = log_level(request);
   spec.memory_limit = smaller(c.resources.memory, o.memory).value_or(0);
   if (c.resources.pids) spec.task_limit = task_limit(*c.resources.pids);

@@ -51,6 +51,9 @@ void add_global(CLI::App& app, CommandLine& c) {
   app.add_flag("--log-9p", c.global.log_9p, "log each file request of the sandbox");
   app.add_option("--overlay", c.global.overlay, "where writes to the root go: none (the bundle), or tmpfs");
   app.add_option("--memory", c.memory, "limit of the guest's private memory, for example 512m");
+  app.add_option("--host-threads", c.global.host_threads,
+                 "threads, at most, in which a sandbox waits for a disk; 0: everything in it waits along (8)")
+      ->check(CLI::Range(0, 256));
   app.add_option("--rootless", c.rootless, "true, false or auto; found out by itself");
   app.add_flag("--systemd-cgroup", c.systemd_cgroup, "accepted for runc's sake");
 }

@@ -16,6 +16,7 @@ struct GlobalOptions {
   std::string platform = "trap";
   std::string overlay = "none";
   uint64_t memory = 0;
+  unsigned host_threads = 8;
 };
 
 }  // namespace run9::runtime

@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstring>
 
 #include "base/check.h"
+#include "base/log.h"
 
 namespace run9::runtime {
 namespace {
@@ -71,6 +73,18 @@ int supervise(const SignalGuard& signals, BorrowedFd watched, Stdio& stdio, cons
 
 int exit_code(int wait_status) {
   return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
+int sandbox_exit_code(int wait_status) {
+  if (WIFSIGNALED(wait_status)) {
+    const int signal = WTERMSIG(wait_status);
+    const char* const why =
+        signal == SIGKILL  ? "somebody on the host killed it, or the host had no more memory (its dmesg says so then)"
+        : signal == SIGSYS ? "it made a system call that its filter forbids (audit lines in the host's dmesg have the number); report it"
+                           : "a fault of Run9's; report it, with what --debug --log FILE writes";
+    log_error("the sandbox ended by signal {} ({}): {}", signal, strsignal(signal), why);
+  }
+  return exit_code(wait_status);
 }
 
 }  // namespace run9::runtime

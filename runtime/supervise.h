@@ -33,5 +33,7 @@ int supervise(const SignalGuard& signals, BorrowedFd watched, Stdio& stdio, cons
 
 // What a shell would show: the exit code, or 128 + signal.
 int exit_code(int wait_status);
+// The same of a sandbox's first process, the Sentry, which ends by itself with its guest's code. Says why if it did not.
+int sandbox_exit_code(int wait_status);
 
 }  // namespace run9::runtime

@@ -92,6 +92,7 @@ void sentry_main(BootSpec spec) {
   options.limits.tasks = spec.task_limit;
   options.strace = spec.strace;
   options.strict = spec.strict;
+  options.host_threads = spec.host_threads;
   options.cpus = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
   // Never destroyed: the process ends with _exit, and the host takes everything back at once.
   auto& kernel = *new Kernel(std::move(made).value(), options);

@@ -77,6 +77,7 @@ struct BootSpec {
   std::string platform = "trap";  // or "ptrace"
   bool strace = false;
   bool strict = false;
+  unsigned host_threads = 0;  // at most; 0: a call that waits for a disk holds up the whole sandbox
   LogLevel log_level = LogLevel::kWarn;
   uint64_t memory_limit = 0;  // bytes of private writable memory; 0: half of the machine's
   uint32_t task_limit = 32768;

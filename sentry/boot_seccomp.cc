@@ -1,6 +1,7 @@
 #include "sentry/boot_seccomp.h"
 
 #include <asm/unistd.h>
+#include <errno.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/sanitizer.h"
+#include "base/thread_flags.h"
 #include "sentry/platform/bpf.h"
 
 namespace run9::sentry {
@@ -29,12 +31,16 @@ constexpr uint32_t kAllowed[] = {
 
 Result<void> install_sentry_filter(bool ptrace) {
   BpfProgram p;
-  const auto deny = p.label(), allow = p.label(), map = p.label(), pair = p.label();
+  const auto deny = p.label(), allow = p.label(), map = p.label(), pair = p.label(), thread = p.label(), missing = p.label();
   p.load_arch();
   p.jump_if_ne(AUDIT_ARCH_X86_64, deny);
   p.load_nr();
   for (uint32_t nr : kAllowed) p.jump_if_eq(nr, allow);
   for (uint32_t nr : sanitizer::kHostCalls) p.jump_if_eq(nr, allow);
+  // Threads for host calls that wait (sched/host_threads.h), as glibc makes them. clone3's flags cannot be looked at: glibc then takes clone.
+  for (uint32_t nr : {__NR_rt_sigaction, __NR_set_robust_list, __NR_rseq, __NR_exit}) p.jump_if_eq(nr, allow);
+  p.jump_if_eq(__NR_clone, thread);
+  p.jump_if_eq(__NR_clone3, missing);
   if (ptrace) p.jump_if_eq(__NR_ptrace, allow);
   p.jump_if_eq(__NR_mmap, map);
   p.jump_if_eq(__NR_mprotect, map);
@@ -51,6 +57,12 @@ Result<void> install_sentry_filter(bool ptrace) {
   p.load_arg_low(0);
   p.jump_if_ne(AF_UNIX, executable);
   p.ret(SECCOMP_RET_ALLOW);
+  p.bind(thread);
+  p.load_arg_low(0);
+  p.jump_if_ne(kThreadFlags, executable);
+  p.ret(SECCOMP_RET_ALLOW);
+  p.bind(missing);
+  p.ret(SECCOMP_RET_ERRNO | ENOSYS);
   p.bind(executable);
   p.ret(SECCOMP_RET_KILL_PROCESS);
 

@@ -2,6 +2,7 @@
 // ones. An operation that has to wait does so here and nowhere else.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "base/result.h"
@@ -27,6 +28,9 @@ class OpContext {
   // pending, ETIMEDOUT after `deadline_ns` (CLOCK_MONOTONIC). The caller checks its condition again.
   virtual Result<void> wait(WaitQueue& q, uint32_t events,
                             std::optional<uint64_t> deadline_ns = {}) = 0;
+  // Makes a call of the host's that may wait for a disk, where others need not wait with it: beside them, if the kernel has threads for that.
+  // `call` touches no object that others can reach meanwhile.
+  virtual void host_call(const std::function<void()>& call) { call(); }
 };
 
 }  // namespace run9::vfs

@@ -4,6 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <thread>
+
 #include "bench/micro/rows.h"
 
 namespace run9::bench {
@@ -104,6 +107,23 @@ Body map_file(const std::string& path) {
   };
 }
 
+// A database's log, and somebody else. A turn is ten thousand calls: many syncs pass meanwhile.
+Body call_beside_fsync(const std::string& directory) {
+  const int fd = open((directory + "/synced").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  check(fd >= 0, directory.c_str());
+  return [fd](int count) {
+    std::atomic<bool> over = false;
+    std::thread syncs([&] {
+      const std::string data(4096, 'x');
+      while (!over) check(pwrite(fd, data.data(), data.size(), 0) == 4096 && fsync(fd) == 0, "write and fsync");
+    });
+    struct stat st;
+    for (int i = 0; i < count * 10000; ++i) check(fstat(fd, &st) == 0, "fstat");
+    over = true;
+    syncs.join();
+  };
+}
+
 }  // namespace
 
 void add_files(Rows& rows, const std::string& directory) {
@@ -114,6 +134,7 @@ void add_files(Rows& rows, const std::string& directory) {
   rows.push_back({"read_1_byte", [=] { return one_byte(prepared(directory), O_RDONLY, read); }});
   rows.push_back({"write_1_byte", [=] { return one_byte(prepared(directory), O_WRONLY, write); }});
   rows.push_back({"append_1_byte", [=] { return prepared(directory), append_1_byte(directory); }});
+  rows.push_back({"call_beside_fsync", [=] { return prepared(directory), call_beside_fsync(directory); }, 10000});
   rows.push_back({"map_file", [=] { return map_file(prepared(directory)); }});
 }
 

@@ -235,10 +235,13 @@ Result<vfs::MapSource> HostFile::map_source(vfs::OpContext&, bool, bool) {
   return vfs::MapSource{.fd = stream_->shared_fd()};
 }
 
-Result<void> HostFile::fsync(vfs::OpContext&, bool data_only) {
+Result<void> HostFile::fsync(vfs::OpContext& ctx, bool data_only) {
   if (!stream_->regular()) return Errno{EINVAL};
-  const int r = data_only ? ::fdatasync(stream_->fd()) : ::fsync(stream_->fd());
-  if (r != 0) return last_errno();
+  int error = 0;
+  ctx.host_call([&, fd = stream_->fd()] {
+    if ((data_only ? ::fdatasync(fd) : ::fsync(fd)) != 0) error = errno;
+  });
+  if (error != 0) return Errno{error};
   return ok();
 }
 

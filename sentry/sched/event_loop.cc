@@ -211,6 +211,7 @@ void EventLoop::run() {
     }
     if (busy) {
       last_activity_ = now;
+      if (descriptors_expected_ > 0 && !crowded_ && !core_for_peer()) give_way();
       continue;
     }
     // Spin while an answer is likely soon and a core is to spare: a guest that computes on another

@@ -45,6 +45,24 @@ class Bounce {
   std::span<std::byte> bytes_;
 };
 
+// Between two parts of a long transfer: others have their turn, and who is to die does not finish it.
+class Turns {
+ public:
+  explicit Turns(Task& task) : task_(task) {}
+  // False: it is over.
+  bool go_on(uint64_t done) {
+    if (done - last_ < kTurn) return true;
+    last_ = done;
+    task_.kernel().loop().yield();
+    return !task_.must_die();
+  }
+
+ private:
+  static constexpr uint64_t kTurn = 1 << 20;
+  Task& task_;
+  uint64_t last_ = 0;
+};
+
 // What a file is read into: where the platform has room for it, the first part goes there.
 class ReadBuffer {
  public:
@@ -78,8 +96,9 @@ Result<uint64_t> read_stream(Task& task, vfs::File& file, GuestSegments& dst) {
 
 Result<uint64_t> read_at(Task& task, vfs::File& file, GuestSegments& dst, uint64_t at) {
   ReadBuffer space(task, file, dst);
+  Turns turns(task);
   uint64_t done = 0;
-  while (dst.remaining() > 0) {
+  while (dst.remaining() > 0 && turns.go_on(done)) {
     auto buffer = space.next();
     auto n = file.pread(task, buffer, at + done);
     if (!n.has_value()) return partial(done, n.error());
@@ -96,8 +115,9 @@ Result<uint64_t> read_position(Task& task, vfs::File& file, GuestSegments& dst) 
   PositionLock lock(task, file);
   TRY(lock.acquire());
   ReadBuffer space(task, file, dst);
+  Turns turns(task);
   uint64_t done = 0;
-  while (dst.remaining() > 0) {
+  while (dst.remaining() > 0 && turns.go_on(done)) {
     auto buffer = space.next();
     const uint64_t before = file.position();
     auto n = file.read(task, buffer);
@@ -149,12 +169,16 @@ Result<uint64_t> write_positioned(Task& task, vfs::File& file, GuestSegments& sr
       return n;
     });
   }
+  Turns turns(task);  // not for what is appended: others would write into the midst of it
   // With O_APPEND set here, RWF_NOAPPEND was asked for, and File::write would append.
   if (own_position && (file.flags() & O_APPEND) == 0) {
-    return write_chunks(src, count, bounce,
-                        [&](ByteSpan b, uint64_t) { return file.write(task, b); });
+    return write_chunks(src, count, bounce, [&](ByteSpan b, uint64_t done) -> Result<size_t> {
+      if (!turns.go_on(done)) return Errno{EINTR};
+      return file.write(task, b);
+    });
   }
   return write_chunks(src, count, bounce, [&](ByteSpan b, uint64_t done) -> Result<size_t> {
+    if (!turns.go_on(done)) return Errno{EINTR};
     const size_t n = TRY(file.pwrite(task, b, at + done));
     if (own_position) file.set_position(at + done + n);
     return n;

@@ -59,6 +59,7 @@ class ContextWithCreds final : public vfs::OpContext {
   Result<void> wait(WaitQueue& q, uint32_t events, std::optional<uint64_t> deadline_ns) override {
     return task_.wait(q, events, deadline_ns);
   }
+  void host_call(const std::function<void()>& call) override { task_.host_call(call); }
 
  private:
   Task& task_;

@@ -12,6 +12,7 @@
 #include "sentry/ipc/futex.h"
 #include "sentry/ipc/ipc_objects.h"
 #include "sentry/ipc/sysv.h"
+#include "sentry/sched/host_threads.h"
 #include "sentry/trace/tracer.h"
 
 namespace run9::sentry {
@@ -58,7 +59,9 @@ class Kernel::KernelContext : public vfs::OpContext {
 };
 
 Kernel::Kernel(std::unique_ptr<EventLoop> loop, Options options)
-    : options_(std::move(options)), loop_(std::move(loop)) {
+    : options_(std::move(options)),
+      loop_(std::move(loop)),
+      host_threads_(std::make_unique<HostThreads>(*loop_, options_.host_threads)) {
   hostname = options_.hostname;
   boot_time_ns = EventLoop::now_ns();
   kernel_context_ = std::make_unique<KernelContext>(*loop_);

@@ -18,6 +18,7 @@ namespace run9::sentry {
 class SpecialFiles;
 class FutexTable;
 class Tracer;
+class HostThreads;
 
 // clone(2), clone3(2), fork, vfork in one form.
 struct CloneArgs {
@@ -49,6 +50,7 @@ class Kernel : public EventSink {
     bool strace = false;
     bool strict = false;
     int cpus = 1;
+    unsigned host_threads = 0;  // at most, for host calls that wait for a disk
   };
   Kernel(std::unique_ptr<EventLoop> loop, Options options);
   ~Kernel() override;
@@ -57,6 +59,7 @@ class Kernel : public EventSink {
   void on_event(Context& context, EventKind kind) override;
 
   EventLoop& loop() { return *loop_; }
+  HostThreads& host_threads() { return *host_threads_; }
   Platform& platform() { return *platform_; }
   const Options& options() const { return options_; }
   // `run9 update`: what is in use already stays, only more is refused.
@@ -145,6 +148,7 @@ class Kernel : public EventSink {
 
   Options options_;
   std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<HostThreads> host_threads_;
   std::unique_ptr<Platform> platform_;
   std::unique_ptr<vfs::MountNamespace> mounts_;
   std::unique_ptr<FutexTable> futexes_;

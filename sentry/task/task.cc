@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "sentry/ipc/futex.h"
 #include "sentry/platform/kill.h"
+#include "sentry/sched/host_threads.h"
 #include "sentry/syscalls/file_util.h"
 #include "sentry/syscalls/syscall.h"
 #include "sentry/task/kernel.h"
@@ -115,6 +116,11 @@ Result<void> Task::wait(WaitQueue& q, uint32_t events, std::optional<uint64_t> d
   auto result = sleep(deadline_ns);
   waiting_on = nullptr;
   return result;
+}
+
+void Task::host_call(const std::function<void()>& call) {
+  kernel_.host_threads().run(call);
+  moment_ = kernel_.next_moment();
 }
 
 Result<void> Task::sleep_until(uint64_t deadline_ns) {

@@ -43,6 +43,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   uint64_t moment() const override { return moment_; }
   Result<void> wait(WaitQueue& q, uint32_t events,
                     std::optional<uint64_t> deadline_ns = {}) override;
+  void host_call(const std::function<void()>& call) override;
 
   Kernel& kernel() const { return kernel_; }
   Process& process() const { return *process_; }

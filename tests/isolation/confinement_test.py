@@ -130,15 +130,17 @@ def check_list(role, program, heading, vectors, refused, more=frozenset()):
 
 
 EXEC, AT_FDCWD = 4, 0xFFFFFF9C
+THREAD = 0x3D0F00  # CLONE_VM, FS, FILES, SIGHAND, THREAD, SYSVSEM, SETTLS, PARENT_SETTID, CHILD_CLEARTID
 
 
 def check_sentry_filter(program):
     unix = [1, 0, 0, 0, 0, 0]
-    calls = check_list("sentry", program, "The Sentry's seccomp list", ([0] * 6, unix),
-                       [("mmap", (0, 4096, EXEC)), ("mprotect", (0, 4096, EXEC)), ("socketpair", (2, 1, 0))])
-    if len(calls) > 45:
-        problems.append(f"sentry: {len(calls)} calls are listed, more than 45")
-    for call in ("open", "openat", "openat2", "execve", "execveat", "connect", "socket", "clone", "clone3", "fork"):
+    calls = check_list("sentry", program, "The Sentry's seccomp list", ([0] * 6, unix, [THREAD, 0, 0, 0, 0, 0]),
+                       [("mmap", (0, 4096, EXEC)), ("mprotect", (0, 4096, EXEC)), ("socketpair", (2, 1, 0)), ("clone", (17,)),
+                        ("clone", (THREAD | 0x10000000,)), ("clone", (THREAD & ~0x10000,))])
+    if len(calls) > 50:
+        problems.append(f"sentry: {len(calls)} calls are listed, more than 50")
+    for call in ("open", "openat", "openat2", "execve", "execveat", "connect", "socket", "clone3", "fork", "vfork"):
         if call in calls:
             problems.append(f"sentry: {call} is listed")
 
@@ -148,16 +150,15 @@ def check_gofer_filter(program, pid, more=frozenset()):
     empty_path = 0x1000
     at_empty = [[3, 0, 0, empty_path, 0], [3, 0, 0, 0, empty_path]]
     peer = [3, 1, 17, 0, 0, 0]  # SOL_SOCKET, SO_PEERCRED
-    thread = 0x3D0F00  # CLONE_VM, FS, FILES, SIGHAND, THREAD, SYSVSEM, SETTLS, PARENT_SETTID, CHILD_CLEARTID
     own_thread = [pid, pid, signal.SIGURG, 0, 0, 0]
-    vectors = [[3] * 6, [3, 1030, 0, 0, 0, 0], [0, 4096, 3, 0x22, 0, 0], peer, [thread, 0, 0, 0, 0, 0], own_thread,
+    vectors = [[3] * 6, [3, 1030, 0, 0, 0, 0], [0, 4096, 3, 0x22, 0, 0], peer, [THREAD, 0, 0, 0, 0, 0], own_thread,
                [1, 1, 0, 0, 0, 0], *at_empty]  # 1030: F_DUPFD_CLOEXEC; 1: AF_UNIX
     with_dirfd = ("openat2", "statx", "readlinkat", "mkdirat", "mknodat", "linkat", "unlinkat", "renameat2",
                   "fchownat", "utimensat", "fchmodat2")
     refused = [(call, (AT_FDCWD, 0, 0, empty_path, empty_path)) for call in with_dirfd]
     refused += [("symlinkat", (0, AT_FDCWD, 0)), ("linkat", (3, 0, AT_FDCWD)), ("renameat2", (3, 0, AT_FDCWD)),
                 ("mmap", (0, 4096, EXEC, 0x22)), ("mmap", (0, 4096, EXEC, 1)), ("mmap", (0, 4096, 3, 2)), ("mprotect", (0, 4096, EXEC)),
-                ("clone", (17,)), ("clone", (thread | 0x10000000,)), ("tgkill", (pid + 1, pid + 1, signal.SIGURG)),
+                ("clone", (17,)), ("clone", (THREAD | 0x10000000,)), ("tgkill", (pid + 1, pid + 1, signal.SIGURG)),
                 ("tgkill", (pid, pid, signal.SIGKILL)), ("socket", (2, 1, 0)), ("fcntl", (3, 4, 0)), ("fchownat", (3, 0, 0, 0, 0)), ("utimensat", (3, 0, 0, 0))]
     check_list("gofer", program, "The gofer's seccomp list", vectors, refused, more)
 

@@ -42,16 +42,15 @@ GoferFile::~GoferFile() { wire().drop(open_.fid); }
 
 Wire& GoferFile::wire() const { return static_cast<GoferFs&>(node_->fs()).wire(); }
 
-Result<size_t> GoferFile::pread(OpContext&, std::span<std::byte> dst, uint64_t offset) {
+Result<size_t> GoferFile::pread(OpContext& ctx, std::span<std::byte> dst, uint64_t offset) {
   if (host_ == nullptr) return wire().read(open_, offset, dst);
   const LayerScope time(Layer::kHost);
-  const ssize_t n = ::pread(host_->get(), dst.data(), dst.size(), TRY(to_off(offset)));
-  if (n < 0) return last_errno();
+  const size_t n = TRY(reads_.read(ctx, static_cast<GoferFs&>(node_->fs()).cold_reads(), host_->get(), dst, TRY(to_off(offset))));
   if (n > 0 && (flags() & O_NOATIME) == 0) node_->touched();
-  return static_cast<size_t>(n);
+  return n;
 }
 
-Result<size_t> GoferFile::write_host(ByteSpan src, uint64_t offset, int extra) {
+Result<size_t> GoferFile::write_host(OpContext& ctx, ByteSpan src, uint64_t offset, int extra) {
   int how = extra;
   if ((flags() & O_SYNC) == O_SYNC) {
     how |= RWF_SYNC;
@@ -61,9 +60,18 @@ Result<size_t> GoferFile::write_host(ByteSpan src, uint64_t offset, int extra) {
   const off_t at = TRY(to_off(offset));
   const iovec v{const_cast<std::byte*>(src.data()), src.size()};
   const LayerScope time(Layer::kHost);
-  const ssize_t n = how == 0 ? ::pwrite(host_->get(), src.data(), src.size(), at)
-                             : ::pwritev2(host_->get(), &v, 1, at, how);
-  if (n < 0) return last_errno();
+  ssize_t n = 0;
+  int error = 0;
+  const auto write = [&] {
+    n = how == 0 ? ::pwrite(host_->get(), src.data(), src.size(), at) : ::pwritev2(host_->get(), &v, 1, at, how);
+    if (n < 0) error = errno;
+  };
+  if ((how & (RWF_SYNC | RWF_DSYNC)) == 0) {
+    write();
+  } else {
+    ctx.host_call(write);
+  }
+  if (n < 0) return Errno{error};
   node_->touched();
   return static_cast<size_t>(n);
 }
@@ -73,7 +81,7 @@ Result<size_t> GoferFile::pwrite(OpContext& ctx, ByteSpan src, uint64_t offset) 
   if (src.empty()) return 0;
   size_t n = 0;
   if (host_ != nullptr) {
-    n = TRY(write_host(src, offset, 0));
+    n = TRY(write_host(ctx, src, offset, 0));
   } else {
     n = TRY(wire().write(open_, offset, src));
     node_->touched();
@@ -90,7 +98,7 @@ Result<size_t> GoferFile::append(OpContext& ctx, ByteSpan src, uint64_t& end) {
   src = TRY(within_limit(ctx, src, size));
   if (src.empty()) return 0;
   // RWF_APPEND finds the end under the host's lock: others may write to a shared tree.
-  const size_t n = TRY(write_host(src, 0, RWF_APPEND));
+  const size_t n = TRY(write_host(ctx, src, 0, RWF_APPEND));
   end = known ? size + n : TRY(host_size(host_));
   node_->ends_at(end);
   TRY(node_->clear_set_ids(ctx));
@@ -150,11 +158,14 @@ Result<MapSource> GoferFile::map_source(OpContext& ctx, bool shared, bool writab
   return MapSource{.fd = host_};
 }
 
-// TODO(perf): fsync on a helper thread; the host blocks the worker meanwhile.
-Result<void> GoferFile::fsync(OpContext&, bool data_only) {
+Result<void> GoferFile::fsync(OpContext& ctx, bool data_only) {
   if (host_ == nullptr) return wire().fsync(open_.fid, data_only);
   const LayerScope time(Layer::kHost);
-  if ((data_only ? ::fdatasync(host_->get()) : ::fsync(host_->get())) != 0) return last_errno();
+  int error = 0;
+  ctx.host_call([&, fd = host_->get()] {
+    if ((data_only ? ::fdatasync(fd) : ::fsync(fd)) != 0) error = errno;
+  });
+  if (error != 0) return Errno{error};
   return ok();
 }
 

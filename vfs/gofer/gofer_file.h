@@ -2,6 +2,7 @@
 // open directory, over its inode's listing.
 #pragma once
 #include "vfs/file.h"
+#include "vfs/gofer/cold_reads.h"
 #include "vfs/gofer/gofer_inode.h"
 
 namespace run9::vfs::gofer {
@@ -32,13 +33,14 @@ class GoferFile final : public File {
   Wire& wire() const;
   // The open one, or the inode's.
   Result<Fid> any_fid() const { return open_.fid != p9::kNoFid ? Result<Fid>(open_.fid) : node_->fid(); }
-  Result<size_t> write_host(ByteSpan src, uint64_t offset, int extra);
+  Result<size_t> write_host(OpContext& ctx, ByteSpan src, uint64_t offset, int extra);
   Result<HostFd> private_copy(OpContext&);
 
   // Not inode(): a file system on top of ours may have put its own place into path().
   const std::shared_ptr<GoferInode> node_;
   const HostFd host_;     // null: open_ is used
   const OpenFid open_;
+  ColdReads reads_;       // of host_
   HostFd copy_;           // what mappings show without a host descriptor
 };
 

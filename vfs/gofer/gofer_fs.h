@@ -12,6 +12,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "vfs/gofer/cold_reads.h"
 #include "vfs/gofer/gofer_inode.h"
 #include "vfs/gofer/host_events.h"
 #include "vfs/gofer/host_files.h"
@@ -58,6 +59,7 @@ class GoferFs final : public FileSystem {
   Leases& leases() { return leases_; }
   HostEvents* host_events() { return host_events_.get(); }  // may be null
   HostFileCache& host_files() { return host_files_; }
+  ColdReadsOfTree& cold_reads() { return cold_reads_; }
   OpenedAhead& opened_ahead() { return opened_ahead_; }
   bool authoritative() const { return options_.caching == Caching::kAuthoritative; }
   // Numbers the answers that were told and the changes that we made, in their order; never 0.
@@ -82,6 +84,7 @@ class GoferFs final : public FileSystem {
   std::unique_ptr<HostEvents> host_events_;
   HostFileCache host_files_;
   OpenedAhead opened_ahead_;
+  ColdReadsOfTree cold_reads_;
   std::unordered_map<uint64_t, std::weak_ptr<GoferInode>> inodes_;  // by qid.path
   uint64_t events_ = 0;
   std::list<GoferInode*> listings_;  // newest first

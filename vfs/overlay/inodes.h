@@ -29,6 +29,7 @@ class OverlayContext : public OpContext {
   Result<void> wait(WaitQueue& q, uint32_t events, std::optional<uint64_t> deadline) override {
     return caller_.wait(q, events, deadline);
   }
+  void host_call(const std::function<void()>& call) override { caller_.host_call(call); }
 
  private:
   OpContext& caller_;

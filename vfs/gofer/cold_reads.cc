@@ -1,0 +1,56 @@
+#include "vfs/gofer/cold_reads.h"
+
+#include <errno.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace run9::vfs::gofer {
+namespace {
+
+constexpr off_t kPage = 0x1000;
+constexpr int64_t kSlowNs = 100'000;
+
+int64_t now_ns() {
+  timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return ts.tv_sec * 1'000'000'000 + ts.tv_nsec;
+}
+
+}  // namespace
+
+// Runs on any thread.
+Result<size_t> ColdReads::read_now(int fd, std::span<std::byte> dst, off_t at) {
+  const int64_t start = now_ns();
+  const ssize_t n = ::pread(fd, dst.data(), dst.size(), at);
+  if (n < 0) return last_errno();
+  slow_ = now_ns() - start > kSlowNs;
+  return static_cast<size_t>(n);
+}
+
+Result<size_t> ColdReads::read(OpContext& ctx, ColdReadsOfTree& tree, int fd, std::span<std::byte> dst, off_t at) {
+  size_t done = 0;
+  if (!tree.cannot_tell) {
+    const iovec v{dst.data(), dst.size()};
+    const ssize_t n = ::preadv2(fd, &v, 1, at, RWF_NOWAIT);
+    if (n < 0 && errno != EAGAIN && errno != EOPNOTSUPP) return last_errno();
+    tree.cannot_tell = n < 0 && errno == EOPNOTSUPP;
+    done = static_cast<size_t>(std::max<ssize_t>(n, 0));
+    // A page that is not there ends a read too: at that page.
+    if (n >= 0 && (n == 0 || done == dst.size() || (at + n) % kPage != 0)) return done;
+  }
+  const auto rest = dst.subspan(done);
+  const off_t from = at + static_cast<off_t>(done);
+  Result<size_t> more = Errno{EIO};
+  if (tree.cannot_tell && !slow_) {
+    more = read_now(fd, rest, from);
+  } else {
+    ctx.host_call([&] { more = read_now(fd, rest, from); });
+  }
+  if (!more.has_value() && done == 0) return more.error();
+  return done + (more.has_value() ? more.value() : 0);
+}
+
+}  // namespace run9::vfs::gofer

@@ -1,0 +1,30 @@
+// ColdReads: reads a file of the host's so that nobody else waits for its disk. What the host has in memory it gives at once (RWF_NOWAIT);
+// what it has not, OpContext::host_call reads. A file system that cannot tell (overlayfs, tmpfs) is read in place until that takes as
+// long as a disk does, and by host_call until it does not.
+#pragma once
+#include <sys/types.h>
+
+#include <span>
+
+#include "vfs/context.h"
+
+namespace run9::vfs::gofer {
+
+// What is known of a whole tree.
+struct ColdReadsOfTree {
+  bool cannot_tell = false;
+};
+
+// One for each open file.
+class ColdReads {
+ public:
+  // pread(2) of a regular file: less than asked for at its end alone, or before an error.
+  Result<size_t> read(OpContext& ctx, ColdReadsOfTree& tree, int fd, std::span<std::byte> dst, off_t at);
+
+ private:
+  Result<size_t> read_now(int fd, std::span<std::byte> dst, off_t at);
+
+  bool slow_ = false;  // the last one, of a tree that cannot tell
+};
+
+}  // namespace run9::vfs::gofer
