@@ -357,12 +357,8 @@ Result<uint64_t> write_file(Task& task, vfs::File& file, GuestSegments& src,
       ((file.flags() & O_APPEND) != 0 && (rwf & kRwfNoAppend) == 0) || (rwf & RWF_APPEND) != 0;
   const uint64_t n = TRY(write_positioned(task, file, src, offset, append));
   if (n > 0) vfs::notify_path(file.path(), IN_MODIFY);
-  if (n > 0 && file.inode().is_regular()) {
-    const bool sync = (rwf & RWF_SYNC) != 0 || (file.flags() & O_SYNC) == O_SYNC;
-    if (sync || (rwf & RWF_DSYNC) != 0 || (file.flags() & O_DSYNC) != 0) {
-      TRY(file.fsync(task, !sync));
-    }
-  }
+  // A file that was opened with O_SYNC or O_DSYNC sees to that itself.
+  if (n > 0 && (rwf & (RWF_SYNC | RWF_DSYNC)) != 0 && file.inode().is_regular()) TRY(file.fsync(task, (rwf & RWF_SYNC) == 0));
   return n;
 }
 
