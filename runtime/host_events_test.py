@@ -57,7 +57,7 @@ def main():
             os.chmod(path, mode)
         bundle = run9.bundle("b", [machine_python(), "-c", GUEST],
                              mounts=[{"destination": "/mnt", "type": "bind", "source": shared, "options": ["rbind", "rw"]}])
-        guest = run9.start("run", "-b", bundle, "c", flags=("--overlay", "tmpfs"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        guest = run9.start("run", "-b", bundle, "events", flags=("--overlay", "tmpfs"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
         def ask(text):
             guest.stdin.write(text + "\n")

@@ -183,7 +183,7 @@ def main():
                                      {"destination": "/run/one.sock", "type": "bind", "source": f"{shared}/stream", "options": ["bind", "rw"]}])
 
         def run(what):
-            r = run9.command("run", "-b", bundle, "c", flags=("--overlay", "tmpfs"))
+            r = run9.command("run", "-b", bundle, "sockets", flags=("--overlay", "tmpfs"))
             os.unlink(f"{shared}/own")
             return r.stdout + r.stderr
         expect(REFUSED, run("without"), "without the annotation")
@@ -193,7 +193,7 @@ def main():
         expect(ALLOWED, run("connect"), "with the annotation")
         expect((b"to", b"connected"), (datagrams.recv(100), datagrams.recv(100)), "what came")
         annotate(bundle, "perhaps")
-        expect(True, "org.run9.host-sockets" in run9.command("run", "-b", bundle, "c").stderr, "a value that there is not")
+        expect(True, "org.run9.host-sockets" in run9.command("run", "-b", bundle, "sockets").stderr, "a value that there is not")
         for s in servers:
             s.close()
     fail_if(problems)

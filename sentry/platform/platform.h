@@ -110,6 +110,9 @@ class Context {
   virtual Result<size_t> xstate_size() = 0;  // of both
   virtual void reset_xstate() = 0;  // exec: initial FPU state
 
+  // Before a resume(): the guest thread writes these few bytes itself, before it goes on, if it can; the first thread of a process that was
+  // forked must be able to. False: not this one.
+  virtual bool tell(uint64_t /*addr*/, ByteSpan /*src*/) { return false; }
   // Lets the guest run until the next event.
   virtual void resume() = 0;
   // Makes a running context report kInterrupted soon; no effect on one that is not running.

@@ -2,8 +2,10 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 
 #include <algorithm>
+#include <span>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -27,6 +29,24 @@ Result<void> check(const CloneArgs& a) {
   if ((a.flags & CLONE_FS) && (a.flags & CLONE_NEWNS)) return Errno{EINVAL};
   if (a.flags & kNamespaceFlags) return Errno{EPERM};  // namespaces inside are missing
   return ok();
+}
+
+// Memory of its own, which is there.
+bool is_plain(const MemoryManager& memory, uint64_t addr, size_t size) {
+  const auto vma = memory.find(addr);
+  return vma != memory.vmas().end() && (vma->second.prot & PROT_WRITE) != 0 && vma->second.backing == nullptr &&
+         vma->second.end - addr >= size;
+}
+
+// The child writes its number itself, where it can. The parent's word is there before either goes on: a thread that has ended clears it.
+void tell_tid(Task& parent, Task& child, const CloneArgs& a) {
+  const int32_t tid = child.tid();
+  if ((a.flags & CLONE_PARENT_SETTID) != 0) (void)parent.memory().copy_out(a.parent_tid, &tid, sizeof tid);
+  if ((a.flags & CLONE_CHILD_SETTID) == 0) return;
+  // A process that begins cannot take a fault yet.
+  const bool can = (a.flags & CLONE_VM) != 0 || is_plain(child.memory(), a.child_tid, sizeof tid);
+  if (can && child.context().tell(a.child_tid, std::as_bytes(std::span(&tid, 1)))) return;
+  (void)child.memory().copy_out(a.child_tid, &tid, sizeof tid);
 }
 
 }  // namespace
@@ -127,8 +147,7 @@ Result<int32_t> Kernel::finish_clone(Task& parent, Task& task, const CloneArgs& 
     CpuLimit::update(*process);
   }
   const int32_t tid = child->tid();
-  if (a.flags & CLONE_PARENT_SETTID) (void)parent.memory().copy_out(a.parent_tid, &tid, sizeof tid);
-  if (a.flags & CLONE_CHILD_SETTID) (void)child->memory().copy_out(a.child_tid, &tid, sizeof tid);
+  tell_tid(parent, *child, a);
   if (a.flags & CLONE_CHILD_CLEARTID) child->clear_child_tid = a.child_tid;
   if (a.flags & CLONE_PIDFD) {
     const auto fd = parent.fds().install(make_pidfd(*this, process, 0), true,

@@ -69,7 +69,7 @@ def main():
                 os.symlink(f"usr/{name}", os.path.join(small, name))
             usr = {"destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"]}
             bundle = run9.bundle("b", [machine_python(), "-S", "-c", GUEST], root=small, readonly=False, mounts=[usr])
-            r = run9.command("run", "-b", bundle, "c")
+            r = run9.command("run", "-b", bundle, "disk")
             lines = dict(line.split(" ", 1) for line in r.stdout.splitlines())
             written = int(lines.pop("written", "0"))
             wanted = {"write": "ENOSPC", "size": "True True", "fsync": "success", "again": "ENOSPC",

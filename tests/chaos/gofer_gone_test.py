@@ -82,10 +82,10 @@ def main():
             f.write(GUEST)
         mount = {"destination": "/mnt", "type": "bind", "source": data, "options": ["rbind", "rw"]}
         bundle = run9.bundle("b", [machine_python(), "-S", "/mnt/guest.py"], mounts=[mount])
-        child = run9.start("run", "-b", bundle, "c", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        child = run9.start("run", "-b", bundle, "gone", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT)
         first = child.stdout.readline()
-        gofer = run9.state("c")["gofer"]["pid"]
+        gofer = run9.state("gone")["gofer"]["pid"]
         kill(gofer)
         wait_for(lambda: "gofer is gone" in run9.log_text(), "the log says that the gofer is gone")
         output, _ = child.communicate("go\n", timeout=patience(60))

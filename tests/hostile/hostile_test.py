@@ -25,16 +25,17 @@ problems = []
 class Sandbox:
     def __init__(self, run9, platform):
         self.run9 = run9
+        self.id = f"hostile-{platform}"  # other tests' cgroups are not ours
         root = os.path.join(run9.work, "rootfs")
         for name in ("proc", "tmp", "dev", "sys"):
             os.makedirs(os.path.join(root, name))
         for name in ("hostile_guest", "canary"):
             shutil.copy(os.path.join(run9.bin, name), root)
         bundle = run9.bundle("b", ["/canary"], root=root)
-        self.canary = run9.start("run", "-b", bundle, "c", flags=("--platform", platform), stdin=subprocess.PIPE,
+        self.canary = run9.start("run", "-b", bundle, self.id, flags=("--platform", platform), stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE, bufsize=1)
         self.secret = self.line().strip()
-        state = run9.state("c")
+        state = run9.state(self.id)
         self.sentry, self.gofer = state["sentry"]["pid"], state["gofer"]["pid"]
 
     def line(self):
@@ -49,7 +50,7 @@ class Sandbox:
         return self.line().strip() or "it does not answer"
 
     def attack(self, name, seed):
-        return self.run9.command("exec", "-u", "1000:1000", "c", "/hostile_guest", name, str(seed), timeout=60)
+        return self.run9.command("exec", "-u", "1000:1000", self.id, "/hostile_guest", name, str(seed), timeout=60)
 
     def stubs(self):
         return Host.children(self.sentry)

@@ -261,8 +261,8 @@ def main():
         # other program: with one, stubs would come and go.
         bundle = run9.bundle("b", ["sh", "-c", "exec 5</etc/passwd; read x </dev/pts/ptmx"],
                              mounts=[{"destination": "/dev/pts", "type": "devpts", "options": ["ptmxmode=0666"]}])
-        run9.detached("c", bundle)
-        state = run9.state("c")
+        run9.detached("confined", bundle)
+        state = run9.state("confined")
         sentry, gofer = state["sentry"]["pid"], state["gofer"]["pid"]
         with_guest = wait_for(lambda: [p for p in Host.children(sentry) if len(Host.threads(p)) > 1], "a guest thread")
         own_id = int(Host.status(sentry)["Uid"].split()[0])
@@ -292,7 +292,7 @@ def main():
                 check_stub_filter(role, filters[0], 0 if role == "agent" else 1, key)
         expect({"sentry", "gofer", "agent", "guest"}, seen, "processes")
         # Having looked did no harm.
-        expect("alive\n", run9.command("exec", "c", "echo", "alive").stdout, "after all this, exec")
+        expect("alive\n", run9.command("exec", "confined", "echo", "alive").stdout, "after all this, exec")
     fail_if(problems)
 
 

@@ -87,7 +87,7 @@ def main():
         bundle = run9.bundle("b", ["/every_call", "/victim"], root=rootfs, readonly=False)
         try:
             with ftrace.CallTracer(run9.work) as tracer:
-                output, calls, lost = tracer.run(run9.arguments("run", "-b", bundle, "c"), 100)
+                output, calls, lost = tracer.run(run9.arguments("run", "-b", bundle, "every"), 100)
         except ftrace.Unavailable as e:
             skip(str(e))
         if "made 2350 calls" not in output:

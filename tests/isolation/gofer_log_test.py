@@ -60,7 +60,7 @@ def main():
                     f.write("contents\n")
         mount = {"destination": "/mnt", "type": "bind", "source": data, "options": ["rbind", "rw"]}
         bundle = run9.bundle("b", [machine_python(), "-S", "-c", GUEST, *(f"/mnt/{n}" for n in names)], mounts=[mount])
-        r = run9.command("run", "-b", bundle, "c", flags=("--log-9p",))
+        r = run9.command("run", "-b", bundle, "log", flags=("--log-9p",))
         if r.stdout != f"done {len(names)}\n":
             problems.append(f"the guest did not get through: {r.stdout} {r.stderr}")
         requests = "\n".join(line for line in run9.log_text().splitlines() if re.search(r"9p \d+ <", line))

@@ -37,6 +37,12 @@ int raw_thread(void* arg) {
   static_cast<Raw*>(arg)->ran = 1;
   return 0;
 }
+// What it finds of its number before it has made a call.
+int seeing_thread(void* arg) {
+  auto* raw = static_cast<Raw*>(arg);
+  raw->ran = raw->parent_tid == 0 ? -1 : raw->parent_tid.load();
+  return 0;
+}
 
 TEST(CloneThreadTest, ChildClearTidWakesTheFutex) {
   static Raw raw;
@@ -50,6 +56,32 @@ TEST(CloneThreadTest, ChildClearTidWakesTheFutex) {
   for (int value; (value = raw.child_tid) != 0;) futex_wait(&raw.child_tid, value);
   EXPECT_EQ(1, raw.ran);
   munmap(stack, 1 << 16);
+}
+
+TEST(CloneThreadTest, TheTidIsThereBeforeTheThreadRuns) {
+  static Raw raw;
+  auto* stack = static_cast<char*>(map_anonymous(1 << 16));
+  for (const int more : {0, CLONE_CHILD_SETTID}) {
+    for (int i = 0; i < 200; ++i) {
+      raw.child_tid = -1;
+      raw.parent_tid = raw.ran = 0;
+      const int tid = clone(seeing_thread, stack + (1 << 16), kThreadFlags | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | more, &raw,
+                            &raw.parent_tid, nullptr, &raw.child_tid);
+      ASSERT_OK(tid);
+      ASSERT_EQ(tid, raw.parent_tid);
+      for (int value; (value = raw.child_tid) != 0;) futex_wait(&raw.child_tid, value);
+      ASSERT_EQ(tid, raw.ran);
+    }
+  }
+  munmap(stack, 1 << 16);
+}
+
+TEST(CloneThreadTest, TidsThatCannotBeTold) {
+  static Raw raw;
+  auto* stack = static_cast<char*>(map_anonymous(1 << 16));
+  raw.ran = 0;
+  ASSERT_OK(clone(raw_thread, stack + (1 << 16), kThreadFlags | CLONE_PARENT_SETTID, &raw, bad(), nullptr, nullptr));
+  while (raw.ran == 0) sched_yield();
 }
 
 TEST(CloneThreadTest, SetTidAddress) {

@@ -148,6 +148,22 @@ TEST(ForkTest, CloneParentSetTidAndChildClearTid) {
   EXPECT_EQ(pid, (*tids)[1]);
 }
 
+// Linux forgets about a word that cannot be written.
+TEST(ForkTest, TidsThatCannotBeTold) {
+  const pid_t pid = sys(SYS_clone, CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | SIGCHLD, 0, bad(), bad(), 0);
+  if (pid == 0) _exit(3);
+  ASSERT_OK(pid);
+  EXPECT_EQ(0x300, reap(pid));
+}
+
+TEST(ForkTest, ChildsTidIsNotItsParents) {
+  volatile pid_t own = -1;
+  const pid_t pid = sys(SYS_clone, CLONE_CHILD_SETTID | SIGCHLD, 0, 0, &own, 0);
+  if (pid == 0) _exit(own == getpid() ? 0 : 1);
+  EXPECT_EQ(0, reap(pid));
+  EXPECT_EQ(-1, own);
+}
+
 TEST(ForkTest, CloneErrors) {
   EXPECT_ERR(EINVAL, sys(SYS_clone, CLONE_THREAD, 0, 0, 0, 0));   // needs CLONE_SIGHAND
   EXPECT_ERR(EINVAL, sys(SYS_clone, CLONE_SIGHAND, 0, 0, 0, 0));  // needs CLONE_VM

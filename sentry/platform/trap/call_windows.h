@@ -49,6 +49,9 @@ struct CallWindows {
 inline constexpr uint32_t kSmall = 16, kInLine = ~uint32_t{0};
 // Likewise, in the bulk area.
 inline constexpr uint32_t kInBulk = kInLine - 1;
+// As kInLine, and the call succeeds even if it cannot be written.
+inline constexpr uint32_t kToldInLine = kInLine - 2;
+constexpr bool rides_in_line(uint32_t offset) { return offset == kInLine || offset == kToldInLine; }
 inline constexpr uint8_t kBulkReady = 0x80;
 constexpr bool goes_by_bulk(uint64_t size) { return size > kInBuffer && size <= STUB_BULK_SIZE; }
 

@@ -103,6 +103,28 @@ void TrapPlatform::chores_due() {
   loop_.spawn([this] { do_chore(); });
 }
 
+// While the one who asked waits for an agent: for as long as that takes our core has nothing to do, and dying takes no longer.
+void TrapPlatform::bury_meanwhile() {
+  if (in_chores_ || buried_.empty()) return;
+  loop_.spawn([this] {
+    if (in_chores_ || buried_.empty()) return;
+    in_chores_ = true;
+    bury_here();
+    if (parts_.size() < kPartsAhead) {
+      if (auto parts = make_parts(); parts.has_value()) parts_.push_back(std::move(parts).value());
+    }
+    in_chores_ = false;
+  });
+}
+
+void TrapPlatform::bury_here() {
+  cpu_set_t here;
+  CPU_ZERO(&here);
+  CPU_SET(std::max(sched_getcpu(), 0), &here);
+  buried_.front()->run_on(here);
+  bury_one();
+}
+
 // One at a time: meanwhile somebody may ask for something. Processes are made and end on our core, which is free, and not on
 // that of a guest which computes.
 void TrapPlatform::do_chore() {
@@ -113,8 +135,7 @@ void TrapPlatform::do_chore() {
   wakes_.let_leave();
   bool more = true;
   if (!buried_.empty()) {
-    buried_.front()->run_on(here);
-    bury_one();
+    bury_here();
   } else if (ready_.size() < ready_wanted_) {
     template_->run_on(here);
     auto space = make_space();

@@ -70,6 +70,7 @@ extern "C" void thread_main(uint64_t sp) {
   memset(&uc->uc_sigmask, 0, 8);
   await_reply(c);
   note(c->times.answered);
+  store_results(c);  // of fork: its number
   apply(c, uc);
   __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
   enter_guest(uc);

@@ -13,6 +13,7 @@
 #define STUB_SHARED_SIZE 0x2000
 #define STUB_SLEEP_WORDS (STUB_SHARED + 0x800)  // futexes: one for each thread that waits for a reply, or a few
 #define STUB_SLEEP_WORD_COUNT 512
+#define STUB_SLEEP_BLOCK 8  // of one process: its first threads, and its agent
 #define STUB_MESSAGES (STUB_SHARED + 0x1000)
 #define AGENT_BUFFERS 0x100                   // in the agent's page: what it receives into
 #define AGENT_DESCRIPTORS 8                   // of one message
@@ -136,6 +137,7 @@ struct SharedPage {
   uint32_t xstate_size;
   uint32_t futex_spin;  // how many pauses a guest thread looks at a futex's word before it sleeps
   uint32_t profiling;   // threads note down ControlPage::times
+  uint32_t worker_cpu;  // where the Sentry ran a moment ago: a guest thread that waits there keeps it from answering
 };
 
 // kResting: asleep in a call that the guest thread makes at the host itself; nobody is asked for anything.

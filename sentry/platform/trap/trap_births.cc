@@ -104,8 +104,9 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prep
   agent_mutex_.lock();
   auto sent = dead_ ? Result<void>(Errno{EIO}) : send_descriptors(descriptors);
   if (sent.has_value()) {
-    post(list);
+    post(list, Then::kSleep);  // the child's agent wakes the caller
     wake_agent();
+    platform_.bury_meanwhile();
     [[maybe_unused]] const auto hints = await_agent(nullptr);
   }
   agent_mutex_.unlock();
@@ -132,9 +133,15 @@ Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
   if (from.frame_ < base + 4096 || from.frame_ > base + STUB_SLOT_STACK - STUB_FAST_STACK - sizeof(ucontext_t)) {
     return Errno{EAGAIN};
   }
-  auto space = TRY(fork_stub([&](TrapSpace& child) {
-    return child.first_thread_command(slot, from.frame_, 0);
-  }));
+  // On our core it would take the turn of who is to answer it.
+  const auto others = platform_.other_cpus();
+  if (others) run_on(*others);
+  auto made = fork_stub([&](TrapSpace& child) { return child.first_thread_command(slot, from.frame_, 0); });
+  if (others) {
+    run_on(platform_.allowed_cpus_);
+    if (made.has_value()) made.value()->run_on(platform_.allowed_cpus_);
+  }
+  auto space = TRY(std::move(made));
   auto context = std::make_unique<TrapContext>(space, slot);
   space->patched_ = patched_;
   space->next_slot_ = slot + 1;

@@ -115,6 +115,7 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
   make_message(base + (STUB_MESSAGES - STUB_SHARED));
   p->patcher_ = TRY(TextPatcher::create());
   p->guest_spin_ = guest_spin();
+  p->tell_cpu();
   cpu_set_t& cpus = p->allowed_cpus_;
   if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->cpus_ = CPU_COUNT(&cpus);
   SharedPage& shared = p->shared();
@@ -256,7 +257,20 @@ bool TrapPlatform::poll() {
   return any;
 }
 
+std::optional<cpu_set_t> TrapPlatform::other_cpus() const {
+  cpu_set_t others = allowed_cpus_;
+  CPU_CLR(std::max(sched_getcpu(), 0), &others);
+  if (CPU_COUNT(&others) == 0) return {};
+  return others;
+}
+
+void TrapPlatform::tell_cpu() {
+  const auto cpu = static_cast<uint32_t>(sched_getcpu());
+  if (shared().worker_cpu != cpu) shared().worker_cpu = cpu;
+}
+
 bool TrapPlatform::spin() {
+  tell_cpu();
   for (int i = 0; i < 40; ++i) {
     for (const TrapContext* c : polled_) {
       if (c->running_ && __atomic_load_n(&c->page().line.state, __ATOMIC_RELAXED) == kRequest) return true;
@@ -334,6 +348,7 @@ void TrapPlatform::before_sleep() {
 
 void TrapPlatform::after_sleep() {
   __atomic_store_n(&shared().worker_sleeps, 0, __ATOMIC_SEQ_CST);
+  tell_cpu();
 }
 
 void TrapPlatform::on_ready(uint32_t) {

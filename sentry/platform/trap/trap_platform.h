@@ -15,6 +15,7 @@
 
 #include "sentry/platform/platform.h"
 #include "sentry/platform/trap/patcher.h"
+#include "sentry/platform/trap/sleep_blocks.h"
 #include "sentry/platform/trap/stub_abi.h"
 #include "sentry/platform/trap/trap_memory.h"
 #include "sentry/platform/trap/wakes.h"
@@ -84,6 +85,7 @@ class TrapContext final : public Context {
   bool broken_off() const override { return broken_off_; }
   bool resting() const override;
   bool clear_tid_at_exit(uint64_t addr) override;
+  bool tell(uint64_t addr, ByteSpan src) override;
 
  private:
   friend class TrapSpace;
@@ -234,7 +236,8 @@ class TrapSpace final : public AddressSpace {
   Result<int64_t> unmap_first(uint64_t addr, uint64_t length);
   Result<std::vector<int64_t>> run_agent(std::span<const Command> list,
                                          std::span<const int> descriptors = {});
-  void post(std::span<const Command> list);
+  enum class Then { kWakeCaller, kSleep };
+  void post(std::span<const Command> list, Then then = Then::kWakeCaller);
   // Has the agent look at its list: by the caller's own thread, if that is about to wait.
   void wake_agent();
   Result<void> send_descriptors(std::span<const int> descriptors);
@@ -263,12 +266,12 @@ class TrapSpace final : public AddressSpace {
   int first_tid_ = 0;
   bool dead_ = false;    // given up, or gone
   bool killed_ = false;  // told so
-  const uint32_t sleep_base_;  // processes are apart, as far as it goes
+  const SleepBlock sleep_;
   FiberMutex agent_mutex_;
   std::unordered_map<uint32_t, TrapContext*> contexts_;
   uint32_t next_slot_ = 0;
-  uint32_t sleep_word(uint32_t slot) const { return (sleep_base_ + slot) % STUB_SLEEP_WORD_COUNT; }
-  uint32_t agent_word() const { return sleep_word(STUB_SLEEP_WORD_COUNT / 2); }
+  uint32_t sleep_word(uint32_t slot) const { return sleep_.word(slot); }
+  uint32_t agent_word() const { return sleep_.agent(); }
   std::optional<uint32_t> fresh_slot_;  // the thread that first_thread() hands out
   std::vector<uint32_t> free_slots_;  // given up; usable once the host says that the thread is gone
   int running_ = 0;
@@ -311,6 +314,8 @@ class TrapPlatform final : public Platform, private FdHandler {
   // Lets go of a space whose process is no longer wanted, soon.
   void bury(std::shared_ptr<TrapSpace> space);
   void bury_one();
+  void bury_here();
+  void bury_meanwhile();
   void expect_chores();
   void chores_due();
   void arm_chores(uint64_t now);
@@ -331,6 +336,9 @@ class TrapPlatform final : public Platform, private FdHandler {
   void count_running(int change);
   void count_asleep(int change);
   void set_guest_spin();  // after each change of what it depends on
+  void tell_cpu();
+  // Those that we may run on, but for the one that we run on; none: there are no others.
+  std::optional<cpu_set_t> other_cpus() const;
   Wakes& wakes() { return wakes_; }
   void add(TrapSpace& space);
   void remove(TrapSpace& space);
@@ -339,6 +347,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   class ChildWatch;
   EventLoop& loop_;
   EventSink& sink_;
+  SleepBlocks sleep_blocks_;
   SharedMemory shared_;
   std::optional<TextPatcher> patcher_;  // none where the host or the CPU does not allow it
   UniqueFd wake_;
@@ -375,7 +384,6 @@ class TrapPlatform final : public Platform, private FdHandler {
   uint64_t vdso_ = 0;
   int running_ = 0;
   int asleep_ = 0;  // of those that do not run: asleep in calls at the host
-  uint32_t spaces_made_ = 0;
   bool woken_ = false;
   int cpus_ = 1;
   uint32_t guest_spin_ = 0;

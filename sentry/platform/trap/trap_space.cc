@@ -114,7 +114,7 @@ TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory,
       socket_(std::move(socket)),
       memory_(std::move(memory)),
       command_address_(command_address),
-      sleep_base_(platform.spaces_made_++ * 8),
+      sleep_(platform.sleep_blocks_),
       agent_mutex_(platform.loop_),
       answer_(std::make_unique<Answer>(*this)) {
   const int on = 1;
@@ -151,13 +151,13 @@ void TrapSpace::process_died() {
   }
 }
 
-void TrapSpace::post(std::span<const Command> list) {
+void TrapSpace::post(std::span<const Command> list, Then then) {
   CHECK(list.size() <= CMD_MAX);
   auto* page = static_cast<CommandPage*>(memory_.commands.data());
   for (size_t i = 0; i < list.size(); ++i) page->commands[i] = list[i];
   page->count = static_cast<uint32_t>(list.size());
   // Whoever calls waits for the list: the agent wakes it and stops, on the same core.
-  const TrapContext* c = waiting();
+  const TrapContext* c = then == Then::kWakeCaller ? waiting() : nullptr;
   page->wake_address = c != nullptr ? STUB_SLEEP_WORDS + 4 * uint64_t{c->space_->sleep_word(c->slot_)} : 0;
   __atomic_fetch_add(&page->seq, 1, __ATOMIC_SEQ_CST);
 }
@@ -421,11 +421,10 @@ void TrapSpace::run_on(const cpu_set_t& cpus) const {
 }
 
 void TrapSpace::move_first_thread(const std::function<void()>& wake) const {
-  cpu_set_t others = platform_.allowed_cpus_;
-  CPU_CLR(std::max(sched_getcpu(), 0), &others);
-  const bool moved = first_tid_ != 0 && CPU_COUNT(&others) != 0 && sched_setaffinity(first_tid_, sizeof others, &others) == 0;
+  const auto others = platform_.other_cpus();
+  const bool moved = first_tid_ != 0 && others && sched_setaffinity(first_tid_, sizeof *others, &*others) == 0;
   wake();
-  if (moved) sched_setaffinity(first_tid_, sizeof others, &platform_.allowed_cpus_);
+  if (moved) sched_setaffinity(first_tid_, sizeof *others, &platform_.allowed_cpus_);
 }
 
 void TrapSpace::end_process() {

@@ -106,7 +106,7 @@ bool TrapContext::write_window(uint64_t addr, ByteSpan src) {
     kept_.push_back({addr, static_cast<uint32_t>(src.size()), kInLine});
     return true;
   }
-  if (!kept_.empty() && kept_.front().offset == kInLine) {  // not alone any more
+  if (!kept_.empty() && rides_in_line(kept_.front().offset)) {  // not alone any more
     kept_.front().offset = 0;
     out_used_ = kept_.front().size;
     memcpy(buffer, small_out_, out_used_);
@@ -118,6 +118,14 @@ bool TrapContext::write_window(uint64_t addr, ByteSpan src) {
   return true;
 }
 
+bool TrapContext::tell(uint64_t addr, ByteSpan src) {
+  // The way back through a signal's frame copies no results, but that into a new process does.
+  if (src.size() > kSmall || !kept_.empty() || (frame_ != 0 && !fresh_)) return false;
+  memcpy(small_out_, src.data(), src.size());
+  kept_.push_back({addr, static_cast<uint32_t>(src.size()), kToldInLine});
+  return true;
+}
+
 void TrapContext::flush_windows(uint64_t addr, uint64_t size) {
   const bool touched = std::any_of(kept_.begin(), kept_.end(), [&](const Window& k) {
     return k.addr < addr + size && addr < k.addr + k.size;
@@ -125,7 +133,7 @@ void TrapContext::flush_windows(uint64_t addr, uint64_t size) {
   if (!touched && !(addr == 0 && size == ~uint64_t{0})) return;
   for (const Window& k : std::exchange(kept_, {})) {
     const std::byte* from = reinterpret_cast<const std::byte*>(page().out_buffer) + k.offset;
-    if (k.offset == kInLine) from = small_out_;
+    if (rides_in_line(k.offset)) from = small_out_;
     if (k.offset == kInBulk) from = bulk();
     [[maybe_unused]] const auto done = space_->write_host(k.addr, ByteSpan(from, k.size));
   }

@@ -112,15 +112,14 @@ void Wakes::ran_on(uint32_t cpu) {
   const uint64_t now = EventLoop::now_ns();
   if (now < next_move_ns_) return;
   next_move_ns_ = now + kMoveAgainNs;
-  move_over(here);
+  move_over();
 }
 
-// Away from that CPU, and free again: where to is the host's choice.
-void Wakes::move_over(int cpu) {
-  cpu_set_t others = platform_.allowed_cpus_;
-  CPU_CLR(cpu, &others);
-  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
-  sched_setaffinity(0, sizeof others, &platform_.allowed_cpus_);
+// Away from here, and free again: where to is the host's choice.
+void Wakes::move_over() {
+  const auto others = platform_.other_cpus();
+  if (!others || sched_setaffinity(0, sizeof *others, &*others) != 0) return;
+  sched_setaffinity(0, sizeof *others, &platform_.allowed_cpus_);
 }
 
 void Wakes::forget(const uint32_t* state) {

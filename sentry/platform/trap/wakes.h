@@ -57,7 +57,7 @@ class Wakes {
   void due(uint64_t now);
   void begin_turn(uint64_t now);
   void check_handed();
-  void move_over(int cpu);
+  void move_over();
   uint32_t* word(uint32_t n) const;
 
   TrapPlatform& platform_;

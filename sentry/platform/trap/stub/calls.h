@@ -53,7 +53,7 @@ inline bool answer_here(ControlPage* c, uint64_t nr) {
 // A thread that leaves with nothing in its robust list: the Sentry need not look.
 inline void leave_list(ControlPage* c, uint64_t nr) {
   robust_list_head head;
-  if (nr != __NR_exit || c->robust_list == 0) return;
+  if ((nr != __NR_exit && nr != __NR_exit_group) || c->robust_list == 0) return;
   const bool read = try_copy(&head, reinterpret_cast<void*>(c->robust_list), sizeof head) == 0;
   if (read && reinterpret_cast<uint64_t>(head.list.next) == c->robust_list && head.list_op_pending == nullptr) {
     c->robust_list = 0;
@@ -104,23 +104,28 @@ inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot) {
   }
 }
 
+// What the call has written. False: some of it cannot be.
+inline bool store_results(const ControlPage* c) {
+  bool all = true;
+  for (int i = 0; i < kWindows; ++i) {
+    const Window& w = c->line.reply.results[i];
+    if (w.size == 0) break;
+    const void* from = c->out_buffer + w.offset;
+    if (rides_in_line(w.offset)) from = &c->line.reply.results[1];
+    if (w.offset == kInBulk) from = reinterpret_cast<const void*>(bulk_address(slot_of_page(c)));
+    if (try_copy(reinterpret_cast<void*>(w.addr), from, w.size) != 0 && w.offset != kToldInLine) all = false;
+    if (rides_in_line(w.offset)) break;
+  }
+  return all;
+}
+
 // The way out is prepared; 1 if it goes by a frame: then `by_frame` are the flags of the answer for which it does.
 inline uint32_t conclude(ControlPage* c, uint32_t by_frame) {
   const Reply& reply = c->line.reply;
   const uint32_t flags = reply.flags;
   if (flags & kExit) leave(c, Store::kHere);
   if (!(flags & kRegs)) c->gregs[kRax] = reply.rax;
-  for (int i = 0; i < kWindows; ++i) {
-    const Window& w = reply.results[i];
-    if (w.size == 0) break;
-    const void* from = c->out_buffer + w.offset;
-    if (w.offset == kInLine) from = &reply.results[1];
-    if (w.offset == kInBulk) from = reinterpret_cast<const void*>(bulk_address(slot_of_page(c)));
-    if (try_copy(reinterpret_cast<void*>(w.addr), from, w.size) != 0) {
-      c->gregs[kRax] = static_cast<uint64_t>(-EFAULT);
-    }
-    if (w.offset == kInLine) break;
-  }
+  if (!store_results(c)) c->gregs[kRax] = static_cast<uint64_t>(-EFAULT);
   if (flags & by_frame) {
     c->reason = kTrapApply;
     return 1;
