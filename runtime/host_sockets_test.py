@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/support"))
 from sandbox import Run9, fail_if, machine_python
@@ -42,6 +43,17 @@ def nonblocking():
     events = p.poll(20)
     return events[0][1] & select.EPOLLIN, s.recv(100).decode()
 attempt("nonblocking", nonblocking)
+
+def full():  # room to write comes before what is waited for
+    s = socket.socket(socket.AF_UNIX)
+    s.connect("/mnt/slow")
+    s.setblocking(False)
+    try:
+        while True: s.send(b"x" * 4096)
+    except BlockingIOError: pass
+    s.setblocking(True)
+    return s.recv(100).decode()
+attempt("full", full)
 
 def again():
     s = socket.socket(socket.AF_UNIX)
@@ -91,6 +103,7 @@ attempt("own", own)
 
 ALLOWED = """stream 300001 bytes
 nonblocking (1, '1 bytes')
+full read
 again EISCONN
 records (b'on', b'two')
 datagrams 9
@@ -102,6 +115,7 @@ own me
 """
 REFUSED = """stream ECONNREFUSED
 nonblocking ECONNREFUSED
+full ECONNREFUSED
 again ECONNREFUSED
 records ECONNREFUSED
 datagrams ECONNREFUSED
@@ -136,6 +150,23 @@ def count_bytes(listener):
                 s.sendall(f"{n} bytes".encode())
             except BrokenPipeError:
                 pass
+
+
+def answer_late(listener):
+    """Reads what there is, and answers when nothing has come for a while."""
+    while True:
+        try:
+            s = listener.accept()[0]
+        except OSError:
+            return
+        with s:
+            time.sleep(0.1)
+            s.settimeout(0.1)
+            try:
+                while s.recv(1 << 20):
+                    pass
+            except TimeoutError:
+                s.sendall(b"read")
 
 
 def echo_records(listener):
@@ -174,7 +205,8 @@ def main():
         os.mkdir(shared)
         os.chmod(shared, 0o777)
         servers = [listen(f"{shared}/stream", socket.SOCK_STREAM, count_bytes),
-                   listen(f"{shared}/records", socket.SOCK_SEQPACKET, echo_records)]
+                   listen(f"{shared}/records", socket.SOCK_SEQPACKET, echo_records),
+                   listen(f"{shared}/slow", socket.SOCK_STREAM, answer_late)]
         datagrams = listen(f"{shared}/datagrams", socket.SOCK_DGRAM, None)
         listen(f"{shared}/nobody", socket.SOCK_STREAM, None).close()
         bundle = run9.bundle("b", [machine_python(), "-c", GUEST],

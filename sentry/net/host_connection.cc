@@ -34,10 +34,16 @@ uint32_t HostConnection::poll() {
   return now;
 }
 
-// Once for each arming: whoever still waits asks poll() again, and that arms it anew.
+// Once for each bit that was armed: whoever still waits for it asks poll() again, and that arms it anew. Who waits for another bit
+// is not woken, so that one stays armed; after a hangup nothing does.
 void HostConnection::on_ready(uint32_t epoll_events) {
-  loop_.unwatch(fd_.borrow());
-  watched_ = 0;
+  const bool over = (epoll_events & (EPOLLHUP | EPOLLERR)) != 0;
+  watched_ = over ? 0 : watched_ & ~epoll_events;
+  if (watched_ == 0 || !loop_.rewatch(fd_.borrow(), watched_, *this).has_value()) {
+    watched_ = 0;
+    loop_.unwatch(fd_.borrow());
+  }
+  if (over) return queue_.notify_all(~0u);
   queue_.notify_all(epoll_events | ((epoll_events & POLLIN) != 0 ? POLLRDNORM : 0u) |
                     ((epoll_events & POLLOUT) != 0 ? POLLWRNORM : 0u));
 }

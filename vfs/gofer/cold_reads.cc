@@ -32,12 +32,19 @@ Result<size_t> ColdReads::read_now(int fd, std::span<std::byte> dst, off_t at) {
 
 Result<size_t> ColdReads::read(OpContext& ctx, ColdReadsOfTree& tree, int fd, std::span<std::byte> dst, off_t at) {
   size_t done = 0;
+  const off_t last = (at + static_cast<off_t>(dst.size()) - 1) / kPage;
+  if (at / kPage == warm_ && last == warm_) {
+    const ssize_t n = ::pread(fd, dst.data(), dst.size(), at);
+    if (n < 0) return last_errno();
+    return static_cast<size_t>(n);
+  }
   if (!tree.cannot_tell) {
     const iovec v{dst.data(), dst.size()};
     const ssize_t n = ::preadv2(fd, &v, 1, at, RWF_NOWAIT);
     if (n < 0 && errno != EAGAIN && errno != EOPNOTSUPP) return last_errno();
     tree.cannot_tell = n < 0 && errno == EOPNOTSUPP;
     done = static_cast<size_t>(std::max<ssize_t>(n, 0));
+    if (n > 0) warm_ = (at + n - 1) / kPage;
     // A page that is not there ends a read too: at that page.
     if (n >= 0 && (n == 0 || done == dst.size() || (at + n) % kPage != 0)) return done;
   }

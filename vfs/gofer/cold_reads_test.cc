@@ -84,6 +84,15 @@ TEST_F(ColdReadsTest, PartlyColdIsReadWhole) {
   EXPECT_EQ(context_.calls, 1);
 }
 
+TEST_F(ColdReadsTest, BytesOfThePageReadLast) {
+  for (size_t at = 3 * kPage - 2; at < 3 * kPage + 2; ++at) expect_whole(at, 1);
+  expect_whole(3 * kPage + 4000, 200);
+  ASSERT_EQ(ftruncate(fd_.get(), 3 * kPage + 10), 0);
+  std::byte got[4];
+  EXPECT_EQ(reads_.read(context_, tree_, fd_.get(), got, 3 * kPage + 8).assume_value(), 2u);
+  EXPECT_EQ(reads_.read(context_, tree_, fd_.get(), got, 3 * kPage + 100).assume_value(), 0u);
+}
+
 TEST_F(ColdReadsTest, TheEndIsTheEnd) {
   expect_whole(kSize, 10);
   expect_whole(kSize - 1, 10);

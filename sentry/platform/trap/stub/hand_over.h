@@ -11,13 +11,12 @@ namespace run9::sentry::trap::stub {
 // True: the answer is there. False: it takes longer, says the Sentry, or it has taken too long, or the Sentry cannot
 // run because we do.
 inline bool spin_for_reply(ControlPage* c) {
-  constexpr uint32_t kMostTake = 32;  // pauses; to find out where we are takes as long as one
-  const uint32_t most = shared()->guest_spin << c->patience;
+  const uint32_t usual = shared()->guest_spin, most = usual << c->patience;
   for (uint32_t i = 0; i < most; ++i) {
     const uint32_t state = __atomic_load_n(&c->line.state, __ATOMIC_ACQUIRE);
     if (state == kReply) return true;
     if (state == kRequestAsleep) return false;
-    if (i % kMostTake == kMostTake - 1 && this_cpu() == shared()->worker_cpu) return false;
+    if (i >= usual && i % 32 == 0 && this_cpu() == shared()->worker_cpu) return false;
     __builtin_ia32_pause();
   }
   return false;
