@@ -95,7 +95,9 @@ class Terminal:
 
     def interrupt(self):
         """^C for the shell's job, again if need be: bash keeps one for itself that comes while its child is about to end
-        well, since that may have been meant to take it."""
+        well, since that may have been meant to take it. And it is to wait for its job by then: one that comes between its sigaction()
+        and its note of what the handler was before (wait_for() in jobs.c) has the handler send itself SIGINT for ever, natively too."""
+        time.sleep(0.5)
         end, text = time.monotonic() + PATIENCE, ""
         while not re.search(r"\^C.*\$ $", text, re.S) and time.monotonic() < end:
             self.send("\x03")
