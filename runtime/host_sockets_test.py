@@ -133,51 +133,47 @@ def expect(wanted, got, what):
         problems.append(f"{what}: wanted {wanted!r}, got {got!r}")
 
 
-def count_bytes(listener):
-    """Says to each client how many bytes came up to '!' or its end."""
+def connections(listener):
+    """Each is closed when the next one is asked for; until the listener is."""
     while True:
         try:
             s = listener.accept()[0]
         except OSError:
             return
         with s:
-            n = 0
-            while more := s.recv(65536):
-                n += len(more)
-                if more.endswith(b"!"):
-                    break
-            try:
-                s.sendall(f"{n} bytes".encode())
-            except BrokenPipeError:
-                pass
+            yield s
+
+
+def count_bytes(listener):
+    """Says to each client how many bytes came up to '!' or its end."""
+    for s in connections(listener):
+        n = 0
+        while more := s.recv(65536):
+            n += len(more)
+            if more.endswith(b"!"):
+                break
+        try:
+            s.sendall(f"{n} bytes".encode())
+        except BrokenPipeError:
+            pass
 
 
 def answer_late(listener):
     """Reads what there is, and answers when nothing has come for a while."""
-    while True:
+    for s in connections(listener):
+        time.sleep(0.1)
+        s.settimeout(0.1)
         try:
-            s = listener.accept()[0]
-        except OSError:
-            return
-        with s:
-            time.sleep(0.1)
-            s.settimeout(0.1)
-            try:
-                while s.recv(1 << 20):
-                    pass
-            except TimeoutError:
-                s.sendall(b"read")
+            while s.recv(1 << 20):
+                pass
+        except TimeoutError:
+            s.sendall(b"read")
 
 
 def echo_records(listener):
-    while True:
-        try:
-            s = listener.accept()[0]
-        except OSError:
-            return
-        with s:
-            while record := s.recv(100):
-                s.send(record)
+    for s in connections(listener):
+        while record := s.recv(100):
+            s.send(record)
 
 
 def listen(path, kind, serve):

@@ -19,16 +19,20 @@ int64_t now_ns() {
   return ts.tv_sec * 1'000'000'000 + ts.tv_nsec;
 }
 
-}  // namespace
+struct Timed {
+  Result<size_t> done = Errno{EIO};
+  bool slow = false;
+};
 
 // Runs on any thread.
-Result<size_t> ColdReads::read_now(int fd, std::span<std::byte> dst, off_t at) {
+Timed read_now(int fd, std::span<std::byte> dst, off_t at) {
   const int64_t start = now_ns();
   const ssize_t n = ::pread(fd, dst.data(), dst.size(), at);
-  if (n < 0) return last_errno();
-  slow_ = now_ns() - start > kSlowNs;
-  return static_cast<size_t>(n);
+  if (n < 0) return {last_errno(), false};
+  return {static_cast<size_t>(n), now_ns() - start > kSlowNs};
 }
+
+}  // namespace
 
 Result<size_t> ColdReads::read(OpContext& ctx, ColdReadsOfTree& tree, int fd, std::span<std::byte> dst, off_t at) {
   size_t done = 0;
@@ -50,14 +54,15 @@ Result<size_t> ColdReads::read(OpContext& ctx, ColdReadsOfTree& tree, int fd, st
   }
   const auto rest = dst.subspan(done);
   const off_t from = at + static_cast<off_t>(done);
-  Result<size_t> more = Errno{EIO};
+  Timed more;
   if (tree.cannot_tell && !slow_) {
     more = read_now(fd, rest, from);
   } else {
     ctx.host_call([&] { more = read_now(fd, rest, from); });
   }
-  if (!more.has_value() && done == 0) return more.error();
-  return done + (more.has_value() ? more.value() : 0);
+  if (!more.done.has_value()) return done > 0 ? Result<size_t>(done) : more.done.error();
+  slow_ = more.slow;
+  return done + more.done.value();
 }
 
 }  // namespace run9::vfs::gofer

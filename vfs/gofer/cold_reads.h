@@ -22,8 +22,6 @@ class ColdReads {
   Result<size_t> read(OpContext& ctx, ColdReadsOfTree& tree, int fd, std::span<std::byte> dst, off_t at);
 
  private:
-  Result<size_t> read_now(int fd, std::span<std::byte> dst, off_t at);
-
   bool slow_ = false;  // the last one, of a tree that cannot tell
   off_t warm_ = -1;    // the page that was read last: what lies in it is read in place, since to ask costs a tenth of such a read
 };
