@@ -6,7 +6,7 @@
 
 namespace run9::sentry {
 
-// By its first thread, which lives as long as the process: kill(2) would be one more call in the Sentry's list.
-inline void kill_stub(int pid) { syscall(SYS_tgkill, pid, pid, SIGKILL); }
+// tid: of a thread that lives as long as the process; a dead one hears nothing. kill(2) would be one more call in the Sentry's list.
+inline void kill_stub(int pid, int tid) { syscall(SYS_tgkill, pid, tid, SIGKILL); }
 
 }  // namespace run9::sentry

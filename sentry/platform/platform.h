@@ -223,6 +223,8 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   // CPU time used so far, ns.
   virtual uint64_t cpu_time_ns() const = 0;
   virtual int host_pid() const = 0;
+  // Of the thread that lives as long as the process.
+  virtual int host_tid() const { return host_pid(); }
 };
 
 class Platform {

@@ -429,7 +429,7 @@ void Task::expect_exit() {
   // and its contexts come back as gone.
   if (process_->exit_timer || !memory_) return;
   process_->exit_timer = std::make_unique<Timer>(kernel_.loop(), [space = memory_->space_ref()] {
-    if (space->host_pid() > 0) kill_stub(space->host_pid());
+    if (space->host_pid() > 0) kill_stub(space->host_pid(), space->host_tid());
   });
   process_->exit_timer->arm(EventLoop::now_ns() + kExitPatienceNs);
 }

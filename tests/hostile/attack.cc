@@ -125,7 +125,7 @@ void jump(uint64_t to) {
   // Pointers to what is there, small numbers, and nonsense.
   uint64_t r[8];
   for (uint64_t& v : r) {
-    const uint64_t pages[] = {STUB_CTL + 0x1000, STUB_STACKS + STUB_SLOT_STACK - 256, STUB_AGENT_PAGE, STUB_CMD_A,
+    const uint64_t pages[] = {STUB_CTL + 0x1000, STUB_STACKS + STUB_SLOT_STACK - 256, STUB_CTL, STUB_CMD,
                               STUB_BASES,        dice(512),                           dice(),          STUB_TEXT};
     v = pages[dice(8)];
   }

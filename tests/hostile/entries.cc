@@ -19,7 +19,7 @@ void stub_as_arguments() {
     if (nr == SYS_fork || nr == SYS_vfork || nr == SYS_clone || nr == SYS_clone3) continue;
     in_child(
         [&] {
-          const uint64_t pages[] = {STUB_CTL + 0x1000, STUB_STACKS, STUB_AGENT_PAGE, STUB_BASES, STUB_TABLE, STUB_TEXT};
+          const uint64_t pages[] = {STUB_CTL + 0x1000, STUB_STACKS, STUB_CTL, STUB_BASES, STUB_TABLE, STUB_TEXT};
           for (uint64_t p : pages) syscall(nr, p, p, 4096L, p, p, p);
         },
         20);

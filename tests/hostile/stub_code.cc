@@ -16,7 +16,7 @@ void gates() {
   for (int gate : kGates) {
     for (long nr : {SYS_fork, SYS_clone, SYS_execve, SYS_open, SYS_openat, SYS_socket, SYS_ptrace, SYS_kill, SYS_mmap,
                     SYS_process_vm_readv, SYS_recvmsg, SYS_sendmsg, SYS_write, SYS_prctl, SYS_seccomp, SYS_dup2,
-                    SYS_io_uring_setup, SYS_exit_group, SYS_rt_sigreturn}) {
+                    SYS_io_uring_setup, SYS_exit, SYS_exit_group, SYS_rt_sigreturn}) {
       in_child([&] {
         // Where a guest may not make this call it is answered by Run9's kernel, or ends the process.
         const long r = at_gate(gate, nr, 1, STUB_CTL, 4096, 3, -1, 0);

@@ -12,8 +12,8 @@
 namespace hostile {
 namespace {
 
-constexpr uint64_t kParts[] = {STUB_TEXT,       STUB_SHARED, STUB_MESSAGES, STUB_CMD_A,  STUB_CMD_A + STUB_CMD_TOGGLE,
-                               STUB_AGENT_PAGE, STUB_PATCHES, STUB_BASES,   STUB_CTL,    STUB_STACKS, STUB_TABLE};
+constexpr uint64_t kParts[] = {STUB_TEXT,       STUB_SHARED, STUB_MESSAGES, STUB_CMD,
+                               STUB_PATCHES,    STUB_BASES,  STUB_CTL,      STUB_STACKS, STUB_TABLE};
 
 template <typename T>
 void poke(uint64_t at, T value) {
@@ -44,7 +44,7 @@ void map_over_the_stub() {
 
 // What only the Sentry writes. A write that succeeds would be seen by other processes.
 void read_only_parts() {
-  for (uint64_t part : {uint64_t{STUB_TEXT}, uint64_t{STUB_SHARED}, uint64_t{STUB_MESSAGES}, uint64_t{STUB_CMD_A},
+  for (uint64_t part : {uint64_t{STUB_TEXT}, uint64_t{STUB_SHARED}, uint64_t{STUB_MESSAGES}, uint64_t{STUB_CMD},
                         uint64_t{STUB_PATCHES}, uint64_t{STUB_TABLE}}) {
     in_child([&] {
       at_gate(GATE_ORDER, SYS_mprotect, static_cast<long>(part), 4096, PROT_READ | PROT_WRITE);
@@ -122,7 +122,7 @@ void agent_results() {
       }
       start_thread([](void*) -> void* {
         for (;;) {
-          poke(STUB_AGENT_PAGE + dice(512) * 8, dice(3) - 1);
+          poke(STUB_AGENT_PAGE + AGENT_RESULTS + dice(CMD_MAX) * 8, dice(3) - 1);
           poke(STUB_AGENT_PAGE + AGENT_BUFFERS + dice(16) * 8, dice(8));
         }
       });
@@ -139,8 +139,8 @@ void agent_results() {
 // What other guests have said: their control pages must not be seen from here.
 void search() {
   const char half[] = "CANA", rest[] = "RY-";
-  for (const auto& [start, size] : {std::pair<uint64_t, uint64_t>{STUB_SHARED, STUB_SHARED_SIZE}, {STUB_CMD_A, 0x1000},
-                                    {STUB_AGENT_PAGE, 0x1000}, {STUB_PATCHES, STUB_PATCHES_SIZE}, {STUB_BASES, STUB_BASES_SIZE},
+  for (const auto& [start, size] : {std::pair<uint64_t, uint64_t>{STUB_SHARED, STUB_SHARED_SIZE}, {STUB_CMD, 0x1000},
+                                    {STUB_PATCHES, STUB_PATCHES_SIZE}, {STUB_BASES, STUB_BASES_SIZE},
                                     {STUB_TABLE, STUB_TABLE_SIZE}, {STUB_CTL, 16 * 0x1000}, {STUB_STACKS, 8 * STUB_SLOT_STACK}}) {
     in_child([&, start = start, size = size] {
       const auto* p = reinterpret_cast<const char*>(start);

@@ -172,21 +172,21 @@ def gate_addresses():
 
 def gate_vectors(stub):
     """Arguments that are right at some gate, and what is wrong at every one of them."""
-    fork = 0x8000 | 17  # CLONE_PARENT | SIGCHLD
+    fork = 0x8000 | 0x200000 | 17  # CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD
     thread = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | 0x100000 | 0x200000
-    first = thread & ~0x400  # without CLONE_FILES
+    agent = thread & ~(0x400 | 0x200000)  # without CLONE_FILES and CLONE_CHILD_CLEARTID
     right = [[0] * 6, [4, 0, 8, 0, 0, 0], [3, 0, 8, 0, 0, 0], [0x10000, 4096, 3, 0x32, 2**32 - 1, 0],
-             [0x10000, 4096, 8192, 3, 0x20000, 0], [thread] + [0] * 5, [first] + [0] * 5, [fork] + [0] * 5,
+             [0x10000, 4096, 8192, 3, 0x20000, 0], [thread] + [0] * 5, [agent] + [0] * 5, [fork] + [0] * 5,
              [0x1001] + [0] * 5, [0x1002] + [0] * 5]
     order_wrong = [
         ("mmap", (stub, 4096, 3, 0x32)), ("mmap", (stub - 4096, 2**40, 3, 0x32)), ("mmap", (2**64 - 4096, 8192, 3, 0x32)),
         ("mmap", (0x10000, 4096, 3, 0x31)), ("mmap", (0x10000, 4096, 3, 0x12)), ("mmap", (0x10000, 4096, 3, 0x22)),
         ("munmap", (stub, 4096)), ("munmap", (0, 2**47)), ("mprotect", (stub, 4096, 7)), ("madvise", (stub, 4096, 4)),
         ("mremap", (stub, 4096, 4096, 3, 0x10000)), ("mremap", (0x10000, 4096, 4096, 3, stub)),
-        ("mremap", (0x10000, 4096, 4096, 1, 0x20000)), ("clone", (17,)), ("clone", (fork,)), ("clone", (first,)),
+        ("mremap", (0x10000, 4096, 4096, 1, 0x20000)), ("clone", (17,)), ("clone", (fork,)), ("clone", (agent,)),
         ("arch_prctl", (0x1011,)), ("arch_prctl", (0x1003,))]
-    wrong = {"ORDER": order_wrong, "FUTEX": [("futex", (0, 1, 1)), ("futex", (0, 128, 1)), ("futex", (0x7fff00101000, 1, 1)),
-                                           ("futex", (0x7fff001007fc, 1, 1)), ("futex", (0x6fff00100800, 1, 1))],
+    wrong = {"ORDER": order_wrong, "FUTEX": [("futex", (0, 1, 1)), ("futex", (0, 128, 1)), ("futex", (0x7fff00021000, 1, 1)),
+                                           ("futex", (0x7fff000207fc, 1, 1)), ("futex", (0x6fff00020800, 1, 1))],
              "WAKE": [("write", (3, 0, 8)), ("write", (4, 0, 9)), ("write", (1, 0, 8))],
              "AGENT": [("write", (4, 0, 8)), ("clone", (17,)), ("clone", (0,))]}
     return right, wrong
@@ -232,14 +232,19 @@ def check_stub_filter(role, program, column, key):
                 problems.append(f"{role}: 32-bit call {nr} at gate {gate} is not trapped")
 
 
+def agent_of(pid):
+    """A stub's first thread makes it before there is any other; the template's is one itself."""
+    threads = sorted(Host.threads(pid), key=lambda tid: (tid != pid, tid))
+    return threads[min(1, len(threads) - 1)] if threads else None
+
+
 def settled_tasks(sentry, gofer, row_of):
     """Role by directory in /proc; None while a stub that is made ahead is not ready."""
     tasks = {f"/proc/{sentry}": "sentry", f"/proc/{gofer}": "gofer"}
     for pid in Host.children(sentry):
-        tasks[f"/proc/{pid}"] = "agent"
+        agent = agent_of(pid)
         for tid in Host.threads(pid):
-            if tid != pid:
-                tasks[f"/proc/{pid}/task/{tid}"] = "guest"
+            tasks[f"/proc/{pid}/task/{tid}"] = "agent" if tid == agent else "guest"
     filters = {task: Host.status(task.removeprefix("/proc/")).get("Seccomp_filters") for task in tasks}
     return tasks if all(filters[task] == row_of(role)("filters") for task, role in tasks.items()) else None
 
@@ -276,7 +281,7 @@ def main():
         expect(os.readlink(f"/proc/{sentry}/ns/pid"), os.readlink(f"/proc/{with_guest[0]}/ns/pid"), "stub: pid namespace")
 
         # Any agent's: it waits with the key in its stack pointer.
-        key = ptrace.stack_pointer(with_guest[0])
+        key = ptrace.stack_pointer(agent_of(with_guest[0]))
         seen = set()
         for task, role in tasks.items():
             filters = ptrace.seccomp_filters(int(task.rsplit("/", 1)[1]))

@@ -16,7 +16,7 @@ from sandbox import Run9, fail_if, skip
 NR = security_tables.numbers_of_calls()
 NAME = {number: name for name, number in NR.items()}
 STUB = "run9-stub"
-SLEEP_WORDS = 0x7FFF00100800
+SLEEP_WORDS = 0x7FFF00020800
 
 
 def roles(calls):
@@ -25,21 +25,26 @@ def roles(calls):
     for call in calls:
         by_thread[call.tid].append(call)
     out = collections.defaultdict(list)
-    first_stub = True
+    key = None
     for made in by_thread.values():
         comm = made[-1].comm
         if STUB in comm:
-            if first_stub:  # the template: it starts as a fork of the Sentry's
+            if key is None:  # the template: it starts as a fork of the Sentry's, and is an agent for ever
                 made = after_filter(made)
-                first_stub = False
-            leader = made and made[0].tgid == made[0].tid
-            out["agent" if leader else "guest"] += made
+                key = next(c.args[5] for c in made if c.nr != NR["mmap"])
+            for call in made:
+                out["agent" if shows(call, key) else "guest"].append(call)
         elif comm.startswith("run9-sentry"):
             out["sentry"] += after_filter(made)
         elif comm.startswith("run9-gofer"):
             # Its filter comes with one call for all its threads; each waits at a futex until then.
             out["gofer"] += after_filter(made) if any(c.nr == NR["seccomp"] for c in made) else after_gate(made)
     return out
+
+
+def shows(call, key):
+    """Whether it has the agents' key: a process's first thread is an agent before it is a guest's."""
+    return call.args[4] >> 32 == key & 0xFFFFFFFF if call.nr == NR["mmap"] else call.args[5] == key
 
 
 def after_filter(made):

@@ -158,6 +158,52 @@ TEST(CloneThreadTest, ExitOfOneThreadLeavesTheOthers) {
   EXPECT_EQ(17, WEXITSTATUS(status));
 }
 
+// Runs `rest` in a process whose first thread has ended.
+int status_without_first_thread(void (*rest)()) {
+  struct Both {
+    pthread_t first;
+    void (*rest)();
+  };
+  return child_status([rest] {
+    static Both both;
+    both = {pthread_self(), rest};
+    pthread_t thread;
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+          pthread_join(both.first, nullptr);
+          both.rest();
+          _exit(17);
+        },
+        nullptr);
+    sys(SYS_exit, 3);
+  });
+}
+
+TEST(CloneThreadTest, AProcessIsWholeWithoutItsFirstThread) {
+  const int status = status_without_first_thread([] {
+    const int fd = open("/proc/thread-self/exe", O_RDONLY);
+    const auto* mapped = static_cast<const char*>(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, fd, 0));
+    if (mapped == MAP_FAILED || memcmp(mapped, "\177ELF", 4) != 0) _exit(1);
+    static char large[200'000];
+    if (pread(fd, large, sizeof large, 0) != sizeof large || memcmp(large, mapped, 4096) != 0) _exit(2);
+    if (WEXITSTATUS(child_status([] { _exit(9); })) != 9) _exit(3);
+  });
+  EXPECT_EQ(17, WEXITSTATUS(status));
+}
+
+TEST(CloneThreadTest, AProcessIsKilledWithoutItsFirstThread) {
+  const int status = status_without_first_thread([] {
+    if (fork() == 0) {
+      kill(getppid(), SIGKILL);
+      _exit(0);
+    }
+    for (;;) {
+    }
+  });
+  EXPECT_EQ(SIGKILL, WTERMSIG(status));
+}
+
 TEST(CloneThreadTest, ParentSeesNoExitUntilTheLastThread) {
   Pipe go;
   const pid_t pid = spawn([&] {

@@ -146,7 +146,7 @@ Result<AddressSpace::Child> PtraceSpace::fork(Context& parent, const Regs& regs)
 }
 
 void PtraceSpace::kill() {
-  if (!dead_) kill_stub(pid_);
+  if (!dead_) kill_stub(pid_, pid_);
   dead_ = true;
 }
 

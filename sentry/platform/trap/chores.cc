@@ -10,42 +10,41 @@ namespace run9::sentry::trap {
 namespace {
 
 constexpr size_t kMaxReady = 3;
-constexpr size_t kPartsAhead = 2;
+constexpr size_t kUnbornAhead = 2;
 constexpr size_t kMaxBuried = 16;
+// So many that have ended are left alone for a while. The last one may run still, and to take it to our core would have us wait; and where
+// programs come and go, the next fork gives us the time.
+constexpr size_t kLinger = 1;
 constexpr uint64_t kQuietNs = 40'000;
 constexpr uint64_t kChoresLatestNs = 20'000'000;
 
 }  // namespace
-
-Result<std::shared_ptr<TrapSpace>> TrapPlatform::make_space() {
-  return template_->fork_stub([](TrapSpace& child) { return child.first_thread_of_new(); });
-}
 
 Result<AddressSpaceRef> TrapPlatform::create_address_space() {
   expect_chores();
   if (ready_.empty()) {
     if (started_ && ready_wanted_ < kMaxReady) ++ready_wanted_;  // programs come faster than one at a time
     started_ = true;
-    return AddressSpaceRef(TRY(make_space()));
+    return AddressSpaceRef(TRY(template_->fork_new({})));
   }
   auto space = std::move(ready_.back());
   ready_.pop_back();
   return AddressSpaceRef(std::move(space));
 }
 
-Result<SpaceParts> TrapPlatform::take_parts() {
+Result<Unborn> TrapPlatform::take_unborn() {
   expect_chores();
-  if (parts_.empty()) return make_parts();
-  SpaceParts parts = std::move(parts_.front());
-  parts_.pop_front();
-  return parts;
+  if (unborn_.empty()) return make_unborn();
+  Unborn next = std::move(unborn_.front());
+  unborn_.pop_front();
+  return next;
 }
 
-Result<SpaceParts> TrapPlatform::make_parts() {
-  if (renewed_.empty()) return SpaceParts::create();
+Result<Unborn> TrapPlatform::make_unborn() {
+  if (renewed_.empty()) return Unborn::create(*this);
   StubMemory memory = std::move(renewed_.back());
   renewed_.pop_back();
-  return SpaceParts::create(std::move(memory));
+  return Unborn::create(*this, std::move(memory));
 }
 
 void TrapPlatform::reuse(int pid, StubMemory memory, uint32_t slots) {
@@ -99,19 +98,24 @@ void TrapPlatform::chores_due() {
   const uint64_t now = EventLoop::now_ns();
   const bool asked = std::exchange(requests_seen_, requests_) != requests_;
   const bool quiet = !asked && agents_awaited_ == 0 && now < chores_at_ + kQuietNs / 2;  // else we were at work until now
-  if (!quiet && now < chores_latest_) return arm_chores(now);
+  if (now < chores_latest_) {
+    const bool can_wait = buried_.size() <= kLinger && ready_.size() >= ready_wanted_ && unborn_.size() >= kUnbornAhead && !wakes_.leaving();
+    if (can_wait) return chores_.arm(chores_latest_);
+    if (!quiet) return arm_chores(now);
+  }
   loop_.spawn([this] { do_chore(); });
 }
 
 // While the one who asked waits for an agent: for as long as that takes our core has nothing to do, and dying takes no longer.
-void TrapPlatform::bury_meanwhile() {
-  if (in_chores_ || buried_.empty()) return;
-  loop_.spawn([this] {
-    if (in_chores_ || buried_.empty()) return;
+void TrapPlatform::work_meanwhile() {
+  const auto wanted = [this] { return !in_chores_ && (buried_.size() > kLinger || unborn_.size() < kUnbornAhead); };
+  if (!wanted()) return;
+  loop_.spawn([this, wanted] {
+    if (!wanted()) return;
     in_chores_ = true;
-    bury_here();
-    if (parts_.size() < kPartsAhead) {
-      if (auto parts = make_parts(); parts.has_value()) parts_.push_back(std::move(parts).value());
+    if (buried_.size() > kLinger) bury_here();
+    if (unborn_.size() < kUnbornAhead) {
+      if (auto next = make_unborn(); next.has_value()) unborn_.push_back(std::move(next).value());
     }
     in_chores_ = false;
   });
@@ -121,7 +125,9 @@ void TrapPlatform::bury_here() {
   cpu_set_t here;
   CPU_ZERO(&here);
   CPU_SET(std::max(sched_getcpu(), 0), &here);
-  buried_.front()->run_on(here);
+  TrapSpace& space = *buried_.front();
+  space.keep_agent_on(here);
+  if (space.pid_ != 0) sched_setaffinity(space.pid_, sizeof here, &here);
   bury_one();
 }
 
@@ -137,18 +143,13 @@ void TrapPlatform::do_chore() {
   if (!buried_.empty()) {
     bury_here();
   } else if (ready_.size() < ready_wanted_) {
-    template_->run_on(here);
-    auto space = make_space();
-    template_->run_on(allowed_cpus_);
+    auto space = template_->fork_new(here);
     more = space.has_value();
-    if (more) {
-      space.value()->run_on(allowed_cpus_);
-      ready_.push_back(std::move(space).value());
-    }
-  } else if (parts_.size() < kPartsAhead) {
-    auto parts = make_parts();
-    more = parts.has_value();
-    if (more) parts_.push_back(std::move(parts).value());
+    if (more) ready_.push_back(std::move(space).value());
+  } else if (unborn_.size() < kUnbornAhead) {
+    auto next = make_unborn();
+    more = next.has_value();
+    if (more) unborn_.push_back(std::move(next).value());
   } else {
     more = false;
   }

@@ -122,7 +122,7 @@ VECTOR 7 foreign_tail
 // blocked here, and what the host forces upon a thread that blocks it ends the process.
   .globl agent_start
 agent_start:
-  movabs $STUB_CMD_A, %r12
+  movabs $STUB_CMD, %r12
   movabs $STUB_AGENT_PAGE, %r14
   xor %r13d, %r13d
   mov %rax, %rsp
@@ -169,15 +169,15 @@ agent_loop:
   jmp 4f
 8:
   test %rax, %rax
-  jnz 4f
-  xor %r9d, %r9d  // the key
-  jmp thread_entry
+  jz agent_loop  // the process's agent from here on: this list is the caller's
 4:
   mov %rax, AGENT_RESULTS(%r14, %r15, 8)
   inc %r15d
   jmp 2b
 5:
-  // Say that the list is done: what the results hold is a hint, that it is done is not.
+  // Say that the list is done: what the results hold is a hint, that it is done is not. Once that is said the page may
+  // hold the next one.
+  mov CMD_BECOME(%r12), %rbp
   mov $STUB_FD_AGENT, %edi
   lea AGENT_RESULTS(%r14), %rsi
   mov %r15d, %edx
@@ -188,6 +188,8 @@ agent_loop:
 7:
   test %rax, %rax
   jle 9f
+  test %rbp, %rbp
+  jnz become_guest
   // Who waits for this is best woken here: it then runs where we stop.
   mov CMD_WAKE(%r12), %rdi
   test %rdi, %rdi
@@ -203,10 +205,35 @@ agent_loop:
   lea 9b(%rip), %rbx
   jmp agent_syscall
 6:
-  // In the forked child: the parent's command page is not mapped here, ours is the other one.
-  xor $STUB_CMD_TOGGLE, %r12
+  // In the forked child: its own commands, the first of what the parent has received, come in the place of the parent's.
+  mov %r12, %rdi
+  mov $0x1000, %esi
+  mov $1, %edx  // PROT_READ
+  mov $0x11, %r10d  // MAP_SHARED | MAP_FIXED
+  xor %r8d, %r8d
+  xor %r9d, %r9d
+  mov $9, %eax
+  lea 7f(%rip), %rbx
+  jmp agent_syscall
+7:
+  cmp %r12, %rax
+  jne 9b
   xor %r13d, %r13d
   jmp agent_loop
+
+// The forked agent has made another one, and goes on as the first guest thread: wherever it may run, and without the key.
+// rbp: its stack.
+become_guest:
+  xor %edi, %edi
+  mov $CMD_CPUS_SIZE, %esi
+  lea CMD_CPUS(%r12), %rdx
+  mov $203, %eax
+  lea 1f(%rip), %rbx
+  jmp agent_syscall
+1:
+  mov %rbp, %rsp
+  xor %r9d, %r9d
+  xor %ebp, %ebp
 
 // A new guest thread, on its alternate stack.
   .globl thread_entry

@@ -102,16 +102,14 @@ extern "C" uint64_t stub_init(const uint64_t* stack) {
   }
   gate_init(__NR_munmap, 0x10000, STUB_TEXT - 0x100000 - 0x10000);
   map_fixed(STUB_SHARED, STUB_SHARED_SIZE, PROT_READ, MAP_SHARED, 5);
-  map_fixed(STUB_CMD_A, 0x1000, PROT_READ, MAP_SHARED, 6);
+  map_fixed(STUB_CMD, 0x1000, PROT_READ, MAP_SHARED, 6);
   map_fixed(STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, 7);
   map_fixed(STUB_PATCHES, STUB_PATCHES_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, 8);
   const bool can_patch = map_table();
-  map_fixed(STUB_AGENT_PAGE, 0x1000 + STUB_BASES_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-  map_fixed(STUB_STACKS, uint64_t{STUB_SLOTS} * STUB_SLOT_STACK, PROT_READ | PROT_WRITE,
-            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
-  gate_init(__NR_madvise, STUB_STACKS, uint64_t{STUB_SLOTS} * STUB_SLOT_STACK, MADV_NOHUGEPAGE);
+  constexpr uint64_t kPrivate = STUB_STACKS + STUB_STACKS_SIZE - STUB_BASES;
+  map_fixed(STUB_BASES, kPrivate, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+  gate_init(__NR_madvise, STUB_BASES, kPrivate, MADV_NOHUGEPAGE);
   gate_init(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTFORK);
-  gate_init(__NR_madvise, STUB_CMD_A, 0x1000, MADV_DONTFORK);
   gate_init(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTDUMP);
   for (int fd = 5; fd <= 8; ++fd) gate_init(__NR_close, fd);
 

@@ -5,22 +5,23 @@
 // Who may be hostile: the guest. It reads all of this region and writes everything in it that is writable
 // (the control pages, the alternate stacks, the agent's result page), at any time. The Sentry copies a
 // request out of a control page once, checks it, and believes of it only what would hurt its author alone.
+//
+// What the first threads of a process touch lies in two parts of 2 MiB, one of what is shared and one of what a fork copies, and both in
+// one GiB: each further page table costs a fork about 1 us.
 #pragma once
 
 #define STUB_TEXT 0x7fff00000000
 #define STUB_GUEST_END_HIGH 0x7ffd     // guest addresses end below 0x7ffe00000000
-#define STUB_SHARED 0x7fff00100000   // read-only: SharedPage, sleep words, the agent's recvmsg header
+#define STUB_SHARED 0x7fff00020000   // read-only: SharedPage, sleep words, the agent's recvmsg header
 #define STUB_SHARED_SIZE 0x2000
 #define STUB_SLEEP_WORDS (STUB_SHARED + 0x800)  // futexes: one for each thread that waits for a reply, or a few
 #define STUB_SLEEP_WORD_COUNT 512
 #define STUB_SLEEP_BLOCK 8  // of one process: its first threads, and its agent
 #define STUB_MESSAGES (STUB_SHARED + 0x1000)
-#define AGENT_BUFFERS 0x100                   // in the agent's page: what it receives into
+#define AGENT_BUFFERS 0x400                   // in the agent's page: what it receives into
 #define AGENT_DESCRIPTORS 8                   // of one message
-#define STUB_CMD_A 0x7fff00200000    // read-only: the agent's commands; a forked child uses the other one
-#define STUB_CMD_TOGGLE 0x1000
-#define STUB_AGENT_PAGE 0x7fff00300000
-#define STUB_PATCHES 0x7fff00400000    // read-only, executable: a trampoline for each patched call site
+#define STUB_CMD 0x7fff00030000      // read-only: the agent's commands
+#define STUB_PATCHES 0x7fff00040000    // read-only, executable: a trampoline for each patched call site
 #define STUB_PATCH_COUNT 8192         // of both kinds
 #define STUB_WIDE_COUNT 2048
 #define STUB_NARROW_COUNT (STUB_PATCH_COUNT - STUB_WIDE_COUNT)
@@ -34,15 +35,17 @@
 #define STUB_WIDE_SLOW 0x60           // offsets in it: the way out if the access to %gs fails
 #define STUB_WIDE_TAIL 0x80           // the instructions from behind the call
 #define STUB_PATCHES_SIZE (STUB_NARROW_COUNT * STUB_PATCH_SIZE + STUB_WIDE_COUNT * STUB_WIDE_SIZE)
-#define STUB_BASES (STUB_AGENT_PAGE + 0x1000)  // this process's own: where each patched file is mapped
-#define STUB_BASES_SIZE 0x4000
 #define STUB_TABLE 0x60000            // read-only: the trampolines' addresses. Low, for a call site's jump
 #define STUB_TABLE_SIZE (STUB_PATCH_COUNT * 8)
-#define STUB_CTL 0x7fff10000000      // header page, then one control page for each thread slot; behind them:
+#define STUB_CTL 0x7fff00180000      // header page, then one control page for each thread slot; behind them:
+#define STUB_AGENT_PAGE STUB_CTL       // behind the header: what the agent receives, and its results
 #define STUB_BULK (STUB_CTL + (STUB_SLOTS + 1) * 0x1000)  // room for larger data of the first threads' calls
 #define STUB_BULK_SLOTS 64
 #define STUB_BULK_SIZE 0x8000         // of one of them
-#define STUB_STACKS 0x7fff40000000   // alternate stacks, one for each slot
+#define STUB_BASES 0x7fff10000000    // this process's own: where each patched file is mapped
+#define STUB_BASES_SIZE 0x4000
+#define STUB_STACKS 0x7fff10008000   // alternate stacks, one for each slot
+#define STUB_STACKS_SIZE (STUB_SLOTS * STUB_SLOT_STACK)
 #define STUB_SLOT_STACK 0x8000
 #define STUB_FAST_STACK 0x1000        // the top of each: the dispatcher's, not the signals'
 #define STUB_SLOTS 4096
@@ -84,8 +87,11 @@
 #define CMD_COUNT 4
 #define CMD_SLEEP 8   // address of the word that the agent sleeps on
 #define CMD_WAKE 16   // address of a word to wake when the list is done; 0: none
+#define CMD_BECOME 24 // the stack of the first guest thread, which whoever does this list becomes; 0: stays an agent
 #define CMD_ENTRIES 64
 #define CMD_MAX 60
+#define CMD_CPUS (CMD_ENTRIES + CMD_MAX * 64)  // where this process may run
+#define CMD_CPUS_SIZE 128
 #define AGENT_RESULTS 0x800
 
 #ifndef __ASSEMBLER__
@@ -97,15 +103,17 @@ struct Command {  // 64 bytes
   uint64_t nr, args[6];
   uint64_t kind;  // CommandKind
 };
-enum CommandKind : uint64_t { kPlain = 0, kFork = 1, kThread = 2 };
+enum CommandKind : uint64_t { kPlain = 0, kFork = 1, kAgent = 2 };
 
 struct CommandPage {
   uint32_t seq;
   uint32_t count;
-  uint64_t sleep_address, wake_address;
-  uint8_t pad[CMD_ENTRIES - 24];
+  uint64_t sleep_address, wake_address, become;
+  uint8_t pad[CMD_ENTRIES - 32];
   Command commands[CMD_MAX];
+  uint8_t cpus[CMD_CPUS_SIZE];
 };
+static_assert(sizeof(CommandPage) <= 0x1000 && __builtin_offsetof(CommandPage, cpus) == CMD_CPUS);
 
 // A thread whose call did not come from a patched site is sent to the dispatcher only without the flags that this would
 // suffer from, or not restore: trap, direction, alignment check.
@@ -301,7 +309,9 @@ struct ControlHeader {
   uint64_t bell[STUB_SLOTS / 64];
   alignas(64) uint32_t futex_waiters;  // threads of this process asleep in a futex, or about to be
   alignas(64) uint32_t locked;         // AddressSpace::set_locked
+  uint32_t agent_tid;                  // written by the host before there is a guest
 };
+static_assert(sizeof(ControlHeader) <= AGENT_BUFFERS);
 
 }  // namespace run9::sentry::trap
 #endif

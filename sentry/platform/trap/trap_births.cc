@@ -15,8 +15,11 @@
 namespace run9::sentry::trap {
 namespace {
 
-constexpr int kThreadFlags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
-                             CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+// As filters.cc has them.
+constexpr int kAgentFlags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID;
+constexpr int kForkFlags = CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD;
+
+constexpr uint8_t kForkPatience = 3;
 
 // Where the frame of a thread that starts from nothing lies in its alternate stack.
 uint64_t fresh_frame(uint32_t slot) {
@@ -45,81 +48,75 @@ void TrapSpace::ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags) 
   p.frame = frame;
   p.start_flags = start_flags;
   p.orders_done = 0;
+  p.patience = 0;
   p.hand_to = 0;
   p.robust_list = 0;
   p.sleep_word = sleep_word(slot);
   __atomic_store_n(&p.line.state, kRequest, __ATOMIC_RELEASE);
 }
 
-Command TrapSpace::first_thread_command(uint32_t slot, uint64_t frame, uint32_t start_flags) {
-  ready_page(slot, frame, start_flags);
-  first_slot_ = slot;
-  const uint64_t control = page_address(slot);
-  return command(__NR_clone, kThreadFlags, (frame - 1024) & ~uint64_t{15},
-                 control + offsetof(ControlPage, host_tid), control + offsetof(ControlPage, alive), 0, 0,
-                 kThread);
-}
-
-Result<SpaceParts> SpaceParts::create(std::optional<StubMemory> memory) {
+Result<Unborn> Unborn::create(TrapPlatform& platform, std::optional<StubMemory> memory) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return last_errno();
-  SpaceParts p;
-  p.ours = UniqueFd(pair[0]);
-  p.theirs = UniqueFd(pair[1]);
-  if (memory) {
-    p.memory = std::move(*memory);
-  } else {
-    p.memory.commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
-    p.memory.control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
+  const int on = 1;
+  setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+  UniqueFd ours(pair[0]), theirs(pair[1]);
+  if (!memory) {
+    memory.emplace();
+    memory->commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
+    memory->control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
   }
-  return p;
+  return Unborn{std::make_shared<TrapSpace>(platform, std::move(ours), std::move(*memory)), std::move(theirs)};
 }
 
-// The parent maps the child's commands, since the child's agent looks there first; all else the child does.
-Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const PrepareChild& prepare) {
-  SpaceParts parts = TRY(platform_.take_parts());
-  UniqueFd theirs = std::move(parts.theirs);
-  const uint64_t child_commands = command_address_ ^ STUB_CMD_TOGGLE;
-  const int descriptors[3] = {parts.memory.commands.fd().get(), parts.memory.control.fd().get(), theirs.get()};
-
-  auto child = std::make_shared<TrapSpace>(platform_, std::move(parts.ours), std::move(parts.memory), child_commands);
-  const Command first[] = {
+// The child is the parent's agent until it has made one of its own, and its process's first guest thread from then on.
+Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const FirstThread& first, const std::optional<cpu_set_t>& cpus) {
+  auto [child, theirs] = TRY(platform_.take_unborn());
+  const int descriptors[3] = {child->memory_.commands.fd().get(), child->memory_.control.fd().get(), theirs.get()};
+  child->ready_page(first.slot, first.frame, first.flags);
+  // One that has been made ahead waits long; another has its answer soon after we know of it.
+  child->page(first.slot).patience = (first.flags & kNewFrame) != 0 ? 0 : kForkPatience;
+  const Command childs[] = {
+      command(__NR_mmap, STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, received(1)),
       command(__NR_dup2, received(2), STUB_FD_AGENT),
-      command(__NR_mmap, STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-              received(1)),
       command(__NR_close_range, 0, STUB_FD_AGENT - 1),
       command(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTFORK),
-      command(__NR_madvise, child_commands, 0x1000, MADV_DONTFORK),
-      prepare(*child),
+      command(__NR_clone, kAgentFlags, 0, STUB_CTL + offsetof(ControlHeader, agent_tid), 0, 0, 0, kAgent),
   };
-  child->post(first);
+  child->post(childs, Then::kSleep, (first.frame - 1024) & ~uint64_t{15});
 
   const Command list[] = {
       receive_command(),
-      command(__NR_mmap, child_commands, 0x1000, PROT_READ, MAP_SHARED | MAP_FIXED, received(0)),
-      command(__NR_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0, 0, kFork),
-      command(__NR_munmap, child_commands, 0x1000),
+      command(__NR_clone, kForkFlags, 0, 0, page_address(first.slot) + offsetof(ControlPage, alive), 0, 0, kFork),
       command(__NR_close_range, 0, STUB_FD_AGENT - 1),
   };
   agent_mutex_.lock();
-  auto sent = dead_ ? Result<void>(Errno{EIO}) : send_descriptors(descriptors);
-  if (sent.has_value()) {
-    post(list, Then::kSleep);  // the child's agent wakes the caller
-    wake_agent();
-    platform_.bury_meanwhile();
-    [[maybe_unused]] const auto hints = await_agent(nullptr);
+  if (auto sent = dead_ ? Result<void>(Errno{EIO}) : send_descriptors(descriptors); !sent.has_value()) {
+    agent_mutex_.unlock();
+    return sent.error();
   }
-  agent_mutex_.unlock();
+  keep_agent_on(cpus);
+  child->agent_cpus_ = agent_cpus_;  // inherited
+  post(list, Then::kSleep);
+  wake_agent();
   theirs.reset();
+  platform_.work_meanwhile();
   // Whether there is a child the parent's memory may lie about: a child says so itself, and without one its socket
   // is at its end, since nobody has the other.
   int author = 0;
-  const auto first_results = child->await_agent(&author);
-  if (!first_results.has_value() || author <= 0) return Errno{EAGAIN};
+  const auto results = child->await_agent(&author);
+  // What the agent still has to do nobody waits for but its next list.
+  platform_.loop_.spawn([self = std::static_pointer_cast<TrapSpace>(shared_from_this())] {
+    [[maybe_unused]] const auto hints = self->await_agent(nullptr);
+    self->agent_mutex_.unlock();
+  });
+  if (!results.has_value() || author <= 0) return Errno{EAGAIN};
   child->pid_ = author;
   platform_.by_pid_[author] = child.get();
-  if (first_results.value().size() != std::size(first) || first_results.value().back() < 0) return Errno{EAGAIN};
-  child->first_tid_ = static_cast<int>(child->page(child->first_slot_).host_tid);  // no guest could write there yet
+  // No guest could write there yet.
+  child->agent_tid_ = static_cast<int>(child->header().agent_tid);
+  child->page(first.slot).host_tid = static_cast<uint32_t>(author);
+  if (results.value().size() != std::size(childs) || results.value().back() <= 0) return Errno{EAGAIN};
   return child;
 }
 
@@ -134,14 +131,8 @@ Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
     return Errno{EAGAIN};
   }
   // On our core it would take the turn of who is to answer it.
-  const auto others = platform_.other_cpus();
-  if (others) run_on(*others);
-  auto made = fork_stub([&](TrapSpace& child) { return child.first_thread_command(slot, from.frame_, 0); });
-  if (others) {
-    run_on(platform_.allowed_cpus_);
-    if (made.has_value()) made.value()->run_on(platform_.allowed_cpus_);
-  }
-  auto space = TRY(std::move(made));
+  auto space = TRY(fork_stub({slot, from.frame_, 0}, platform_.other_cpus()));
+  from.forked_ = true;
   auto context = std::make_unique<TrapContext>(space, slot);
   space->patched_ = patched_;
   space->next_slot_ = slot + 1;
@@ -152,10 +143,10 @@ Result<AddressSpace::Child> TrapSpace::fork(Context& parent, const Regs& regs) {
   return Child{space, std::move(context)};
 }
 
-Command TrapSpace::first_thread_of_new() {
-  fresh_slot_ = next_slot_++;
-  const uint64_t frame = fresh_frame(*fresh_slot_);
-  return first_thread_command(*fresh_slot_, frame, kNewFrame);
+Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_new(const std::optional<cpu_set_t>& cpus) {
+  auto made = TRY(fork_stub({0, fresh_frame(0), kNewFrame}, cpus));
+  made->fresh_slot_ = made->next_slot_++;
+  return made;
 }
 
 // The thread was made with the stub, and waits for its first reply.

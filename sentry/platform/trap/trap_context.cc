@@ -283,8 +283,10 @@ bool TrapContext::resting() const {
 void TrapContext::hand_back() {
   const uint32_t old = __atomic_exchange_n(&page().line.state, kReply, __ATOMIC_SEQ_CST);
   const bool starts = std::exchange(starts_, false);
+  const bool forked = std::exchange(forked_, false);
   if (old != kRequestAsleep) return;
   Wakes& wakes = space_->platform_.wakes();
+  if (forked) return wakes.after_child(space_->sleep_word(slot_), &page().line.state);
   if (!starts) return wakes.soon(space_->sleep_word(slot_), &page().line.state);
   // It was made on the worker's core, and would run there.
   space_->move_first_thread([&] { wakes.now(space_->sleep_word(slot_)); });

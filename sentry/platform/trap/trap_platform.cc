@@ -143,6 +143,7 @@ TrapPlatform::~TrapPlatform() {
   // Spaces take themselves off our lists when they go.
   std::exchange(buried_, {}).clear();
   ready_.clear();
+  unborn_.clear();
   template_.reset();
   loop_.unwatch(wake_.borrow());
   if (children_) loop_.unwatch(children_->fd());
@@ -150,11 +151,11 @@ TrapPlatform::~TrapPlatform() {
 
 Result<void> TrapPlatform::start_template() {
   const UniqueFd stub = TRY(stub_file());
-  auto [ours, theirs, memory] = TRY(SpaceParts::create());
+  auto [space, theirs] = TRY(Unborn::create(*this));
+  template_ = std::move(space);
+  const StubMemory& memory = template_->memory_;
   const int inherited[] = {theirs.get(), wake_.get(), shared_.fd().get(), memory.commands.fd().get(),
                            memory.control.fd().get(), patcher_->shared_fd().get()};
-  // Before its agent looks at the commands: what it sleeps on is said there.
-  template_ = std::make_shared<TrapSpace>(*this, std::move(ours), std::move(memory), STUB_CMD_A);
   const pid_t pid = fork();
   if (pid < 0) return last_errno();
   if (pid == 0) {
@@ -177,7 +178,7 @@ Result<void> TrapPlatform::start_template() {
   theirs.reset();
   template_->memory_.commands.close_fd();
   template_->memory_.control.close_fd();
-  template_->pid_ = pid;
+  template_->pid_ = template_->agent_tid_ = pid;
   by_pid_[pid] = template_.get();
   patcher_->close_fd();
   TRY(greet_template());

@@ -40,12 +40,12 @@ struct StubMemory {
   std::array<uint8_t, STUB_BULK_SLOTS> bulk_pages{};
 };
 
-// What a stub is made with: both ends of its agent's socket, and its pages. Made ahead of need.
-struct SpaceParts {
+// A stub that has no process yet, and what its agent's end of its socket will be. Made ahead of need.
+struct Unborn {
   // `memory`: of a stub that is gone, as new.
-  static Result<SpaceParts> create(std::optional<StubMemory> memory = {});
-  UniqueFd ours, theirs;
-  StubMemory memory;
+  static Result<Unborn> create(TrapPlatform& platform, std::optional<StubMemory> memory = {});
+  std::shared_ptr<TrapSpace> space;
+  UniqueFd theirs;
 };
 
 class TrapContext final : public Context {
@@ -120,6 +120,7 @@ class TrapContext final : public Context {
   enum class Whose { kSentrys, kThreads, kTakenBack };  // the last: it may have made use of it before it was
   Whose faults_ = Whose::kSentrys, mask_ = Whose::kSentrys;
   bool starts_ = false;  // the first thread of a program, which has not run yet
+  bool forked_ = false;  // is about to be told so
   std::optional<uint32_t> agent_to_wake_;  // its sleep word: when this thread goes to sleep, it wakes the agent first
   // Small reads and writes of the call at hand, in the control page (call_windows.h). False: not there.
   void take_windows(const uint64_t* args);
@@ -176,7 +177,7 @@ class TrapContext final : public Context {
 
 class TrapSpace final : public AddressSpace {
  public:
-  TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory, uint64_t command_address);
+  TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory);
   ~TrapSpace() override;
 
   Result<void> map(Context* via, const MapRequest&) override;
@@ -200,10 +201,12 @@ class TrapSpace final : public AddressSpace {
   Result<std::unique_ptr<Context>> first_thread(const Regs& regs) override;
   uint64_t cpu_time_ns() const override;
   int host_pid() const override { return pid_; }
+  int host_tid() const override { return agent_tid_; }
 
  private:
   friend class TrapContext;
   friend class TrapPlatform;
+  friend struct Unborn;
   class Answer;
 
   // Waits until no context but `via` has orders for that range which are not carried out yet.
@@ -212,8 +215,8 @@ class TrapSpace final : public AddressSpace {
   TrapContext* caller() const;
   // The guest thread whose call the running fiber serves, of whatever space. Null: none.
   TrapContext* waiting() const;
-  // The agent and the first thread; others are known by the guest's word alone.
-  void run_on(const cpu_set_t& cpus) const;
+  // None: wherever it may. Holds until the next call: to say so each time costs more than a small list.
+  void keep_agent_on(const std::optional<cpu_set_t>& cpus);
   // The first thread goes on at another core than ours when `wake` wakes it.
   void move_first_thread(const std::function<void()>& wake) const;
   // Text whose call sites are patched (patcher.h). `list` gets our copies in the files' place.
@@ -237,33 +240,37 @@ class TrapSpace final : public AddressSpace {
   Result<std::vector<int64_t>> run_agent(std::span<const Command> list,
                                          std::span<const int> descriptors = {});
   enum class Then { kWakeCaller, kSleep };
-  void post(std::span<const Command> list, Then then = Then::kWakeCaller);
+  // `become`: CommandPage's.
+  void post(std::span<const Command> list, Then then = Then::kWakeCaller, uint64_t become = 0);
   // Has the agent look at its list: by the caller's own thread, if that is about to wait.
   void wake_agent();
   Result<void> send_descriptors(std::span<const int> descriptors);
   // The next message of the agent; its author's pid as the host attests it. Blocks, at most 10 s.
   Result<std::vector<int64_t>> await_agent(int* author);
-  // A forked stub; `prepare` gives the command that makes its first guest thread.
-  using PrepareChild = std::function<Command(TrapSpace& child)>;
-  Result<std::shared_ptr<TrapSpace>> fork_stub(const PrepareChild& prepare);
+  // A forked stub, whose first guest thread waits for its first reply. It comes to be on one of `cpus`, if any are given.
+  struct FirstThread {
+    uint32_t slot;
+    uint64_t frame;
+    uint32_t flags;
+  };
+  Result<std::shared_ptr<TrapSpace>> fork_stub(const FirstThread& first, const std::optional<cpu_set_t>& cpus);
+  // One that nobody uses yet: first_thread() hands out its thread.
+  Result<std::shared_ptr<TrapSpace>> fork_new(const std::optional<cpu_set_t>& cpus);
   void ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags);
   Result<uint32_t> take_slot();
   void process_died();
   void end_process();
-  Command first_thread_of_new();  // of a stub that nobody uses yet: its thread waits for first_thread()
   ControlHeader& header() const { return *static_cast<ControlHeader*>(memory_.control.data()); }
   ControlPage& page(uint32_t slot) const {
     return *reinterpret_cast<ControlPage*>(static_cast<char*>(memory_.control.data()) + (slot + 1) * 0x1000);
   }
-  Command first_thread_command(uint32_t slot, uint64_t frame, uint32_t start_flags);
 
   TrapPlatform& platform_;
   UniqueFd socket_;
   StubMemory memory_;
-  uint64_t command_address_;
   int pid_ = 0;
-  uint32_t first_slot_ = 0;
-  int first_tid_ = 0;
+  std::optional<cpu_set_t> agent_cpus_;
+  int agent_tid_ = 0;  // it lives as long as the process; the first thread, which has pid_, may end before
   bool dead_ = false;    // given up, or gone
   bool killed_ = false;  // told so
   const SleepBlock sleep_;
@@ -305,9 +312,8 @@ class TrapPlatform final : public Platform, private FdHandler {
   TrapPlatform(EventLoop& loop, EventSink& sink);
   Result<void> start_template();
   Result<void> greet_template();
-  Result<std::shared_ptr<TrapSpace>> make_space();
-  Result<SpaceParts> take_parts();
-  Result<SpaceParts> make_parts();
+  Result<Unborn> take_unborn();
+  Result<Unborn> make_unborn();
   // Takes the pages of a stub: those of the next one, once the host says that nobody is left who could write to them.
   void reuse(int pid, StubMemory memory, uint32_t slots);
   void renew(StubMemory memory, uint32_t slots);
@@ -315,7 +321,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   void bury(std::shared_ptr<TrapSpace> space);
   void bury_one();
   void bury_here();
-  void bury_meanwhile();
+  void work_meanwhile();
   void expect_chores();
   void chores_due();
   void arm_chores(uint64_t now);
@@ -356,7 +362,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   std::vector<std::shared_ptr<TrapSpace>> ready_;  // made ahead of need
   size_t ready_wanted_ = 1;
   bool started_ = false;  // the first program has come; there could be no stub ready for it
-  std::deque<SpaceParts> parts_;                   // likewise
+  std::deque<Unborn> unborn_;                      // likewise
   struct Used {
     StubMemory memory;
     uint32_t slots;

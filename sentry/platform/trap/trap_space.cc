@@ -109,19 +109,18 @@ class TrapSpace::Answer : public FdHandler {
   bool closed_ = false;
 };
 
-TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory, uint64_t command_address)
+TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory)
     : platform_(platform),
       socket_(std::move(socket)),
       memory_(std::move(memory)),
-      command_address_(command_address),
       sleep_(platform.sleep_blocks_),
       agent_mutex_(platform.loop_),
       answer_(std::make_unique<Answer>(*this)) {
-  const int on = 1;
-  setsockopt(socket_.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
   CHECK(platform_.loop_.watch(socket_.borrow(), EPOLLIN, *answer_).has_value());
   auto* page = static_cast<CommandPage*>(memory_.commands.data());
   page->sleep_address = STUB_SLEEP_WORDS + 4 * uint64_t{agent_word()};
+  static_assert(sizeof page->cpus == sizeof platform_.allowed_cpus_);
+  memcpy(page->cpus, &platform_.allowed_cpus_, sizeof page->cpus);
 }
 
 TrapSpace::~TrapSpace() {
@@ -151,11 +150,12 @@ void TrapSpace::process_died() {
   }
 }
 
-void TrapSpace::post(std::span<const Command> list, Then then) {
+void TrapSpace::post(std::span<const Command> list, Then then, uint64_t become) {
   CHECK(list.size() <= CMD_MAX);
   auto* page = static_cast<CommandPage*>(memory_.commands.data());
   for (size_t i = 0; i < list.size(); ++i) page->commands[i] = list[i];
   page->count = static_cast<uint32_t>(list.size());
+  page->become = become;
   // Whoever calls waits for the list: the agent wakes it and stops, on the same core.
   const TrapContext* c = then == Then::kWakeCaller ? waiting() : nullptr;
   page->wake_address = c != nullptr ? STUB_SLEEP_WORDS + 4 * uint64_t{c->space_->sleep_word(c->slot_)} : 0;
@@ -190,7 +190,7 @@ Result<std::vector<int64_t>> TrapSpace::await_agent(int* author) {
   if (!answer_->wait()) {
     if (!dead_ && pid_ != 0) {
       log_warn("stub {}: its agent does not answer; ended", pid_);
-      kill_stub(pid_);
+      kill_stub(pid_, agent_tid_);
     }
     return Errno{EIO};
   }
@@ -208,6 +208,7 @@ Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
     FiberMutex& m;
     ~Unlock() { m.unlock(); }
   } unlock{agent_mutex_};
+  keep_agent_on({});
   if (!descriptors.empty()) TRY(send_descriptors(descriptors));
   post(list);
   wake_agent();
@@ -385,7 +386,7 @@ Result<size_t> TrapSpace::read_host(uint64_t addr, std::span<std::byte> dst) {
   iovec local{dst.data(), dst.size()};
   iovec remote{reinterpret_cast<void*>(addr), dst.size()};
   const LayerScope time(Layer::kHost);
-  const ssize_t n = process_vm_readv(pid_, &local, 1, &remote, 1, 0);
+  const ssize_t n = process_vm_readv(agent_tid_, &local, 1, &remote, 1, 0);
   if (n < 0) return Errno{EFAULT};
   return static_cast<size_t>(n);
 }
@@ -395,7 +396,7 @@ Result<size_t> TrapSpace::write_host(uint64_t addr, ByteSpan src) {
   iovec local{const_cast<std::byte*>(src.data()), src.size()};
   iovec remote{reinterpret_cast<void*>(addr), src.size()};
   const LayerScope time(Layer::kHost);
-  const ssize_t n = process_vm_writev(pid_, &local, 1, &remote, 1, 0);
+  const ssize_t n = process_vm_writev(agent_tid_, &local, 1, &remote, 1, 0);
   if (n < 0) return Errno{EFAULT};
   return static_cast<size_t>(n);
 }
@@ -404,6 +405,10 @@ void TrapSpace::kill() {
   if (dead_) return;
   dead_ = true;
   answer_->wake();
+  // Threads that wait awake, for an answer that does not come, have time to wake somebody.
+  for (const auto& [slot, context] : contexts_) {
+    if (!context->running_ && context->waits_awake()) context->will_wait();
+  }
   if (running_ > 0) end_process();  // code of a program that is over must not go on
   platform_.bury(std::static_pointer_cast<TrapSpace>(shared_from_this()));
 }
@@ -414,21 +419,22 @@ void TrapSpace::futex_wake(uint64_t addr) {
   [[maybe_unused]] const auto done = run_agent(std::span(&wake, 1));
 }
 
-void TrapSpace::run_on(const cpu_set_t& cpus) const {
-  for (const int tid : {pid_, first_tid_}) {
-    if (tid != 0) sched_setaffinity(tid, sizeof cpus, &cpus);
-  }
+void TrapSpace::keep_agent_on(const std::optional<cpu_set_t>& cpus) {
+  const bool same = cpus && agent_cpus_ ? CPU_EQUAL(&*cpus, &*agent_cpus_) != 0 : cpus.has_value() == agent_cpus_.has_value();
+  if (same || agent_tid_ == 0) return;
+  sched_setaffinity(agent_tid_, sizeof(cpu_set_t), cpus ? &*cpus : &platform_.allowed_cpus_);
+  agent_cpus_ = cpus;
 }
 
 void TrapSpace::move_first_thread(const std::function<void()>& wake) const {
   const auto others = platform_.other_cpus();
-  const bool moved = first_tid_ != 0 && others && sched_setaffinity(first_tid_, sizeof *others, &*others) == 0;
+  const bool moved = others && sched_setaffinity(pid_, sizeof *others, &*others) == 0;
   wake();
-  if (moved) sched_setaffinity(first_tid_, sizeof *others, &platform_.allowed_cpus_);
+  if (moved) sched_setaffinity(pid_, sizeof *others, &platform_.allowed_cpus_);
 }
 
 void TrapSpace::end_process() {
-  if (pid_ != 0 && !killed_ && platform_.by_pid_.contains(pid_)) kill_stub(pid_);
+  if (pid_ != 0 && !killed_ && platform_.by_pid_.contains(pid_)) kill_stub(pid_, agent_tid_);
   killed_ = true;
 }
 

@@ -15,6 +15,7 @@ namespace run9::sentry::trap {
 namespace {
 
 constexpr uint64_t kPatienceNs = 5'000;
+constexpr uint64_t kForkPatienceNs = 50'000;
 constexpr uint64_t kTurnNs = 300'000, kThick = 3;  // requests in kPatienceNs
 constexpr uint64_t kCheckNs = 1'000'000;
 constexpr int kTooOften = 8;
@@ -46,9 +47,24 @@ uint32_t Wakes::announce(uint32_t n) {
 void Wakes::soon(uint32_t n, const uint32_t* state) {
   // The new one runs already by the platform's count.
   if (platform_.running_contexts() <= 1) return now(n);
-  announce(n);
-  if (waiting_.empty()) begin_turn(EventLoop::now_ns());
-  waiting_.push_back({n, state});
+  wait({n, state}, kPatienceNs);
+}
+
+// The child does not count as running yet. And the worker has a core.
+void Wakes::after_child(uint32_t n, const uint32_t* state) {
+  if (platform_.running_contexts() + 2 <= platform_.cpus_) return now(n);
+  wait({n, state}, kForkPatienceNs);
+}
+
+void Wakes::wait(const Sleeper& sleeper, uint64_t patience) {
+  announce(sleeper.word);
+  const uint64_t now = EventLoop::now_ns();
+  if (waiting_.empty()) {
+    begin_turn(now);
+    due_ns_ = now + patience;
+  }
+  due_ns_ = std::min(due_ns_, now + patience);
+  waiting_.push_back(sleeper);
   platform_.set_guest_spin();
 }
 

@@ -20,6 +20,8 @@ class Wakes {
   // forget().
   void now(uint32_t word);
   void soon(uint32_t word, const uint32_t* state);
+  // The same for one whose child has come to be where it would run, and will sleep before long.
+  void after_child(uint32_t word, const uint32_t* state);
   void forget(const uint32_t* state);
 
   // A guest thread will wake them: gives what it is told, 1 + the word.
@@ -55,6 +57,7 @@ class Wakes {
     const uint32_t* state;
   };
   void due(uint64_t now);
+  void wait(const Sleeper& sleeper, uint64_t patience);
   void begin_turn(uint64_t now);
   void check_handed();
   void move_over();

@@ -1,6 +1,8 @@
 // What the template process does once, before there is a guest.
 #pragma once
 #include <elf.h>
+#include <linux/fcntl.h>
+#include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -15,7 +17,7 @@ struct KernelSigaction {
   unsigned long mask;
 };
 
-// The host's release is in the vDSO's note; the guest gets a copy that says Run9's (6.12).
+// The host's release is in the vDSO's note; the guest gets a copy that says Run9's (6.12). Shared memory: a fork need not copy it.
 inline uint64_t private_vdso(uint64_t vdso) {
   if (vdso < STUB_TEXT) return 0;  // address randomization could not be turned off: do without
   const auto* eh = reinterpret_cast<const Elf64_Ehdr*>(vdso);
@@ -28,8 +30,10 @@ inline uint64_t private_vdso(uint64_t vdso) {
       note_size = ph[i].p_memsz;
     }
   }
-  const long copy = gate_init(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (copy < 0 || size == 0) return 0;
+  const long fd = gate_init(__NR_memfd_create, "run9-vdso", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0 || gate_init(__NR_ftruncate, fd, size) != 0) return 0;
+  const long copy = gate_init(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (copy < 0) return 0;
   memcpy(reinterpret_cast<void*>(copy), reinterpret_cast<void*>(vdso), size);
   for (uint64_t at = note; note != 0 && at + sizeof(Elf64_Nhdr) <= note + note_size;) {
     auto* n = reinterpret_cast<Elf64_Nhdr*>(copy + at);
@@ -41,10 +45,13 @@ inline uint64_t private_vdso(uint64_t vdso) {
     }
     at = desc + ((n->n_descsz + 3) & ~3u);
   }
-  const long moved = gate_init(__NR_mremap, copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, vdso);
-  if (moved < 0) return 0;
-  gate_init(__NR_mprotect, vdso, size, PROT_READ | PROT_EXEC, 0, 0, 0);
-  return vdso;
+  gate_init(__NR_munmap, copy, size);
+  // All processes share it: nobody may map it for writing any more.
+  constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL;
+  const bool sealed = gate_init(__NR_fcntl, fd, F_ADD_SEALS, kSeals) == 0;
+  const long at = sealed ? gate_init(__NR_mmap, vdso, size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) : -1;
+  gate_init(__NR_close, fd);
+  return at == static_cast<long>(vdso) ? vdso : 0;
 }
 
 [[noreturn]] inline void die(int code) {
