@@ -25,7 +25,7 @@ Result<AddressSpaceRef> TrapPlatform::create_address_space() {
   if (ready_.empty()) {
     if (started_ && ready_wanted_ < kMaxReady) ++ready_wanted_;  // programs come faster than one at a time
     started_ = true;
-    return AddressSpaceRef(TRY(template_->fork_new({})));
+    return AddressSpaceRef(TRY(template_->fork_new(other_cpus())));
   }
   auto space = std::move(ready_.back());
   ready_.pop_back();
@@ -80,10 +80,10 @@ void TrapPlatform::bury_one() {
 }
 
 void TrapPlatform::expect_chores() {
-  if (in_chores_ || chores_.armed()) return;
+  if (in_chores_ || (chores_.armed() && !chores_can_wait_)) return;
   const uint64_t now = EventLoop::now_ns();
-  chores_latest_ = now + kChoresLatestNs;
-  requests_seen_ = requests_;
+  if (!std::exchange(chores_can_wait_, false)) chores_latest_ = now + kChoresLatestNs;
+  activity_seen_ = requests_ + replies_;
   arm_chores(now);
 }
 
@@ -96,13 +96,14 @@ void TrapPlatform::arm_chores(uint64_t now) {
 // or ends takes the core of whoever runs there.
 void TrapPlatform::chores_due() {
   const uint64_t now = EventLoop::now_ns();
-  const bool asked = std::exchange(requests_seen_, requests_) != requests_;
-  const bool quiet = !asked && agents_awaited_ == 0 && now < chores_at_ + kQuietNs / 2;  // else we were at work until now
+  const bool active = std::exchange(activity_seen_, requests_ + replies_) != requests_ + replies_;
+  const bool quiet = !active && agents_awaited_ == 0 && now < chores_at_ + kQuietNs / 2;  // else we were at work until now
   if (now < chores_latest_) {
-    const bool can_wait = buried_.size() <= kLinger && ready_.size() >= ready_wanted_ && unborn_.size() >= kUnbornAhead && !wakes_.leaving();
-    if (can_wait) return chores_.arm(chores_latest_);
+    chores_can_wait_ = buried_.size() <= kLinger && ready_.size() >= ready_wanted_ && unborn_.size() >= kUnbornAhead && !wakes_.leaving();
+    if (chores_can_wait_) return chores_.arm(chores_latest_);
     if (!quiet) return arm_chores(now);
   }
+  chores_can_wait_ = false;
   loop_.spawn([this] { do_chore(); });
 }
 
@@ -145,7 +146,10 @@ void TrapPlatform::do_chore() {
   } else if (ready_.size() < ready_wanted_) {
     auto space = template_->fork_new(here);
     more = space.has_value();
-    if (more) ready_.push_back(std::move(space).value());
+    if (more) {
+      space.value()->made_here_ = true;
+      ready_.push_back(std::move(space).value());
+    }
   } else if (unborn_.size() < kUnbornAhead) {
     auto next = make_unborn();
     more = next.has_value();

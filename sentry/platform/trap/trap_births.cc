@@ -156,7 +156,7 @@ Result<std::unique_ptr<Context>> TrapSpace::first_thread(const Regs& regs) {
   auto context = std::make_unique<TrapContext>(
       std::static_pointer_cast<TrapSpace>(shared_from_this()), slot);
   context->prepare(regs, fresh_frame(slot), 0, 0);
-  context->starts_ = true;
+  context->starts_ = made_here_;
   return context;
 }
 
@@ -178,7 +178,10 @@ Result<std::unique_ptr<Context>> TrapSpace::clone_thread(Context& parent, const 
   o.kind = kOrderThread;
   o.args[0] = slot;
   from.queue(o);
-  if (parent_waits) TRY(from.carry_out_now());
+  if (parent_waits) {
+    TRY(from.carry_out_now());
+    from.forked_ = true;
+  }
   return context;
 }
 

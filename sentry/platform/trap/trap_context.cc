@@ -281,6 +281,7 @@ bool TrapContext::resting() const {
 }
 
 void TrapContext::hand_back() {
+  ++space_->platform_.replies_;
   const uint32_t old = __atomic_exchange_n(&page().line.state, kReply, __ATOMIC_SEQ_CST);
   const bool starts = std::exchange(starts_, false);
   const bool forked = std::exchange(forked_, false);

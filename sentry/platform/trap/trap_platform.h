@@ -279,6 +279,7 @@ class TrapSpace final : public AddressSpace {
   uint32_t next_slot_ = 0;
   uint32_t sleep_word(uint32_t slot) const { return sleep_.word(slot); }
   uint32_t agent_word() const { return sleep_.agent(); }
+  bool made_here_ = false;              // on the worker's core
   std::optional<uint32_t> fresh_slot_;  // the thread that first_thread() hands out
   std::vector<uint32_t> free_slots_;  // given up; usable once the host says that the thread is gone
   int running_ = 0;
@@ -375,11 +376,13 @@ class TrapPlatform final : public Platform, private FdHandler {
   Timer chores_;
   bool in_chores_ = false;
   uint64_t chores_at_ = 0;
+  bool chores_can_wait_ = false;  // until then
   uint64_t chores_latest_ = 0;  // then they are done in any case
   static constexpr int kAlone = 32;
   const TrapContext* last_asked_ = nullptr;
   int in_a_row_ = 0;  // requests of that one
-  uint64_t requests_ = 0, requests_seen_ = 0;  // that have come; when the chores were due last
+  uint64_t requests_ = 0, replies_ = 0;
+  uint64_t activity_seen_ = 0;  // the sum of both, when the chores were due last
   int agents_awaited_ = 0;
   std::vector<TrapSpace*> active_;  // those with a running context
   static constexpr size_t kMaxPolled = 16;

@@ -124,6 +124,7 @@ TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory)
 }
 
 TrapSpace::~TrapSpace() {
+  platform_.wakes().withdraw(&page(0), &page(STUB_SLOTS));
   platform_.loop_.unwatch(socket_.borrow());
   if (running_ > 0) platform_.remove(*this);
   end_process();
@@ -407,7 +408,12 @@ void TrapSpace::kill() {
   answer_->wake();
   // Threads that wait awake, for an answer that does not come, have time to wake somebody.
   for (const auto& [slot, context] : contexts_) {
-    if (!context->running_ && context->waits_awake()) context->will_wait();
+    if (context->running_ || !context->waits_awake()) continue;
+    if (platform_.wakes().waiting() > 0) {
+      context->will_wait();
+    } else {
+      platform_.wakes().offer(context->page());
+    }
   }
   if (running_ > 0) end_process();  // code of a program that is over must not go on
   platform_.bury(std::static_pointer_cast<TrapSpace>(shared_from_this()));

@@ -15,7 +15,7 @@ namespace run9::sentry::trap {
 namespace {
 
 constexpr uint64_t kPatienceNs = 5'000;
-constexpr uint64_t kForkPatienceNs = 50'000;
+constexpr uint64_t kForkPatienceNs = 150'000;
 constexpr uint64_t kTurnNs = 300'000, kThick = 3;  // requests in kPatienceNs
 constexpr uint64_t kCheckNs = 1'000'000;
 constexpr int kTooOften = 8;
@@ -46,8 +46,26 @@ uint32_t Wakes::announce(uint32_t n) {
 
 void Wakes::soon(uint32_t n, const uint32_t* state) {
   // The new one runs already by the platform's count.
+  if (left_to_offered({n, state})) return;
   if (platform_.running_contexts() <= 1) return now(n);
   wait({n, state}, kPatienceNs);
+}
+
+bool Wakes::left_to_offered(const Sleeper& sleeper) {
+  ControlPage* const page = std::exchange(offered_, nullptr);
+  if (page == nullptr || !tell(*page, sleeper.word)) return false;
+  to_check(sleeper);
+  return true;
+}
+
+// Before a thread sleeps that waits awake: it is to wake that one. False: it sleeps already.
+bool Wakes::tell(ControlPage& page, uint32_t n) {
+  uint32_t expected = kRequest;
+  if (__atomic_load_n(&page.line.state, __ATOMIC_RELAXED) != expected) return false;
+  page.hand_to = announce(n);
+  if (__atomic_compare_exchange_n(&page.line.state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return true;
+  page.hand_to = 0;
+  return false;
 }
 
 // The child does not count as running yet. And the worker has a core.
@@ -91,9 +109,14 @@ void Wakes::next_turn() {
 }
 
 void Wakes::handed() {
-  handed_.push_back(waiting_.back());
+  const Sleeper sleeper = waiting_.back();
   waiting_.pop_back();
   platform_.set_guest_spin();
+  to_check(sleeper);
+}
+
+void Wakes::to_check(const Sleeper& sleeper) {
+  handed_.push_back(sleeper);
   if (!check_.armed()) check_.arm(EventLoop::now_ns() + kCheckNs);
 }
 

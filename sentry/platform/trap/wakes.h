@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "sentry/platform/trap/stub_abi.h"
 #include "sentry/sched/event_loop.h"
 
 namespace run9::sentry::trap {
@@ -46,6 +47,11 @@ class Wakes {
   bool turn_is_over() const { return turn_over_; }
   void next_turn();
   void all_now();
+  // The thread of this page waits, awake, for an answer that does not come: it can wake who is answered next.
+  void offer(ControlPage& page) { offered_ = &page; }
+  void withdraw(const ControlPage* first, const ControlPage* end) {
+    if (offered_ >= first && offered_ < end) offered_ = nullptr;
+  }
   // For a thread that is to end, which nobody waits for: when there is time, let_leave().
   void leave(uint32_t word);
   void let_leave();
@@ -57,6 +63,9 @@ class Wakes {
     const uint32_t* state;
   };
   void due(uint64_t now);
+  bool tell(ControlPage& page, uint32_t word);
+  void to_check(const Sleeper& sleeper);
+  bool left_to_offered(const Sleeper& sleeper);
   void wait(const Sleeper& sleeper, uint64_t patience);
   void begin_turn(uint64_t now);
   void check_handed();
@@ -66,6 +75,7 @@ class Wakes {
   TrapPlatform& platform_;
   std::vector<Sleeper> waiting_;
   std::vector<uint32_t> leaving_;
+  ControlPage* offered_ = nullptr;
   uint64_t due_ns_ = 0;
   uint64_t turn_ends_ns_ = 0, requests_seen_ = 0;
   bool turn_over_ = false;
