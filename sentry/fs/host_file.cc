@@ -6,6 +6,7 @@
 
 #include "base/layer_clock.h"
 #include "sentry/task/kernel.h"
+#include "vfs/host_sync.h"
 
 namespace run9::sentry {
 namespace {
@@ -237,12 +238,7 @@ Result<vfs::MapSource> HostFile::map_source(vfs::OpContext&, bool, bool) {
 
 Result<void> HostFile::fsync(vfs::OpContext& ctx, bool data_only) {
   if (!stream_->regular()) return Errno{EINVAL};
-  int error = 0;
-  ctx.host_call([&, fd = stream_->fd()] {
-    if ((data_only ? ::fdatasync(fd) : ::fsync(fd)) != 0) error = errno;
-  });
-  if (error != 0) return Errno{error};
-  return ok();
+  return vfs::sync_host(ctx, BorrowedFd{stream_->fd()}, data_only);
 }
 
 }  // namespace run9::sentry

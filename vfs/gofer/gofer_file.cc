@@ -12,6 +12,7 @@
 
 #include "base/layer_clock.h"
 #include "vfs/gofer/gofer_fs.h"
+#include "vfs/host_sync.h"
 
 namespace run9::vfs::gofer {
 
@@ -161,12 +162,7 @@ Result<MapSource> GoferFile::map_source(OpContext& ctx, bool shared, bool writab
 Result<void> GoferFile::fsync(OpContext& ctx, bool data_only) {
   if (host_ == nullptr) return wire().fsync(open_.fid, data_only);
   const LayerScope time(Layer::kHost);
-  int error = 0;
-  ctx.host_call([&, fd = host_->get()] {
-    if ((data_only ? ::fdatasync(fd) : ::fsync(fd)) != 0) error = errno;
-  });
-  if (error != 0) return Errno{error};
-  return ok();
+  return sync_host(ctx, host_->borrow(), data_only);
 }
 
 Result<void> GoferFile::fallocate(OpContext& ctx, int mode, uint64_t offset, uint64_t length) {

@@ -113,10 +113,10 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const FirstThread& first
   if (!results.has_value() || author <= 0) return Errno{EAGAIN};
   child->pid_ = author;
   platform_.by_pid_[author] = child.get();
-  // No guest could write there yet.
-  child->agent_tid_ = static_cast<int>(child->header().agent_tid);
   child->page(first.slot).host_tid = static_cast<uint32_t>(author);
-  if (results.value().size() != std::size(childs) || results.value().back() <= 0) return Errno{EAGAIN};
+  const bool complete = results.value().size() == std::size(childs) && results.value().back() > 0;
+  child->agent_tid_ = complete ? static_cast<int>(child->header().agent_tid) : author;  // no guest could write there yet
+  if (!complete) return Errno{EAGAIN};
   return child;
 }
 

@@ -293,21 +293,17 @@ void TrapContext::hand_back() {
   space_->move_first_thread([&] { wakes.now(space_->sleep_word(slot_)); });
 }
 
-bool TrapContext::waits_awake() const { return __atomic_load_n(&page().line.state, __ATOMIC_RELAXED) == kRequest; }
+bool TrapContext::waits_awake() const { return Wakes::waits_awake(page()); }
 
 void TrapContext::will_wait() {
   Wakes& wakes = space_->platform_.wakes();
   const std::optional<uint32_t> agent = std::exchange(agent_to_wake_, std::nullopt);
   if (waits_awake()) {
     const uint32_t next = agent ? wakes.announce(*agent) : wakes.next();
-    page().hand_to = next;
-    uint32_t expected = kRequest;
-    if (__atomic_compare_exchange_n(&page().line.state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_ACQUIRE)) {
+    if (Wakes::send_to_sleep(page(), next)) {
       if (next != 0 && !agent) wakes.handed();
       return;
     }
-    page().hand_to = 0;  // it sleeps already
   }
   if (agent) wakes.now(*agent);
 }

@@ -53,16 +53,14 @@ void Wakes::soon(uint32_t n, const uint32_t* state) {
 
 bool Wakes::left_to_offered(const Sleeper& sleeper) {
   ControlPage* const page = std::exchange(offered_, nullptr);
-  if (page == nullptr || !tell(*page, sleeper.word)) return false;
+  if (page == nullptr || !waits_awake(*page) || !send_to_sleep(*page, announce(sleeper.word))) return false;
   to_check(sleeper);
   return true;
 }
 
-// Before a thread sleeps that waits awake: it is to wake that one. False: it sleeps already.
-bool Wakes::tell(ControlPage& page, uint32_t n) {
+bool Wakes::send_to_sleep(ControlPage& page, uint32_t hand_to) {
+  page.hand_to = hand_to;
   uint32_t expected = kRequest;
-  if (__atomic_load_n(&page.line.state, __ATOMIC_RELAXED) != expected) return false;
-  page.hand_to = announce(n);
   if (__atomic_compare_exchange_n(&page.line.state, &expected, kRequestAsleep, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return true;
   page.hand_to = 0;
   return false;

@@ -47,6 +47,9 @@ class Wakes {
   bool turn_is_over() const { return turn_over_; }
   void next_turn();
   void all_now();
+  static bool waits_awake(const ControlPage& page) { return __atomic_load_n(&page.line.state, __ATOMIC_RELAXED) == kRequest; }
+  // Has one that waits awake wake another before it sleeps (1 + its word; 0: nobody). False: it sleeps already.
+  static bool send_to_sleep(ControlPage& page, uint32_t hand_to);
   // The thread of this page waits, awake, for an answer that does not come: it can wake who is answered next.
   void offer(ControlPage& page) { offered_ = &page; }
   void withdraw(const ControlPage* first, const ControlPage* end) {
@@ -63,7 +66,6 @@ class Wakes {
     const uint32_t* state;
   };
   void due(uint64_t now);
-  bool tell(ControlPage& page, uint32_t word);
   void to_check(const Sleeper& sleeper);
   bool left_to_offered(const Sleeper& sleeper);
   void wait(const Sleeper& sleeper, uint64_t patience);
