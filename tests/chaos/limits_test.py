@@ -5,10 +5,12 @@ usage: limits_test.py BIN_DIR
 """
 import json
 import os
+import resource
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from sandbox import Run9, fail_if, machine_python, read
+from sandbox import Host, Run9, fail_if, machine_python, read
 
 MiB = 1 << 20
 LIMIT = 128
@@ -75,6 +77,31 @@ if os.fork() == 0:
 print("afterwards", os.wait()[1])
 """
 
+# What is in the way of the host's own clones: a stub of which there is only half must not stay.
+FILL = r"""
+import errno, os, signal, time
+def fill():
+    children, error = [], "no end"
+    while len(children) < 100:
+        try:
+            pid = os.fork()
+        except OSError as e:
+            error = errno.errorcode[e.errno]
+            break
+        if pid == 0:
+            signal.pause()
+        children.append(pid)
+    for pid in children:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    time.sleep(0.3)
+    return len(children), error
+first = fill()
+print("forks", "some" if 0 < first[0] < 20 else first[0], first[1])
+print("again", all(fill() == first for _ in range(3)), flush=True)
+os.read(0, 1)
+"""
+
 FILES = r"""
 import errno, os
 def open_all(f):
@@ -107,6 +134,20 @@ def run(run9, name, script, flags=(), resources=None, **process):
     return f"{r.stdout}status {r.returncode}\n"
 
 
+def fill_the_host(run9, limit):
+    """What the guest says, and how many stubs have one thread afterwards."""
+    name = f"host-{limit}"
+    bundle = run9.bundle(name, [machine_python(), "-S", "-c", FILL])
+    child = run9.start("run", "-b", bundle, name, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit)))
+    said = child.stdout.readline() + child.stdout.readline()
+    stubs = Host.children(run9.state(name)["sentry"]["pid"])
+    halves = sum(len(Host.threads(p)) == 1 for p in stubs)
+    child.stdin.close()
+    child.wait()
+    return said, halves
+
+
 def main():
     problems = []
 
@@ -131,6 +172,12 @@ def main():
         nproc = [{"type": "RLIMIT_NPROC", "soft": 30, "hard": 30}]
         expect("forks 29 EAGAIN\nafterwards 0\nstatus 0\n",
                run(run9, "nproc", TASKS, rlimits=nproc, user={"uid": 5, "gid": 5}), "RLIMIT_NPROC")
+        for host_limit in (15, 16):  # of threads, of which a stub needs two
+            said, halves = fill_the_host(run9, host_limit)
+            expect("forks some EAGAIN\nagain True\n", said, f"the host's limit of {host_limit} tasks")
+            # The template is a stub of one thread, too.
+            if halves != 1:
+                problems.append(f"the host's limit of {host_limit} tasks: {halves} stubs of one thread")
         files = [{"type": "RLIMIT_NOFILE", "soft": 90, "hard": 90}]
         expect("file some EMFILE\ndup some EMFILE\neventfd some EMFILE\nstatus 0\n",
                run(run9, "files", FILES, rlimits=files), "RLIMIT_NOFILE")
