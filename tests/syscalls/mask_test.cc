@@ -267,14 +267,17 @@ TEST_F(MaskTest, WaitsAreInterrupted) {
   for (int i = 0; i < 10; ++i) {
     change(SIG_BLOCK, kUsr1);
     change(SIG_UNBLOCK, kUsr1);
+    // A signal may come before the wait begins: then another one ends it.
+    std::atomic<bool> over{false};
     std::thread waker([&] {
-      for (const int before = handled; handled == before;) {
+      while (!over) {
         usleep(2000);
         sys(SYS_tgkill, self, target, SIGUSR1);
         usleep(20'000);
       }
     });
     EXPECT_ERR(EINTR, sys(SYS_pause));
+    over = true;
     waker.join();
   }
 }

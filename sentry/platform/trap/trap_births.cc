@@ -106,10 +106,7 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const FirstThread& first
   int author = 0;
   const auto results = child->await_agent(&author);
   // What the agent still has to do nobody waits for but its next list.
-  platform_.loop_.spawn([self = std::static_pointer_cast<TrapSpace>(shared_from_this())] {
-    [[maybe_unused]] const auto hints = self->await_agent(nullptr);
-    self->agent_mutex_.unlock();
-  });
+  pass_over_answer([this] { agent_mutex_.unlock(); });
   if (!results.has_value() || author <= 0) return Errno{EAGAIN};
   child->pid_ = author;
   platform_.by_pid_[author] = child.get();

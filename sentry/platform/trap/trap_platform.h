@@ -247,6 +247,9 @@ class TrapSpace final : public AddressSpace {
   Result<void> send_descriptors(std::span<const int> descriptors);
   // The next message of the agent; its author's pid as the host attests it. Blocks, at most 10 s.
   Result<std::vector<int64_t>> await_agent(int* author);
+  // `then` when it has come, and is dropped.
+  void pass_over_answer(std::function<void()> then);
+  void agent_is_silent() const;
   // A forked stub, whose first guest thread waits for its first reply. It comes to be on one of `cpus`, if any are given.
   struct FirstThread {
     uint32_t slot;

@@ -46,6 +46,10 @@ class TrapSpace::Answer : public FdHandler {
         timer_(space.platform_.loop_, [this] { wake(); }),
         rescue_(space.platform_.loop_, [&space] { space.platform_.wakes().now(space.agent_word()); }) {}
 
+  ~Answer() override {
+    if (then_) space_.platform_.await_agent(-1);
+  }
+
   struct Message {
     int author = 0;
     std::vector<int64_t> results;
@@ -55,22 +59,32 @@ class TrapSpace::Answer : public FdHandler {
   // False: nothing came in time, or the stub died.
   bool wait() {
     const LayerScope time(Layer::kHost);  // the agent's, at work for us
-    const uint64_t now = EventLoop::now_ns();
-    timer_.arm(now + kAgentTimeoutNs);
-    rescue_.arm(now + kRescueNs);
-    space_.platform_.await_agent(1);
-    while (messages.empty() && timer_.armed() && !space_.dead_ && !closed_) {
+    begin();
+    while (!settled()) {
       waiter_ = space_.platform_.loop_.current();
       space_.platform_.loop_.park();
       waiter_ = nullptr;
     }
-    space_.platform_.await_agent(-1);
-    timer_.disarm();
-    rescue_.disarm();
+    end();
     return !messages.empty();
+  }
+  // The next message is nobody's: `then` when it has come, or will not come any more.
+  void pass_over(std::function<void()> then) {
+    begin();
+    then_ = std::move(then);
+    wake();
   }
   void wake() {
     if (waiter_ != nullptr) space_.platform_.loop_.ready(waiter_);
+    if (!then_ || !settled()) return;
+    end();
+    const auto then = std::exchange(then_, nullptr);
+    if (messages.empty()) {
+      space_.agent_is_silent();
+    } else {
+      messages.pop_front();
+    }
+    then();
   }
   void on_ready(uint32_t) override {
     int64_t buffer[CMD_MAX];
@@ -102,10 +116,24 @@ class TrapSpace::Answer : public FdHandler {
   }
 
  private:
+  void begin() {
+    const uint64_t now = EventLoop::now_ns();
+    timer_.arm(now + kAgentTimeoutNs);
+    rescue_.arm(now + kRescueNs);
+    space_.platform_.await_agent(1);
+  }
+  bool settled() const { return !messages.empty() || !timer_.armed() || space_.dead_ || closed_; }
+  void end() {
+    space_.platform_.await_agent(-1);
+    timer_.disarm();
+    rescue_.disarm();
+  }
+
   TrapSpace& space_;
   Timer timer_;
   Timer rescue_;  // a guest thread that was to wake the agent may be stopped, or lie
   Fiber* waiter_ = nullptr;
+  std::function<void()> then_;
   bool closed_ = false;
 };
 
@@ -189,16 +217,21 @@ Result<void> TrapSpace::send_descriptors(std::span<const int> descriptors) {
 
 Result<std::vector<int64_t>> TrapSpace::await_agent(int* author) {
   if (!answer_->wait()) {
-    if (!dead_ && pid_ != 0) {
-      log_warn("stub {}: its agent does not answer; ended", pid_);
-      kill_stub(pid_, agent_tid_);
-    }
+    agent_is_silent();
     return Errno{EIO};
   }
   auto message = std::move(answer_->messages.front());
   answer_->messages.pop_front();
   if (author != nullptr) *author = message.author;
   return std::move(message.results);
+}
+
+void TrapSpace::pass_over_answer(std::function<void()> then) { answer_->pass_over(std::move(then)); }
+
+void TrapSpace::agent_is_silent() const {
+  if (dead_ || pid_ == 0) return;
+  log_warn("stub {}: its agent does not answer; ended", pid_);
+  kill_stub(pid_, agent_tid_);
 }
 
 Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
