@@ -19,6 +19,9 @@ namespace {
 
 constexpr uint64_t kMaxImage = 8 << 20, kMaxImages = 64 << 20;  // bytes
 constexpr uint64_t kMaxOffset = 0x60000000;  // in a file: a trampoline adds 31 bits to its base, a site's own distances included
+// The slots of wide trampolines whose entries end with kLoopEntry.
+constexpr uint32_t kLoopStep = 256 / 8, kFirstLoop = PatchedSite::kLoopEntry / 8;
+static_assert((STUB_TABLE + 8 * STUB_NARROW_COUNT) % 256 == 0);
 constexpr size_t kMaxKnown = 4096;                              // files, those without call sites included
 
 // The site whose `syscall` is at text[at].
@@ -171,9 +174,11 @@ std::shared_ptr<const PatchedImage> TextPatcher::make(BorrowedFd file, uint64_t 
 }
 
 bool TextPatcher::patch(PatchedImage& image, uint8_t* text, PatchedSite& s) {
-  uint32_t& next = s.wide ? next_wide_ : next_narrow_;
+  uint32_t& next = s.loop ? next_loop_ : s.wide ? next_wide_ : next_narrow_;
   if (next >= (s.wide ? STUB_WIDE_COUNT : STUB_NARROW_COUNT)) return false;
-  const uint32_t slot = next++, n = s.wide ? STUB_NARROW_COUNT + slot : slot;
+  const uint32_t slot = next, n = s.wide ? STUB_NARROW_COUNT + slot : slot;
+  next += s.loop ? kLoopStep : 1;
+  if (s.wide && !s.loop && next % kLoopStep == kFirstLoop) ++next;
   auto* pages = static_cast<uint8_t*>(pages_.data());
   const uint64_t trampoline =
       s.wide ? STUB_WIDE + uint64_t{slot} * STUB_WIDE_SIZE : STUB_PATCHES + uint64_t{slot} * STUB_PATCH_SIZE;
@@ -188,11 +193,9 @@ bool TextPatcher::patch(PatchedImage& image, uint8_t* text, PatchedSite& s) {
   memcpy(pages + STUB_PATCHES_SIZE + 8 * uint64_t{n}, &trampoline, 8);
   const uint32_t entry = STUB_TABLE + 8 * n;
   uint8_t* site = text + s.offset;
-  if (!s.wide && s.length == 9) {
-    // Prefixes without effect, not a nop: nobody may stand inside the site when it is undone.
-    *site++ = 0x2e;
-    *site++ = 0x2e;
-  }
+  // Prefixes without effect, not a nop: nobody may stand inside the site when it is undone.
+  const int prefixes = s.loop ? 1 : !s.wide && s.length == 9 ? 2 : 0;
+  for (int i = 0; i < prefixes; ++i) *site++ = 0x2e;
   *site++ = 0xff;  // jmp *entry
   *site++ = 0x24;
   *site++ = 0xe5;

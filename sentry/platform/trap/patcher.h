@@ -55,7 +55,7 @@ class TextPatcher {
 
   SharedMemory pages_;
   std::map<Key, std::shared_ptr<const PatchedImage>> images_;
-  uint32_t next_narrow_ = 0, next_wide_ = 0;
+  uint32_t next_narrow_ = 0, next_wide_ = 0, next_loop_ = PatchedSite::kLoopEntry / 8;
   uint32_t next_image_ = 0;
   uint64_t bytes_ = 0;
 };

@@ -246,6 +246,30 @@ TEST(WideSitesTest, LeavesOthersBehindTheCall) {
   for (size_t n = 1; n < 6; ++n) EXPECT_TRUE(find_sites(cut.data(), cut.size() - n).empty()) << n;
 }
 
+constexpr Bytes kExitNumber = {0xba, 60, 0, 0, 0};  // mov $60, %edx
+constexpr Bytes kExitLoop = {0x31, 0xff, 0x89, 0xd0, 0x0f, 0x05, 0xeb, 0xf8};
+
+TEST(WideSitesTest, TakesTheLoopThatEndsAThread) {
+  const auto found = sites(code({kExitNumber, {0x0f, 0x1f, 0x80, 0, 0, 0, 0}, kExitLoop}));
+  ASSERT_EQ(found.size(), 1u);
+  const PatchedSite& s = found[0];
+  EXPECT_EQ(s.mode, MODE_TAIL);
+  EXPECT_EQ(s.length, 6);
+  EXPECT_EQ(s.extent, 8);
+  for (uint64_t o = 0; o < s.extent; ++o) {
+    const uint64_t trampoline = STUB_WIDE + uint64_t{s.slot} * STUB_WIDE_SIZE;
+    EXPECT_EQ(s.moved_to(o), o == 4 ? trampoline + 2 : o == 6 ? trampoline + STUB_WIDE_TAIL : 0) << o;
+  }
+  // Not with another number, nor without one nearby, nor another loop.
+  EXPECT_TRUE(sites(code({{0xba, 61, 0, 0, 0}, kExitLoop})).empty());
+  Code far = code({kExitNumber}, 40);
+  far.insert(far.end(), kExitLoop);
+  EXPECT_TRUE(sites(far).empty());
+  EXPECT_TRUE(sites(code({kExitNumber, {0x31, 0xff, 0x89, 0xd0, 0x0f, 0x05, 0xeb, 0xfa}})).empty());
+  const Code cut = code({kExitNumber, kExitLoop}, 0);
+  for (size_t n = 1; n < 4; ++n) EXPECT_TRUE(find_sites(cut.data(), cut.size() - n).empty()) << n;
+}
+
 TEST(WideSitesTest, DoesNotOverlap) {
   // A tail that ends with the number of the next call, and a call right behind.
   const auto found = sites(code({kMovRdi, kCall, kResult, kNumber, kMovRdi, kCall}));
@@ -335,6 +359,25 @@ TEST_F(PatcherTest, JumpsIntoAWideSiteTrap) {
   }
 }
 
+// The byte where the `syscall` of such a loop stood is no instruction either; no other site gets its entries.
+TEST_F(PatcherTest, JumpsIntoAnExitLoopTrap) {
+  Code c;
+  for (int i = 0; i < 50; ++i) {
+    for (const auto& shape : {code({kExitNumber, kExitLoop}), code({kNumber, kMovRdi, kCall})}) c.insert(c.end(), shape.begin(), shape.end());
+  }
+  std::shared_ptr<const PatchedImage> i;
+  const Code patched = patch(c, i);
+  ASSERT_FALSE(patched.empty());
+  for (const PatchedSite& s : i->sites) {
+    const uint8_t* at = patched.data() + s.offset;
+    uint32_t entry;
+    memcpy(&entry, at + (s.loop ? 4 : 3), sizeof entry);
+    EXPECT_EQ((entry & 0xff) == 0x60, s.loop);
+    EXPECT_EQ(entry, STUB_TABLE + 8 * (STUB_NARROW_COUNT + s.slot));
+    if (s.loop) EXPECT_EQ(at[6], 0x06);
+  }
+}
+
 TEST_F(PatcherTest, MakesOneCopyOfAFileUntilItChanges) {
   Code c = code({kMov});
   c.resize(4096);
@@ -386,7 +429,7 @@ TEST_F(PatcherTest, RunsOutOfTrampolinesWithoutHarm) {
     futimens(fd_, times);
     if (const auto p = image()) patched += p->sites.size();
   }
-  EXPECT_EQ(patched, size_t{STUB_PATCH_COUNT});
+  EXPECT_EQ(patched, size_t{STUB_PATCH_COUNT - STUB_WIDE_COUNT / 32});
 }
 
 }  // namespace

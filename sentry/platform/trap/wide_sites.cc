@@ -1,5 +1,8 @@
 #include "sentry/platform/trap/wide_sites.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "sentry/platform/trap/emitter.h"
 #include "sentry/platform/trap/stub_abi.h"
 
@@ -206,6 +209,27 @@ std::optional<PatchedSite> find_behind(const uint8_t* text, size_t size, size_t 
   return s;
 }
 
+// while (1) exit(0), with the number in %edx: `xor %edi, %edi; mov %edx, %eax; syscall; jmp` to the first of them. A prefix and the jump take
+// its place. Who comes to the old `syscall` goes on at the move before it, which stands in its way nowhere: the number is in %edx
+// all the time. (Who jumps to the move itself comes there, too, by way of `and $0xe5, %al`.)
+std::optional<PatchedSite> find_exit_loop(const uint8_t* text, size_t size, size_t at) {
+  constexpr uint8_t kLoop[] = {0x31, 0xff, 0x89, 0xd0, 0x0f, 0x05, 0xeb, 0xf8}, kNumber[] = {0xba, 0x3c, 0, 0, 0};  // mov $60, %edx
+  constexpr size_t kCall = 4, kNear = 32;
+  if (at < kCall || size - at < sizeof kLoop - kCall || memcmp(text + at - kCall, kLoop, sizeof kLoop) != 0) return {};
+  const uint8_t* const begin = text + at - kCall;
+  const uint8_t* const from = begin - std::min(at - kCall, kNear);
+  if (std::search(from, begin, std::begin(kNumber), std::end(kNumber)) == begin) return {};
+  PatchedSite s;
+  s.offset = static_cast<uint32_t>(at - kCall);
+  s.length = kCall + 2;
+  s.extent = sizeof kLoop;
+  s.mode = MODE_TAIL;
+  s.wide = s.loop = true;
+  s.inner[0] = kCall;
+  s.inner[1] = s.length;
+  return s;
+}
+
 // %reg = the load address in base_slot + offset; flags stay.
 void emit_address(Emitter& e, uint8_t reg, uint64_t base_slot, uint64_t offset) {
   const auto low = static_cast<uint8_t>(reg & 7), high = static_cast<uint8_t>(reg >> 3);
@@ -232,12 +256,14 @@ NumberMove number_move(const uint8_t* text, size_t at) {
 uint64_t PatchedSite::moved_to(uint64_t distance) const {
   if (distance == 0 || (distance != inner[0] && distance != inner[1])) return 0;
   const uint64_t trampoline = STUB_WIDE + uint64_t{slot} * STUB_WIDE_SIZE;
+  if (loop && distance < length) return trampoline + 2;  // the move before it
   return mode == MODE_TAIL ? trampoline + STUB_WIDE_TAIL + distance - length : trampoline + distance;
 }
 
 std::optional<PatchedSite> find_wide_site(const uint8_t* text, size_t size, size_t at) {
-  const auto before = find_before(text, at);
-  return before ? before : find_behind(text, size, at);
+  if (auto before = find_before(text, at)) return before;
+  if (auto loop = find_exit_loop(text, size, at)) return loop;
+  return find_behind(text, size, at);
 }
 
 namespace {
@@ -297,7 +323,7 @@ void emit_wide_trampoline(uint8_t* at, const PatchedSite& s, const uint8_t* text
   const bool has_tail = s.mode == MODE_TAIL;
   const uint64_t behind = text_offset + s.offset + s.length;
   Emitter e(at, address);
-  if (!has_tail) emit_before(e, s, text, base_slot, text_offset);
+  if (!has_tail || s.loop) emit_before(e, s, text, base_slot, text_offset);
   e.bytes({0xf3, 0x49, 0x0f, 0xae, 0xcb});  // rdgsbase %r11
   e.bytes({0x65, 0x48, 0x8b, 0x0c, 0x25});  // mov %gs:CTL_SELF, %rcx
   e.word(CTL_SELF);

@@ -2,7 +2,8 @@
 // trampoline ("wide" ones, of STUB_WIDE_SIZE):
 //  - `mov $nr, %eax|%rax`, some instructions on registers alone, `syscall`: the jump takes the place of the first of
 //    them; the system call instruction itself stays, for those who jump there;
-//  - `syscall` and what stands behind it, up to a call or a jump: that is carried out by the trampoline's tail.
+//  - `syscall` and what stands behind it, up to a call or a jump: that is carried out by the trampoline's tail;
+//  - glibc's way to end a thread, a loop of eight bytes around exit(2).
 // A decoder of the forms listed in wide_sites.cc, none of which accesses memory, and of nothing else: what it does not
 // know is left alone.
 #pragma once
@@ -22,8 +23,12 @@ struct PatchedSite {
   uint8_t trap = kNoTrap;  // narrow ones: distance from `offset` to where the old `syscall`, or the `cmp`, was
   uint16_t number = 0;     // narrow ones of MODE_PLAIN
   bool wide = false;
+  bool loop = false;  // the last of the wide ones: its entry in the table ends with kLoopEntry
   uint8_t inner[2] = {};  // wide ones: distances to where overwritten instructions began; 0: none
   uint16_t slot = 0;      // wide ones: which trampoline
+
+  // A loop's `syscall` stood where its jump has the lowest byte of the entry's address: that must be no instruction either.
+  static constexpr uint32_t kLoopEntry = 0x60;
 
   // Where the trampoline has what began at this distance from `offset`; 0: nothing began there.
   uint64_t moved_to(uint64_t distance) const;
