@@ -163,7 +163,7 @@ def main():
         check("begun", b.ask("thread record w 0 0 wait"), "b waits for a's end")
         a.process.stdin.close()
         check("thread ok", b.line(), "b has it")
-        check("ok", b.ask("whole w nb"), "and the file")
+        check("ok", b.ask("whole w wait"), "and the file, which a lets go of a moment later")
         b.process.stdin.close()
         for guest in (a, b):
             check(0, guest.process.wait(30), "status")
