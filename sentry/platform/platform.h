@@ -113,6 +113,8 @@ class Context {
   // Before a resume(): the guest thread writes these few bytes itself, before it goes on, if it can; the first thread of a process that was
   // forked must be able to. False: not this one.
   virtual bool tell(uint64_t /*addr*/, ByteSpan /*src*/) { return false; }
+  // After this context's clone_thread(): its thread writes the new one's number itself, before there is the new one. False: not this one.
+  virtual bool tell_of_thread(uint64_t /*addr*/, int32_t /*tid*/) { return false; }
   // Lets the guest run until the next event.
   virtual void resume() = 0;
   // Makes a running context report kInterrupted soon; no effect on one that is not running.

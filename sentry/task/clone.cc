@@ -41,7 +41,9 @@ bool is_plain(const MemoryManager& memory, uint64_t addr, size_t size) {
 // The child writes its number itself, where it can. The parent's word is there before either goes on: a thread that has ended clears it.
 void tell_tid(Task& parent, Task& child, const CloneArgs& a) {
   const int32_t tid = child.tid();
-  if ((a.flags & CLONE_PARENT_SETTID) != 0) (void)parent.memory().copy_out(a.parent_tid, &tid, sizeof tid);
+  if ((a.flags & CLONE_PARENT_SETTID) != 0 && !parent.context().tell_of_thread(a.parent_tid, tid)) {
+    (void)parent.memory().copy_out(a.parent_tid, &tid, sizeof tid);
+  }
   if ((a.flags & CLONE_CHILD_SETTID) == 0) return;
   // A process that begins cannot take a fault yet.
   const bool can = (a.flags & CLONE_VM) != 0 || is_plain(child.memory(), a.child_tid, sizeof tid);

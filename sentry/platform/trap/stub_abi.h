@@ -176,7 +176,7 @@ enum OrderKind : uint64_t { kOrderPlain = 0, kOrderThread = 1, kOrderFutex = 2 }
 
 struct ThreadOrder {
   uint64_t args[6], nr;
-  uint64_t kind;  // kOrderThread: args[0] is the slot
+  uint64_t kind;  // kOrderThread: args[0] is the slot; args[1], unless it is 0, where 32 bits of args[2] are written first
 };
 
 inline constexpr int kGregs = 23;  // ucontext's general registers, its order

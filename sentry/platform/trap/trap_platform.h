@@ -86,6 +86,7 @@ class TrapContext final : public Context {
   bool resting() const override;
   bool clear_tid_at_exit(uint64_t addr) override;
   bool tell(uint64_t addr, ByteSpan src) override;
+  bool tell_of_thread(uint64_t addr, int32_t tid) override;
 
  private:
   friend class TrapSpace;

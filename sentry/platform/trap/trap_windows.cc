@@ -126,6 +126,14 @@ bool TrapContext::tell(uint64_t addr, ByteSpan src) {
   return true;
 }
 
+// A thread with a frame is in a handler, where it must not fault.
+bool TrapContext::tell_of_thread(uint64_t addr, int32_t tid) {
+  if (addr >= kGuestEnd || frame_ != 0 || orders_.empty() || orders_.back().kind != kOrderThread) return false;
+  orders_.back().args[1] = addr;
+  orders_.back().args[2] = static_cast<uint64_t>(tid);
+  return true;
+}
+
 void TrapContext::flush_windows(uint64_t addr, uint64_t size) {
   const bool touched = std::any_of(kept_.begin(), kept_.end(), [&](const Window& k) {
     return k.addr < addr + size && addr < k.addr + k.size;

@@ -22,6 +22,7 @@ inline long clone_at_host(uint64_t sp, ControlPage* control) {
 // A thread of the guest, made by a call that came through the dispatcher: the host's clone copies what the guest has in
 // its vector registers, the Sentry's first answer has the others, and flags and call site are the caller's.
 inline long clone_thread_fast(const ThreadOrder& order, const ControlPage* c) {
+  if (order.args[1] != 0) try_copy(reinterpret_cast<void*>(order.args[1]), &order.args[2], sizeof(int32_t));
   const uint64_t slot = order.args[0] % STUB_SLOTS;
   auto* control = reinterpret_cast<ControlPage*>(page_address(slot));
   control->mode = c->mode;
