@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -45,8 +46,10 @@ void map_over_the_stub() {
 // What only the Sentry writes. A write that succeeds would be seen by other processes.
 void read_only_parts() {
   for (uint64_t part : {uint64_t{STUB_TEXT}, uint64_t{STUB_SHARED}, uint64_t{STUB_MESSAGES}, uint64_t{STUB_CMD},
-                        uint64_t{STUB_PATCHES}, uint64_t{STUB_TABLE}}) {
+                        uint64_t{STUB_PATCHES}, uint64_t{STUB_TABLE}, uint64_t{getauxval(AT_SYSINFO_EHDR)}}) {
+    if (part == 0) continue;  // there is no vDSO
     in_child([&] {
+      mprotect(reinterpret_cast<void*>(part), 4096, PROT_READ | PROT_WRITE);
       at_gate(GATE_ORDER, SYS_mprotect, static_cast<long>(part), 4096, PROT_READ | PROT_WRITE);
       poke<uint8_t>(part, *reinterpret_cast<volatile uint8_t*>(part));
       broken("%lx can be written", part);
