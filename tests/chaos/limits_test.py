@@ -55,34 +55,12 @@ def fork_and_reap():
 print("fork", name(fork_and_reap))
 """ % {"limit": LIMIT}
 
-# fork() does not copy pages, but what a child may write counts as well.
-TASKS = r"""
+# Forks until that fails, ends all of them, and gives how many there were and why there are no more.
+FORKS = r"""
 import errno, os, signal
-children, error = [], "no end"
-while len(children) < 20000:
-    try:
-        pid = os.fork()
-    except OSError as e:
-        error = errno.errorcode[e.errno]
-        break
-    if pid == 0:
-        signal.pause()
-    children.append(pid)
-print("forks", len(children), error)
-for pid in children:
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-if os.fork() == 0:
-    os._exit(0)
-print("afterwards", os.wait()[1])
-"""
-
-# What is in the way of the host's own clones: a stub of which there is only half must not stay.
-FILL = r"""
-import errno, os, signal, time
 def fill():
     children, error = [], "no end"
-    while len(children) < 100:
+    while len(children) < 20000:
         try:
             pid = os.fork()
         except OSError as e:
@@ -94,11 +72,27 @@ def fill():
     for pid in children:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
-    time.sleep(0.3)
     return len(children), error
-first = fill()
+"""
+
+# fork() does not copy pages, but what a child may write counts as well.
+TASKS = FORKS + r"""
+print("forks", *fill())
+if os.fork() == 0:
+    os._exit(0)
+print("afterwards", os.wait()[1])
+"""
+
+# What is in the way of the host's own clones: a stub of which there is only half must not stay.
+FILL = FORKS + r"""
+import time
+def fill_and_rest():
+    result = fill()
+    time.sleep(0.3)
+    return result
+first = fill_and_rest()
 print("forks", "some" if 0 < first[0] < 20 else first[0], first[1])
-print("again", all(fill() == first for _ in range(3)), flush=True)
+print("again", all(fill_and_rest() == first for _ in range(3)), flush=True)
 os.read(0, 1)
 """
 

@@ -2,27 +2,12 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
-#include "tests/syscalls/test_util.h"
+#include "tests/syscalls/signal_util.h"
 
 namespace run9::guest {
 namespace {
 
-// What the last handler saw.
-siginfo_t last_info;
-volatile sig_atomic_t count;
-
-void note(int, siginfo_t* info, void*) {
-  last_info = *info;
-  count = count + 1;
-}
-
-class FaultTest : public testing::Test {
- protected:
-  void SetUp() override {
-    count = 0;
-    last_info = {};
-  }
-};
+class FaultTest : public NotingTest {};
 
 sigjmp_buf escape;
 void note_and_escape(int, siginfo_t* info, void*) {

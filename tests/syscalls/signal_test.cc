@@ -6,7 +6,7 @@
 
 #include <atomic>
 
-#include "tests/syscalls/test_util.h"
+#include "tests/syscalls/signal_util.h"
 
 namespace run9::guest {
 namespace {
@@ -26,22 +26,7 @@ struct KernelAction {
   uint64_t mask;
 };
 
-// What the last handler saw.
-siginfo_t last_info;
-volatile sig_atomic_t count;
-
-void note(int, siginfo_t* info, void*) {
-  last_info = *info;
-  count = count + 1;
-}
-
-class SignalTest : public testing::Test {
- protected:
-  void SetUp() override {
-    count = 0;
-    last_info = {};
-  }
-};
+class SignalTest : public NotingTest {};
 
 TEST_F(SignalTest, ActionErrors) {
   KernelAction action = {};

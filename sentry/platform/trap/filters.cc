@@ -15,13 +15,9 @@ namespace {
 constexpr uint32_t low(uint64_t v) { return static_cast<uint32_t>(v); }
 constexpr uint32_t high(uint64_t v) { return static_cast<uint32_t>(v >> 32); }
 
-// The flags of the only thread that a guest thread may make, and of the agent's two clones: a process, whose first thread makes its
-// agent.
+// The flags of the only thread that a guest thread may make; those of the agent's two clones are in filters.h.
 constexpr uint32_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
                                   CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-// The agent's descriptors are not those of the guest threads: no guest can touch its socket.
-constexpr uint32_t kAgentFlags = kThreadFlags & ~static_cast<uint32_t>(CLONE_FILES | CLONE_CHILD_CLEARTID);
-constexpr uint32_t kForkFlags = CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD;
 
 struct Checks {
   BpfProgram& p;
@@ -130,7 +126,7 @@ void agent_gate(BpfProgram& p, uint64_t key, BpfProgram::Label allow, BpfProgram
                       __NR_recvmsg, __NR_close_range, __NR_dup2, __NR_exit_group}) {
     p.jump_if_eq(nr, allow);
   }
-  const auto not_write = p.label(), not_clone = p.label(), not_affinity = p.label();
+  const auto not_write = p.label(), not_clone = p.label();
   p.jump_if_ne(__NR_write, not_write);
   c.arg_is(0, STUB_FD_AGENT);
   p.jump(allow);
@@ -142,11 +138,9 @@ void agent_gate(BpfProgram& p, uint64_t key, BpfProgram::Label allow, BpfProgram
   p.jump_if_eq(kAgentFlags, allow);
   p.jump(trap);
   p.bind(not_clone);
-  p.jump_if_ne(__NR_sched_setaffinity, not_affinity);
+  p.jump_if_ne(__NR_sched_setaffinity, trap);
   c.arg_is(0, 0);  // its own
   p.jump(allow);
-  p.bind(not_affinity);
-  p.jump(trap);
 }
 
 }  // namespace

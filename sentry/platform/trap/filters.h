@@ -3,9 +3,19 @@
 // the key that only agents hold; a call there without it ends the process. All else that is not allowed is RET_TRAP: a
 // guest's system call must come out as its SIGSYS.
 #pragma once
+#include <sched.h>
+#include <signal.h>
+
+#include <cstdint>
+
 #include "sentry/platform/bpf.h"
 
 namespace run9::sentry::trap {
+
+// The agent's clones: a process, and by its first thread that process's agent. An agent's descriptors are not those of the guest threads: no
+// guest can touch its socket.
+inline constexpr uint32_t kForkFlags = CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD;
+inline constexpr uint32_t kAgentFlags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID;
 
 BpfProgram make_filter(uint64_t agent_key);
 

@@ -19,9 +19,6 @@ namespace {
 
 constexpr uint64_t kMaxImage = 8 << 20, kMaxImages = 64 << 20;  // bytes
 constexpr uint64_t kMaxOffset = 0x60000000;  // in a file: a trampoline adds 31 bits to its base, a site's own distances included
-// The slots of wide trampolines whose entries end with kLoopEntry.
-constexpr uint32_t kLoopStep = 256 / 8, kFirstLoop = PatchedSite::kLoopEntry / 8;
-static_assert((STUB_TABLE + 8 * STUB_NARROW_COUNT) % 256 == 0);
 constexpr size_t kMaxKnown = 4096;                              // files, those without call sites included
 
 // The site whose `syscall` is at text[at].

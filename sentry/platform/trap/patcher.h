@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "sentry/platform/trap/stub_abi.h"
 #include "sentry/platform/trap/trap_memory.h"
 #include "sentry/platform/trap/wide_sites.h"
 
@@ -55,7 +56,10 @@ class TextPatcher {
 
   SharedMemory pages_;
   std::map<Key, std::shared_ptr<const PatchedImage>> images_;
-  uint32_t next_narrow_ = 0, next_wide_ = 0, next_loop_ = PatchedSite::kLoopEntry / 8;
+  // The slots of wide trampolines whose entries end with kLoopEntry.
+  static constexpr uint32_t kLoopStep = 256 / 8, kFirstLoop = PatchedSite::kLoopEntry / 8;
+  static_assert((STUB_TABLE + 8 * STUB_NARROW_COUNT) % 256 == 0);
+  uint32_t next_narrow_ = 0, next_wide_ = 0, next_loop_ = kFirstLoop;
   uint32_t next_image_ = 0;
   uint64_t bytes_ = 0;
 };

@@ -9,15 +9,12 @@
 #include <utility>
 
 #include "sentry/platform/trap/agent_commands.h"
+#include "sentry/platform/trap/filters.h"
 #include "sentry/platform/trap/trap_platform.h"
 #include "sentry/sched/fiber.h"
 
 namespace run9::sentry::trap {
 namespace {
-
-// As filters.cc has them.
-constexpr int kAgentFlags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID;
-constexpr int kForkFlags = CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD;
 
 constexpr uint8_t kForkPatience = 3;
 

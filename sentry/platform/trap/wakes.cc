@@ -45,8 +45,8 @@ uint32_t Wakes::announce(uint32_t n) {
 }
 
 void Wakes::soon(uint32_t n, const uint32_t* state) {
-  // The new one runs already by the platform's count.
   if (left_to_offered({n, state})) return;
+  // The new one runs already by the platform's count.
   if (platform_.running_contexts() <= 1) return now(n);
   wait({n, state}, kPatienceNs);
 }
@@ -75,11 +75,9 @@ void Wakes::after_child(uint32_t n, const uint32_t* state) {
 void Wakes::wait(const Sleeper& sleeper, uint64_t patience) {
   announce(sleeper.word);
   const uint64_t now = EventLoop::now_ns();
-  if (waiting_.empty()) {
-    begin_turn(now);
-    due_ns_ = now + patience;
-  }
-  due_ns_ = std::min(due_ns_, now + patience);
+  const bool first = waiting_.empty();
+  if (first) begin_turn(now);
+  due_ns_ = first ? now + patience : std::min(due_ns_, now + patience);
   waiting_.push_back(sleeper);
   platform_.set_guest_spin();
 }

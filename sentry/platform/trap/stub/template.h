@@ -17,9 +17,9 @@ struct KernelSigaction {
   unsigned long mask;
 };
 
-// The host's release is in the vDSO's note; the guest gets a copy that says Run9's (6.12). Shared memory: a fork need not copy it.
-inline uint64_t private_vdso(uint64_t vdso) {
-  if (vdso < STUB_TEXT) return 0;  // address randomization could not be turned off: do without
+// Fills `fd` with the host's image, but for the release in its note, and maps it in its place. Shared memory: a fork need not copy it. False: the
+// host does not let us.
+inline bool replace_vdso(uint64_t vdso, long fd) {
   const auto* eh = reinterpret_cast<const Elf64_Ehdr*>(vdso);
   const auto* ph = reinterpret_cast<const Elf64_Phdr*>(vdso + eh->e_phoff);
   uint64_t size = 0, note = 0, note_size = 0;
@@ -30,10 +30,9 @@ inline uint64_t private_vdso(uint64_t vdso) {
       note_size = ph[i].p_memsz;
     }
   }
-  const long fd = gate_init(__NR_memfd_create, "run9-vdso", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd < 0 || gate_init(__NR_ftruncate, fd, size) != 0) return 0;
+  if (gate_init(__NR_ftruncate, fd, size) != 0) return false;
   const long copy = gate_init(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (copy < 0) return 0;
+  if (copy < 0) return false;
   memcpy(reinterpret_cast<void*>(copy), reinterpret_cast<void*>(vdso), size);
   for (uint64_t at = note; note != 0 && at + sizeof(Elf64_Nhdr) <= note + note_size;) {
     auto* n = reinterpret_cast<Elf64_Nhdr*>(copy + at);
@@ -48,10 +47,18 @@ inline uint64_t private_vdso(uint64_t vdso) {
   gate_init(__NR_munmap, copy, size);
   // All processes share it: nobody may map it for writing any more.
   constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL;
-  const bool sealed = gate_init(__NR_fcntl, fd, F_ADD_SEALS, kSeals) == 0;
-  const long at = sealed ? gate_init(__NR_mmap, vdso, size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) : -1;
+  if (gate_init(__NR_fcntl, fd, F_ADD_SEALS, kSeals) != 0) return false;
+  return gate_init(__NR_mmap, vdso, size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == static_cast<long>(vdso);
+}
+
+// The guest gets a copy of the vDSO that says Run9's release (6.12). 0: none.
+inline uint64_t own_vdso(uint64_t vdso) {
+  if (vdso < STUB_TEXT) return 0;  // address randomization could not be turned off: do without
+  const long fd = gate_init(__NR_memfd_create, "run9-vdso", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0) return 0;
+  const bool replaced = replace_vdso(vdso, fd);
   gate_init(__NR_close, fd);
-  return at == static_cast<long>(vdso) ? vdso : 0;
+  return replaced ? vdso : 0;
 }
 
 [[noreturn]] inline void die(int code) {
