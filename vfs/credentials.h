@@ -21,6 +21,7 @@ struct Credentials {
   uint32_t securebits = 0;
   bool no_new_privs = false;
 
+  bool operator==(const Credentials&) const = default;
   bool has_cap(int cap) const { return (cap_effective >> cap) & 1; }
   bool in_group(uint32_t gid) const {
     return gid == fsgid || std::find(groups.begin(), groups.end(), gid) != groups.end();

@@ -19,7 +19,7 @@ bool in_bounds(uint64_t addr, size_t n) { return n <= kGuestEnd && addr <= kGues
 
 Result<size_t> MemoryManager::copy_in_some(std::span<std::byte> dst, uint64_t addr) {
   if (dst.empty()) return size_t{0};
-  if (addr >= kGuestEnd) return Errno{EFAULT};
+  if (retired_ || addr >= kGuestEnd) return Errno{EFAULT};
   return space_->read(addr, dst.first(std::min<uint64_t>(dst.size(), kGuestEnd - addr)));
 }
 
@@ -35,21 +35,21 @@ std::span<std::byte> MemoryManager::room_for(uint64_t addr, size_t n) const {
 
 Result<size_t> MemoryManager::copy_out_some(uint64_t addr, ByteSpan src) {
   if (src.empty()) return size_t{0};
-  if (addr >= kGuestEnd) return Errno{EFAULT};
+  if (retired_ || addr >= kGuestEnd) return Errno{EFAULT};
   src = src.first(std::min<uint64_t>(src.size(), kGuestEnd - addr));
   return src.size() > kSmallCopy && is_writable(addr, src.size()) ? space_->write_mapped(addr, src) : space_->write(addr, src);
 }
 
 Result<void> MemoryManager::copy_in(void* dst, uint64_t addr, size_t n) {
   if (n == 0) return ok();
-  if (!in_bounds(addr, n)) return Errno{EFAULT};
+  if (retired_ || !in_bounds(addr, n)) return Errno{EFAULT};
   if (TRY(space_->read(addr, {static_cast<std::byte*>(dst), n})) != n) return Errno{EFAULT};
   return ok();
 }
 
 Result<void> MemoryManager::copy_out(uint64_t addr, const void* src, size_t n) {
   if (n == 0) return ok();
-  if (!in_bounds(addr, n)) return Errno{EFAULT};
+  if (retired_ || !in_bounds(addr, n)) return Errno{EFAULT};
   if (TRY(space_->write(addr, {static_cast<const std::byte*>(src), n})) != n) return Errno{EFAULT};
   return ok();
 }

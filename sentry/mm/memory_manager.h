@@ -54,6 +54,8 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
 
   AddressSpace& space() { return *space_; }
   const AddressSpaceRef& space_ref() { return space_; }
+  // Its space is another program's now: who holds this still reads and writes nothing there.
+  void retire() { retired_ = true; }
 
   // --- copies. EFAULT when any byte faults.
   Result<void> copy_in(void* dst, uint64_t addr, size_t n);
@@ -170,6 +172,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
 
   Kernel& kernel_;
   AddressSpaceRef space_;
+  bool retired_ = false;
   FiberMutex mutex_;
   MappedAhead ahead_;
   Map vmas_;

@@ -109,6 +109,8 @@ class Context {
   virtual Result<void> set_xstate(ByteSpan state) = 0;
   virtual Result<size_t> xstate_size() = 0;  // of both
   virtual void reset_xstate() = 0;  // exec: initial FPU state
+  // At an event: when it goes on it is as a first thread is, with these registers.
+  virtual void start_over(const Regs&) {}
 
   // Before a resume(): the guest thread writes these few bytes itself, before it goes on, if it can; the first thread of a process that was
   // forked must be able to. False: not this one.
@@ -191,6 +193,10 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   virtual void set_locked(bool) {}
   // Several mappings in one hand-over (exec). Blocks.
   virtual Result<void> map_all(std::span<const MapRequest>) = 0;
+  // The same, and all else that the guest has here goes before. An error leaves it useless. Blocks. Only where it can, and where `context` is
+  // the only thread; the host process stays, and what its guest may have done to it.
+  virtual bool can_start_over(const Context& /*context*/) const { return false; }
+  virtual Result<void> start_over(std::span<const MapRequest>) { return Errno{ENOSYS}; }
 
   // Copies; a short count means the rest faults. EFAULT when nothing could be copied.
   virtual Result<size_t> read(uint64_t addr, std::span<std::byte> dst) = 0;

@@ -358,6 +358,67 @@ TEST(TrapPlatformTest, ForgedPagesAreServed) {
   });
 }
 
+constexpr MapRequest kElsewhere[] = {{.addr = 0x7000'0000, .length = 4096, .prot = PROT_READ | PROT_WRITE | PROT_EXEC}};
+constexpr unsigned char kTwoCalls[] = {0xb8, 7, 0, 0, 0, 0x0f, 0x05, 0xb8, 8, 0, 0, 0, 0x0f, 0x05};  // mov $7,%eax; syscall; mov $8,%eax; syscall
+
+// Runs kTwoCalls at kElsewhere, in `c`, which starts there.
+void expect_two_calls(Machine& m, AddressSpace& space, Context& c) {
+  EXPECT_EQ(space.write(0x7000'0000, std::as_bytes(std::span(kTwoCalls))).value(), sizeof kTwoCalls);
+  std::byte old[8];
+  EXPECT_TRUE(space.read(kData, old).has_error());
+  c.resume();
+  ASSERT_EQ(m.next(c), EventKind::kSyscall);
+  EXPECT_EQ(c.call_regs().orig_rax, 7u);
+  c.set_result(0);
+  c.resume();
+  ASSERT_EQ(m.next(c), EventKind::kSyscall);
+  EXPECT_EQ(c.call_regs().orig_rax, 8u);
+}
+
+TEST(TrapPlatformTest, AProgramTakesAnothersPlace) {
+  Machine m("trap");
+  m.run([](Machine& m) {
+    auto space = m.program({0xb8, 39, 0, 0, 0, 0x0f, 0x05});
+    auto c = space->first_thread(start_regs()).value();
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    ASSERT_TRUE(space->can_start_over(*c));
+    ASSERT_TRUE(space->start_over(kElsewhere).has_value());
+    Regs r{};
+    r.rip = 0x7000'0000;
+    r.eflags = 0x202;
+    c->start_over(r);
+    expect_two_calls(m, *space, *c);
+  });
+}
+
+TEST(TrapPlatformTest, ANewSpaceMayBeThatOfAProgramThatIsOver) {
+  Machine m("trap");
+  m.run([](Machine& m) {
+    auto space = m.program({0xb8, 60, 0, 0, 0, 0x0f, 0x05});
+    auto c = space->first_thread(start_regs()).value();
+    c->resume();
+    ASSERT_EQ(m.next(*c), EventKind::kSyscall);
+    const int pid = space->host_pid();
+    space->kill();
+    c.reset();
+    Timer pause(*m.loop, [&m, self = m.loop->current()] { m.loop->ready(self); });
+    pause.arm(EventLoop::now_ns() + 20'000'000);
+    m.loop->park();
+    auto next = m.platform->create_address_space().value();
+    ASSERT_EQ(next->host_pid(), pid);
+    std::byte old[1];
+    EXPECT_TRUE(space->read(kData, old).has_error());
+    ASSERT_TRUE(next->map_all(kElsewhere).has_value());
+    EXPECT_LT(next->cpu_time_ns(), 1'000'000'000u);
+    Regs r{};
+    r.rip = 0x7000'0000;
+    r.eflags = 0x202;
+    auto thread = next->first_thread(r).value();
+    expect_two_calls(m, *next, *thread);
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(All, PlatformTest, testing::Values("trap", "ptrace"),
                          [](const auto& info) { return std::string(info.param); });
 

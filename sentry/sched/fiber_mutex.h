@@ -10,6 +10,7 @@ namespace run9::sentry {
 class FiberMutex {
  public:
   explicit FiberMutex(EventLoop& loop) : loop_(loop) {}
+  bool locked() const { return held_; }
   void lock() {
     if (!held_) {
       held_ = true;

@@ -42,14 +42,42 @@ bool open_for_writing(const FdTable& fds, const vfs::Inode& program) {
   return false;
 }
 
+// Whether the host process may stay, for another program: with it stays whatever code of the last one is still about in it (a guest can make
+// host threads that nobody knows), which has the same user's rights, and could have started the program with what it likes in its memory.
+bool may_stay(Task& task, const vfs::Credentials& after) {
+  if (!task.memory_ref() || task.memory_ref().use_count() > 1 || task.process().tasks.size() > 1) return false;
+  return after == task.creds() && task.memory().space().can_start_over(task.context());
+}
+
 }  // namespace
 
+// In another space than the one at hand. A host process that is used again may turn out to be unfit, which ends it.
+Result<std::unique_ptr<Context>> Kernel::load_elsewhere(Program& program, const vfs::Credentials& creds) {
+  constexpr int kTries = 4;
+  for (int left = kTries;; --left) {
+    TRY(program.lay_out(TRY(platform().create_address_space()), creds));
+    const auto regs = program.map(Program::Where::kEmpty);
+    if (regs.has_value()) return program.memory()->space().first_thread(regs.value());
+    if (to_int(regs.error()) != EIO || left == 0) return regs.error();
+  }
+}
+
 Result<void> Kernel::exec(Task& task, ExecArgs args) {
-  LoadedProgram program = TRY(load_program(*this, task, std::move(args)));
-  const auto st = TRY(mounts().stat(context(), program.executable->path()));
+  Program program = TRY(Program::find(*this, task, std::move(args)));
+  const vfs::Path& file = program.executable()->path();
+  const auto st = TRY(mounts().stat(context(), file));
   // What has no name (memfd_create) may be run by who wrote it, as in Linux.
   for (const auto& [tid, t] : tasks_) {
-    if (st.nlink != 0 && t->fds_ref() && open_for_writing(t->fds(), program.executable->inode())) return Errno{ETXTBSY};
+    if (st.nlink != 0 && t->fds_ref() && open_for_writing(t->fds(), program.executable()->inode())) return Errno{ETXTBSY};
+  }
+  const bool nosuid = (file.mount->flags & vfs::kMntNoSuid) != 0;
+  auto creds = after_exec(task.creds(), st, !nosuid && !task.creds().no_new_privs);
+  const bool stays = program.readable() && may_stay(task, creds);
+  std::unique_ptr<Context> first;
+  if (stays) {
+    TRY(program.lay_out(task.memory().space_ref(), creds));
+  } else {
+    first = TRY(load_elsewhere(program, creds));
   }
 
   // No way back from here. The other threads go first; this one takes over the process's number.
@@ -74,8 +102,7 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
   }
   task.clear_child_tid = 0;
 
-  const bool nosuid = (program.executable->path().mount->flags & vfs::kMntNoSuid) != 0;
-  task.set_creds(after_exec(task.creds(), st, !nosuid && !task.creds().no_new_privs));
+  task.set_creds(std::move(creds));
   auto actions = std::make_shared<SignalActions>();
   for (size_t i = 0; i < actions->at.size(); ++i) {
     if (p.actions->at[i].handler == 1) actions->at[i].handler = 1;  // ignored stays ignored
@@ -84,16 +111,27 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
   task.alt_stack() = AltStack{};
   if (task.fds_ref().use_count() > 1) task.set_fds(task.fds().clone());
   for (auto& f : task.fds().remove_cloexec()) close_file(task, std::move(f));
-  task.comm = program.comm;
+  task.comm = program.comm();
   p.did_exec = true;
   p.timers.reset();
+  task.mark_regs_replaced();
+  if (stays) {
+    p.usage_dead_threads.add(0, task.memory().peak_bytes());  // the host process goes on, and counts its time
+    task.start_over(program.memory());
+    const auto regs = program.map(Program::Where::kOver);
+    if (!regs.has_value()) {
+      task.exit_group(SIGSEGV);
+      return regs.error();
+    }
+    task.context().start_over(regs.value());
+    return ok();
+  }
   if (task.memory_ref() && task.memory_ref().use_count() == 1) {
     p.usage_dead_threads.add(task.memory().space().cpu_time_ns(), task.memory().peak_bytes());
     task.memory().space().kill();
   }
-  task.replace_memory(std::move(program.memory), std::move(program.context));
+  task.replace_memory(program.memory(), std::move(first));
   task.end_vfork();
-  task.mark_regs_replaced();
   return ok();
 }
 

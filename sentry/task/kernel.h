@@ -15,6 +15,7 @@
 
 namespace run9::sentry {
 
+class Program;
 class SpecialFiles;
 class FutexTable;
 class Tracer;
@@ -144,6 +145,7 @@ class Kernel : public EventSink {
   friend class Task;
   class KernelContext;
   void hang_up_session(Process& leader);
+  Result<std::unique_ptr<Context>> load_elsewhere(Program& program, const vfs::Credentials& creds);
   Result<int32_t> finish_clone(Task& parent, Task& child, const CloneArgs& args);
 
   Options options_;

@@ -71,6 +71,12 @@ void Task::replace_memory(MemoryManagerRef memory, std::unique_ptr<Context> cont
   attach(std::move(context));
 }
 
+void Task::start_over(MemoryManagerRef memory) {
+  memory_->retire();
+  memory_ = std::move(memory);
+  attach(std::move(context_));
+}
+
 TaskState Task::state() const {
   if (traced_stop_) return TaskState::kTraced;
   if (stopped_) return TaskState::kStopped;

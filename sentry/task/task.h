@@ -134,6 +134,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   void set_parts(Parts p);
   void attach(std::unique_ptr<Context> context);
   void replace_memory(MemoryManagerRef memory, std::unique_ptr<Context> context);  // exec
+  void start_over(MemoryManagerRef memory);  // the same, in the same space and by the same thread of the host
   void request_exit();  // another thread's exit_group or exec ends this one
   void expect_exit();   // and if its guest does not heed, its host process is killed
   void become_leader(int32_t tid) {

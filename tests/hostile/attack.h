@@ -37,6 +37,9 @@ bool in_child(const std::function<void()>& body, int ms = kBriefMs);
 void start_callers(int n);
 void start_thread(void* (*body)(void*), void* argument = nullptr);
 
+// Host threads of this process that the Sentry does not know, asleep.
+void leave_threads();
+
 // A system call instruction of the stub.
 long at_gate(int gate, long nr, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0);
 // Anywhere, with registers that mean something there.

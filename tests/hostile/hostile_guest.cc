@@ -1,7 +1,7 @@
 // A guest that means harm. The test beside it (hostile_test.py) runs its attacks in a sandbox and looks at what became
 // of the others.
 //
-// usage: hostile_guest ATTACK [SEED] | --list
+// usage: hostile_guest ATTACK [SEED] | --list; for an attack: --nothing, --leave (threads, and ends)
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +17,11 @@ constexpr int kLongestMs = 20'000;
 
 int main(int argc, char** argv) {
   using namespace hostile;
+  if (argc == 2 && strcmp(argv[1], "--nothing") == 0) return 0;
+  if (argc == 2 && strcmp(argv[1], "--leave") == 0) {
+    leave_threads();
+    return 0;
+  }
   const bool list = argc == 2 && strcmp(argv[1], "--list") == 0;
   if (argc > 2) g_dice = strtoull(argv[2], nullptr, 10) * 0x9e3779b97f4a7c15 + 1;
   for (const Attack* attacks : {entry_attacks, stub_code_attacks, stub_memory_attacks, control_page_attacks,

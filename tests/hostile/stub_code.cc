@@ -1,7 +1,10 @@
 // Jumps into the stub's code: its gates, the agent, the handler, the dispatcher, the trampolines.
 #include <linux/futex.h>
+#include <sched.h>
+#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/hostile/attack.h"
@@ -106,11 +109,59 @@ void unknown_threads() {
   });
 }
 
+// One that sleeps in the stub, with its stack there: it needs nothing of its program's memory.
+[[noreturn]] void sleep_in_the_stub() {
+  auto* stack = reinterpret_cast<uint64_t*>(STUB_STACKS + STUB_STACKS_SIZE - 4096);
+  stack[0] = GATE_IP(GATE_FUTEX) - 2;
+  const uint64_t word = STUB_SLEEP_WORDS + 4 * (STUB_SLEEP_WORD_COUNT - 1);
+  asm volatile(
+      "mov (%1), %%edx; xor %%esi, %%esi; xor %%r10d, %%r10d; mov $202, %%eax; mov %1, %%rdi; mov %0, %%rsp; jmp *(%%rsp)"
+      :
+      : "b"(stack), "r"(word)
+      : "rax", "rdi", "rsi", "rdx", "r10", "memory");
+  __builtin_unreachable();
+}
+
+// Programs that come where one was that left host threads behind: in its stead, or after it.
+void successors() {
+  const auto run = [](const char* how) {
+    const char* arguments[] = {"hostile_guest", how, nullptr};
+    pid_t child = 0;
+    int status = -1;
+    if (posix_spawn(&child, "/hostile_guest", nullptr, nullptr, const_cast<char**>(arguments), nullptr) != 0) return;
+    waitpid(child, &status, 0);
+    if (status != 0) broken("a program after one that left threads ended with %x", status);
+  };
+  for (int i = 0; i < 8; ++i) {
+    run("--leave");
+    for (int n = 0; n < 3; ++n) run("--nothing");
+  }
+  in_child([] {
+    leave_threads();
+    const char* arguments[] = {"hostile_guest", "--nothing", nullptr};
+    execv("/hostile_guest", const_cast<char**>(arguments));
+  });
+}
+
 }  // namespace
+
+void leave_threads() {
+  if (my_page() == nullptr) return;
+  constexpr long kStack = 1 << 16;
+  constexpr long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  static int tid;
+  for (int i = 0; i < 3; ++i) {
+    auto* stack = static_cast<char*>(mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    auto* top = reinterpret_cast<uint64_t*>(stack + kStack - 64);
+    top[0] = reinterpret_cast<uint64_t>(&sleep_in_the_stub);
+    at_gate(GATE_ORDER, SYS_clone, kFlags, reinterpret_cast<long>(top), reinterpret_cast<long>(&tid), reinterpret_cast<long>(&tid));
+  }
+  usleep(1000);  // they are there
+}
 
 const Attack stub_code_attacks[] = {{"gates", gates},           {"descriptors", descriptors}, {"stub_text", stub_text},
                                     {"dispatcher", dispatcher}, {"trampolines", trampolines}, {"unknown_threads", unknown_threads},
-                                    {"sleep_words", sleep_words},
+                                    {"sleep_words", sleep_words},  {"successors", successors},
                                     {}};
 
 }  // namespace hostile

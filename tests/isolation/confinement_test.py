@@ -175,20 +175,20 @@ def gate_vectors(stub):
     fork = 0x8000 | 0x200000 | 17  # CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD
     thread = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | 0x100000 | 0x200000
     agent = thread & ~(0x400 | 0x200000)  # without CLONE_FILES and CLONE_CHILD_CLEARTID
-    right = [[0] * 6, [4, 0, 8, 0, 0, 0], [3, 0, 8, 0, 0, 0], [0x10000, 4096, 3, 0x32, 2**32 - 1, 0],
-             [0x10000, 4096, 8192, 3, 0x20000, 0], [thread] + [0] * 5, [agent] + [0] * 5, [fork] + [0] * 5,
-             [0x1001] + [0] * 5, [0x1002] + [0] * 5]
+    right = [[0] * 6, [4, 0, 8, 0, 0, 0], [3, 0, 8, 0, 0, 0], [0x70000, 4096, 3, 0x32, 2**32 - 1, 0],
+             [0x70000, 4096, 8192, 3, 0x80000, 0], [thread] + [0] * 5, [agent] + [0] * 5, [fork] + [0] * 5,
+             [0x1001] + [0] * 5, [0x1002] + [0] * 5, [0x100] + [0] * 5]
     order_wrong = [
         ("mmap", (stub, 4096, 3, 0x32)), ("mmap", (stub - 4096, 2**40, 3, 0x32)), ("mmap", (2**64 - 4096, 8192, 3, 0x32)),
-        ("mmap", (0x10000, 4096, 3, 0x31)), ("mmap", (0x10000, 4096, 3, 0x12)), ("mmap", (0x10000, 4096, 3, 0x22)),
-        ("munmap", (stub, 4096)), ("munmap", (0, 2**47)), ("mprotect", (stub, 4096, 7)), ("madvise", (stub, 4096, 4)),
-        ("mremap", (stub, 4096, 4096, 3, 0x10000)), ("mremap", (0x10000, 4096, 4096, 3, stub)),
-        ("mremap", (0x10000, 4096, 4096, 1, 0x20000)), ("clone", (17,)), ("clone", (fork,)), ("clone", (agent,)),
+        ("mmap", (0x70000, 4096, 3, 0x31)), ("mmap", (0x70000, 4096, 3, 0x12)), ("mmap", (0x70000, 4096, 3, 0x22)),
+        ("munmap", (stub, 4096)), ("munmap", (0, 2**47)), ("munmap", (0x6f000, 8192)), ("mremap", (0x70000, 4096, 4096, 3, 0x60000)), ("mprotect", (stub, 4096, 7)), ("madvise", (stub, 4096, 4)),
+        ("mremap", (stub, 4096, 4096, 3, 0x70000)), ("mremap", (0x70000, 4096, 4096, 3, stub)),
+        ("mremap", (0x70000, 4096, 4096, 1, 0x80000)), ("clone", (17,)), ("clone", (fork,)), ("clone", (agent,)),
         ("arch_prctl", (0x1011,)), ("arch_prctl", (0x1003,))]
     wrong = {"ORDER": order_wrong, "FUTEX": [("futex", (0, 1, 1)), ("futex", (0, 128, 1)), ("futex", (0x7fff00021000, 1, 1)),
                                            ("futex", (0x7fff000207fc, 1, 1)), ("futex", (0x6fff00020800, 1, 1))],
              "WAKE": [("write", (3, 0, 8)), ("write", (4, 0, 9)), ("write", (1, 0, 8))],
-             "AGENT": [("write", (4, 0, 8)), ("clone", (17,)), ("clone", (0,))]}
+             "AGENT": [("write", (4, 0, 8)), ("clone", (17,)), ("clone", (0,)), ("unshare", (0,)), ("unshare", (0x10000100,))]}
     return right, wrong
 
 
@@ -233,9 +233,8 @@ def check_stub_filter(role, program, column, key):
 
 
 def agent_of(pid):
-    """A stub's first thread makes it before there is any other; the template's is one itself."""
-    threads = sorted(Host.threads(pid), key=lambda tid: (tid != pid, tid))
-    return threads[min(1, len(threads) - 1)] if threads else None
+    """A new stub's first thread, and the template's. (A forked one's is the guest's; here nobody forks.)"""
+    return pid
 
 
 def settled_tasks(sentry, gofer, row_of):

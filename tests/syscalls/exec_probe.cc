@@ -1,9 +1,12 @@
 // What the exec tests execute: prints one fact about itself. Built twice, as a static program at a
 // fixed address and as a static position-independent one.
 #include <elf.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char** environ;
@@ -22,6 +25,29 @@ int main(int argc, char** argv) {
     size_t total = 0;
     for (int i = 0; i < argc; ++i) total += strlen(argv[i]) + 1;
     printf("%d %zu\n", argc, total);
+    return 0;
+  }
+  if (argc >= 3 && strcmp(argv[1], "mapped") == 0) {
+    const auto* at = reinterpret_cast<const char*>(strtoul(argv[2], nullptr, 16));
+    puts(access(at, F_OK) == -1 && errno == EFAULT ? "no" : "yes");
+    return 0;
+  }
+  if (argc >= 2 && strcmp(argv[1], "ids") == 0) {
+    printf("%lu %lu %lu\n", getauxval(AT_UID), getauxval(AT_EUID), getauxval(AT_SECURE));
+    return 0;
+  }
+  const auto used_ms = [] {
+    timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return used.tv_sec * 1000 + used.tv_nsec / 1'000'000;
+  };
+  if (argc >= 2 && strcmp(argv[1], "time") == 0) {
+    puts(used_ms() >= 20 ? "long" : "short");
+    return 0;
+  }
+  if (argc >= 2 && strcmp(argv[1], "burn") == 0) {
+    while (used_ms() < 30) {
+    }
     return 0;
   }
   if (argc >= 2 && strcmp(argv[1], "cat") == 0) {

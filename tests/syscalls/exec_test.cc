@@ -7,6 +7,9 @@
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 
+#include <fstream>
+#include <iterator>
+
 #include "tests/syscalls/test_util.h"
 
 extern char** environ;
@@ -396,6 +399,83 @@ TEST_F(ExecTest, CloseRange) {
     EXPECT_ERR(EINVAL, sys(SYS_close_range, 5, 4, 0));
     EXPECT_ERR(EINVAL, sys(SYS_close_range, 100, 101, 64));
   });
+}
+
+// ---------------------------------------------------------------- the old program is gone
+
+// By posix_spawn, which gets a new process where fork gets a copy.
+int spawned(const std::string& file, std::vector<const char*> argv, int out = 1) {
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, out, 1);
+  argv.push_back(nullptr);
+  pid_t child = 0;
+  EXPECT_EQ(0, posix_spawn(&child, file.c_str(), &actions, nullptr, const_cast<char**>(argv.data()), environ));
+  posix_spawn_file_actions_destroy(&actions);
+  return reap(child);
+}
+
+TEST_F(ExecTest, NothingOfTheOldProgramIsMapped) {
+  for (const char* address : {"10000000", "7000000000"}) {
+    EXPECT_EQ("no\n", output_of([&] {
+      auto* at = reinterpret_cast<void*>(strtoul(address, nullptr, 16));
+      void* mapped = mmap(at, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+      if (mapped != at) _exit(1);
+      memset(mapped, 'x', 1 << 20);
+      exec(pie_, {"p", "mapped", address});
+    }));
+  }
+}
+
+TEST_F(ExecTest, CpuTimeGoesOn) {
+  EXPECT_EQ("long\n", output_of([&] {
+    timespec now;
+    do {
+      clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    } while (now.tv_sec == 0 && now.tv_nsec < 30'000'000);
+    exec(fixed_, {"p", "time"});
+  }));
+}
+
+// A sandbox may run a program in what is left of the last one's process.
+TEST_F(ExecTest, AProgramAfterAnotherStartsFromNothing) {
+  Pipe p;
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_EQ(0, spawned(fixed_, {"p", "burn"}));
+    EXPECT_EQ(0, spawned(fixed_, {"p", "time"}, p.w));
+    char line[16] = {};
+    ASSERT_LT(0, read(p.r, line, sizeof line - 1));
+    EXPECT_STREQ("short\n", line);
+  }
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(42, WEXITSTATUS(spawned(i % 2 ? fixed_ : pie_, {"p", "code"})));
+}
+
+TEST_F(ExecTest, ArgumentsFitIntoAQuarterOfTheStack) {
+  const std::string big(100'000, 'x');
+  const auto with_stack_of = [&](rlim_t bytes) {
+    return [&, bytes] {
+      const rlimit limit = {bytes, RLIM_INFINITY};
+      setrlimit(RLIMIT_STACK, &limit);
+      exec(fixed_, {"p", "size", big.c_str(), big.c_str(), big.c_str()});
+      dprintf(1, "%s\n", errno == E2BIG ? "too big" : "other");
+      _exit(0);
+    };
+  };
+  EXPECT_EQ("5 300010\n", output_of(with_stack_of(4 << 20)));
+  EXPECT_EQ("too big\n", output_of(with_stack_of(1 << 20)));
+}
+
+TEST_F(ExecTest, ASetUserIdProgramLearnsOfIt) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
+  struct statvfs fs;
+  ASSERT_EQ(0, statvfs(dir_.path().c_str(), &fs));
+  if (fs.f_flag & ST_NOSUID) GTEST_SKIP() << "set-user-ID bits have no effect here";
+  std::ifstream in(fixed_, std::ios::binary);
+  const std::string copy = make_file("setuid", {std::istreambuf_iterator<char>(in), {}});
+  ASSERT_EQ(0, chown(copy.c_str(), 1000, 1000));
+  ASSERT_EQ(0, chmod(copy.c_str(), 04755));
+  EXPECT_EQ("0 1000 1\n", run(copy, {"p", "ids"}));
+  EXPECT_EQ("0 0 0\n", run(fixed_, {"p", "ids"}));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "sentry/platform/platform.h"
 #include "sentry/platform/trap/stub_abi.h"
 
 namespace run9::sentry::trap {
@@ -16,6 +17,20 @@ inline Command command(uint64_t nr, uint64_t a0 = 0, uint64_t a1 = 0, uint64_t a
 // The header is read-only there, so the host's write-back of lengths fails with EFAULT, after the
 // descriptors have arrived: what counts is that no guest can make the message stay in the queue.
 inline Command receive_command() { return command(__NR_recvmsg, STUB_FD_AGENT, STUB_MESSAGES); }
+
+// The guest's part of the address space goes.
+inline Command unmap_all() {
+  constexpr uint64_t kStart = STUB_TABLE + STUB_TABLE_SIZE;
+  return command(__NR_munmap, kStart, kGuestEnd - kStart);
+}
+
+// What a thread does as well.
+inline ThreadOrder as_order(const Command& c) {
+  ThreadOrder o{};
+  o.nr = c.nr;
+  for (int i = 0; i < 6; ++i) o.args[i] = c.args[i];
+  return o;
+}
 
 // The numbers that a message's descriptors get in an agent: the lowest that are free.
 constexpr uint64_t received(size_t i) { return i < STUB_FD_AGENT ? i : i + 2; }

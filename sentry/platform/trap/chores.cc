@@ -1,5 +1,7 @@
 // TrapPlatform, the stubs' births and burials: what is made ahead of need, and what is put off until nobody waits.
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -9,9 +11,12 @@
 namespace run9::sentry::trap {
 namespace {
 
+constexpr size_t kPage = 0x1000;
 constexpr size_t kMaxReady = 3;
 constexpr size_t kUnbornAhead = 2;
 constexpr size_t kMaxBuried = 16;
+constexpr size_t kMaxLeft = 3;
+constexpr uint64_t kLeftNs = 300'000'000;  // where programs come less often than that it does not matter
 // So many that have ended are left alone for a while. The last one may run still, and to take it to our core would have us wait; and where
 // programs come and go, the next fork gives us the time.
 constexpr size_t kLinger = 1;
@@ -22,6 +27,12 @@ constexpr uint64_t kChoresLatestNs = 20'000'000;
 
 Result<AddressSpaceRef> TrapPlatform::create_address_space() {
   expect_chores();
+  if (const auto it = std::ranges::find_if(left_, &TrapSpace::vacant); it != left_.end()) {
+    const auto left = std::move(*it);
+    left_.erase(it);
+    if (auto next = left->succeed()) return AddressSpaceRef(std::move(next));
+    bury(left);
+  }
   if (ready_.empty()) {
     if (started_ && ready_wanted_ < kMaxReady) ++ready_wanted_;  // programs come faster than one at a time
     started_ = true;
@@ -53,16 +64,39 @@ void TrapPlatform::reuse(int pid, StubMemory memory, uint32_t slots) {
   dying_.insert_or_assign(pid, Used{std::move(memory), slots});
 }
 
-// A guest that has written where there is no thread of its keeps others from getting the page: its memory goes.
-void TrapPlatform::renew(StubMemory memory, uint32_t slots) {
-  constexpr size_t kPage = 0x1000;
+// False: a guest has written where there was no thread of its.
+bool TrapPlatform::renew_control(StubMemory& memory, uint32_t slots) {
   std::vector<SharedMemory::Part> used = {{0, (slots + 1) * kPage}};
   for (uint64_t i = 0; i < STUB_BULK_SLOTS; ++i) {
     if (memory.bulk_pages[i] != 0) used.push_back({bulk_address(i) - STUB_CTL, memory.bulk_pages[i] * kPage});
   }
+  memory.bulk_pages = {};
+  return memory.control.renew(used);
+}
+
+// That keeps others from getting the page: its memory goes.
+void TrapPlatform::renew(StubMemory memory, uint32_t slots) {
   const SharedMemory::Part commands{0, kPage};
-  if (!memory.commands.renew(std::span(&commands, 1)) || !memory.control.renew(used)) return;
+  if (!memory.commands.renew(std::span(&commands, 1)) || !renew_control(memory, slots)) return;
   renewed_.push_back(std::move(memory));
+}
+
+bool TrapPlatform::keep_left(std::shared_ptr<TrapSpace> space) {
+  if (left_.size() == kMaxLeft) return false;
+  space->left_at_ = EventLoop::now_ns();
+  left_.push_back(std::move(space));
+  if (!left_expire_.armed()) left_expire_.arm(left_.back()->left_at_ + kLeftNs);
+  return true;
+}
+
+// Those for which no successor has come; among them perhaps one whose thread does not leave.
+void TrapPlatform::expire_left() {
+  const uint64_t now = EventLoop::now_ns();
+  while (!left_.empty() && now >= left_.front()->left_at_ + kLeftNs) {
+    bury(std::move(left_.front()));
+    left_.pop_front();
+  }
+  if (!left_.empty()) left_expire_.arm(left_.front()->left_at_ + kLeftNs);
 }
 
 // A storm of exits must not pile up processes.
@@ -128,7 +162,8 @@ void TrapPlatform::bury_here() {
   CPU_SET(std::max(sched_getcpu(), 0), &here);
   TrapSpace& space = *buried_.front();
   space.keep_agent_on(here);
-  if (space.pid_ != 0) sched_setaffinity(space.pid_, sizeof here, &here);
+  const bool lives = space.first_tid_ != 0 && syscall(SYS_tgkill, space.pid_, space.first_tid_, 0) == 0;
+  if (lives) sched_setaffinity(space.first_tid_, sizeof here, &here);
   bury_one();
 }
 

@@ -27,7 +27,7 @@ struct Checks {
     p.load_arg_low(n);
     p.jump_if_ne(value, trap);
   }
-  // [arg n, arg n + arg m) ends below the stub's region: the sum of the upper halves, and a carry of at
+  // [arg n, arg n + arg m) begins behind the table and ends below the stub's region: the sum of the upper halves, and a carry of at
   // most 1, stay below it.
   void range_is_the_guests(int n, int m) {
     p.load_arg_high(m);
@@ -37,6 +37,13 @@ struct Checks {
     p.jump_if_gt(0x7fff, trap);
     p.op(BPF_ALU | BPF_ADD | BPF_X, 0);
     p.jump_if_ge(high(STUB_TEXT) - 1, trap);
+    const auto behind = p.label();
+    p.load_arg_high(n);
+    p.jump_if_ne(0, behind);
+    p.load_arg_low(n);
+    p.jump_if_ge(low(STUB_TABLE + STUB_TABLE_SIZE), behind);
+    p.jump(trap);
+    p.bind(behind);
   }
 };
 
@@ -126,7 +133,7 @@ void agent_gate(BpfProgram& p, uint64_t key, BpfProgram::Label allow, BpfProgram
                       __NR_recvmsg, __NR_close_range, __NR_dup2, __NR_exit_group}) {
     p.jump_if_eq(nr, allow);
   }
-  const auto not_write = p.label(), not_clone = p.label();
+  const auto not_write = p.label(), not_clone = p.label(), not_unshare = p.label();
   p.jump_if_ne(__NR_write, not_write);
   c.arg_is(0, STUB_FD_AGENT);
   p.jump(allow);
@@ -136,8 +143,13 @@ void agent_gate(BpfProgram& p, uint64_t key, BpfProgram::Label allow, BpfProgram
   p.load_arg_low(0);
   p.jump_if_eq(kForkFlags, allow);
   p.jump_if_eq(kAgentFlags, allow);
+  p.jump_if_eq(kGuestFlags, allow);
   p.jump(trap);
   p.bind(not_clone);
+  p.jump_if_ne(__NR_unshare, not_unshare);
+  c.arg_is(0, CLONE_VM);
+  p.jump(allow);
+  p.bind(not_unshare);
   p.jump_if_ne(__NR_sched_setaffinity, trap);
   c.arg_is(0, 0);  // its own
   p.jump(allow);

@@ -162,6 +162,11 @@ agent_loop:
   lea 3f(%rip), %rbx
   je agent_syscall
   lea 8f(%rip), %rbx
+  cmp $3, %ebp
+  jb agent_syscall
+  lea 10f(%rip), %rbx
+  je agent_syscall
+  lea 11f(%rip), %rbx
   jmp agent_syscall
 3:
   test %rax, %rax
@@ -170,6 +175,16 @@ agent_loop:
 8:
   test %rax, %rax
   jz agent_loop  // the process's agent from here on: this list is the caller's
+  jmp 4f
+10:
+  test %rax, %rax
+  jnz 4f
+  mov %rsp, %rbp  // the new thread's; the call has left the key in r9
+  mov %r9, %rsp
+  jmp become_guest
+11:
+  test %rax, %rax
+  jnz 9f
 4:
   mov %rax, AGENT_RESULTS(%r14, %r15, 8)
   inc %r15d
@@ -221,8 +236,8 @@ agent_loop:
   xor %r13d, %r13d
   jmp agent_loop
 
-// The forked agent has made another one, and goes on as the first guest thread: wherever it may run, and without the key.
-// rbp: its stack.
+// The forked agent has made another one, and goes on as the first guest thread; or the agent has made it: wherever it may run, and without the
+// key. rbp: its stack.
 become_guest:
   xor %edi, %edi
   mov $CMD_CPUS_SIZE, %esi

@@ -103,7 +103,8 @@ struct Command {  // 64 bytes
   uint64_t nr, args[6];
   uint64_t kind;  // CommandKind
 };
-enum CommandKind : uint64_t { kPlain = 0, kFork = 1, kAgent = 2 };
+// kGuest: clone(2) of a guest thread. kMust: else the process ends.
+enum CommandKind : uint64_t { kPlain = 0, kFork = 1, kAgent = 2, kGuest = 3, kMust = 4 };
 
 struct CommandPage {
   uint32_t seq;
@@ -184,6 +185,7 @@ enum Greg { kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15, kRdi, kRsi, kRbp, kRbx
             kRsp, kRip, kEfl, kCsgsfs, kErr, kTrapno, kOldmask, kCr2 };
 
 inline constexpr int kMaxOrders = 6;
+inline constexpr uint32_t kNobody = ~0u;
 
 // What the task may know without asking; written by the Sentry.
 struct Identity {
@@ -275,7 +277,7 @@ struct ControlPage {
   uint32_t start_flags;  // kNewFrame, for thread_main
   Identity identity;
   uint32_t sleep_word;  // which one this thread sleeps on
-  uint32_t hand_to;     // number + 1 of the one to wake before it goes to sleep; 0: none
+  uint32_t hand_to;     // number + 1 of the one to wake before it goes to sleep, or ends; 0: none; kNobody: too late
   uint32_t order_count;
   uint32_t luck;  // how well it went lately to look at futex words before sleeping (stub.cc)
   uint8_t patience;  // how long to wait awake, as a power of two

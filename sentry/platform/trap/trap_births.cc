@@ -16,11 +16,19 @@
 namespace run9::sentry::trap {
 namespace {
 
-constexpr uint8_t kForkPatience = 3;
+constexpr uint8_t kForkPatience = 3, kSuccessorPatience = 4;
 
 // Where the frame of a thread that starts from nothing lies in its alternate stack.
 uint64_t fresh_frame(uint32_t slot) {
   return STUB_STACKS + (uint64_t{slot} + 1) * STUB_SLOT_STACK - STUB_FAST_STACK - 4096;
+}
+
+uint64_t first_stack(uint64_t frame) { return (frame - 1024) & ~uint64_t{15}; }
+
+// Has the agent make the first guest thread.
+Command guest_command(uint32_t slot, uint64_t frame) {
+  return command(__NR_clone, kGuestFlags, first_stack(frame), page_address(slot) + offsetof(ControlPage, host_tid),
+                 page_address(slot) + offsetof(ControlPage, alive), 0, 0, kGuest);
 }
 
 }  // namespace
@@ -63,24 +71,28 @@ Result<Unborn> Unborn::create(TrapPlatform& platform, std::optional<StubMemory> 
     memory->commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
     memory->control = TRY(SharedMemory::create("run9-control", STUB_CTL_SIZE, false));
   }
-  return Unborn{std::make_shared<TrapSpace>(platform, std::move(ours), std::move(*memory)), std::move(theirs)};
+  auto sleep = std::make_unique<const SleepBlock>(platform.sleep_blocks_);
+  return Unborn{std::make_shared<TrapSpace>(platform, std::move(ours), std::move(*memory), std::move(sleep)), std::move(theirs)};
 }
 
-// The child is the parent's agent until it has made one of its own, and its process's first guest thread from then on.
+// The child of a guest's agent is that until it has made one of its own, and its process's first guest thread from then on. A new one's stays the
+// agent, and makes a guest thread.
 Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const FirstThread& first, const std::optional<cpu_set_t>& cpus) {
   auto [child, theirs] = TRY(platform_.take_unborn());
   const int descriptors[3] = {child->memory_.commands.fd().get(), child->memory_.control.fd().get(), theirs.get()};
+  const bool is_new = (first.flags & kNewFrame) != 0;
   child->ready_page(first.slot, first.frame, first.flags);
   // One that has been made ahead waits long; another has its answer soon after we know of it.
-  child->page(first.slot).patience = (first.flags & kNewFrame) != 0 ? 0 : kForkPatience;
+  child->page(first.slot).patience = is_new ? 0 : kForkPatience;
+  const Command agent = command(__NR_clone, kAgentFlags, 0, STUB_CTL + offsetof(ControlHeader, agent_tid), 0, 0, 0, kAgent);
   const Command childs[] = {
       command(__NR_mmap, STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, received(1)),
       command(__NR_dup2, received(2), STUB_FD_AGENT),
       command(__NR_close_range, 0, STUB_FD_AGENT - 1),
       command(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTFORK),
-      command(__NR_clone, kAgentFlags, 0, STUB_CTL + offsetof(ControlHeader, agent_tid), 0, 0, 0, kAgent),
+      is_new ? guest_command(first.slot, first.frame) : agent,
   };
-  child->post(childs, Then::kSleep, (first.frame - 1024) & ~uint64_t{15});
+  child->post(childs, Then::kSleep, is_new ? 0 : first_stack(first.frame));
 
   const Command list[] = {
       receive_command(),
@@ -107,9 +119,14 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const FirstThread& first
   if (!results.has_value() || author <= 0) return Errno{EAGAIN};
   child->pid_ = author;
   platform_.by_pid_[author] = child.get();
-  child->page(first.slot).host_tid = static_cast<uint32_t>(author);
   const bool complete = results.value().size() == std::size(childs) && results.value().back() > 0;
-  child->agent_tid_ = complete ? static_cast<int>(child->header().agent_tid) : author;  // no guest could write there yet
+  child->agent_tid_ = child->first_tid_ = author;
+  if (is_new) {  // no guest could write there yet
+    child->first_tid_ = static_cast<int>(child->page(first.slot).host_tid);
+  } else if (complete) {
+    child->page(first.slot).host_tid = static_cast<uint32_t>(author);
+    child->agent_tid_ = static_cast<int>(child->header().agent_tid);
+  }
   if (!complete) return Errno{EAGAIN};
   return child;
 }
@@ -141,6 +158,17 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_new(const std::optional<cpu_s
   auto made = TRY(fork_stub({0, fresh_frame(0), kNewFrame}, cpus));
   made->fresh_slot_ = made->next_slot_++;
   return made;
+}
+
+// The host refuses the first, and all is over, as long as anybody but the agent uses this memory: no code of the last guest is left.
+TrapSpace::Around TrapSpace::prepare_thread() {
+  const uint64_t used = STUB_STACKS + STUB_SLOT_STACK * uint64_t{next_slot_} - STUB_BASES;
+  const uint64_t frame = fresh_frame(0);
+  next_slot_ = 1;
+  ready_page(0, frame, kNewFrame);
+  page(0).patience = kSuccessorPatience;
+  return {{command(__NR_unshare, CLONE_VM, 0, 0, 0, 0, 0, kMust), unmap_all(), command(__NR_madvise, STUB_BASES, used, MADV_DONTNEED)},
+          {guest_command(0, frame)}};
 }
 
 // The thread was made with the stub, and waits for its first reply.

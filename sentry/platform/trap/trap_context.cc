@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/layer_clock.h"
+#include "sentry/platform/trap/agent_commands.h"
 #include "sentry/platform/trap/call_windows.h"
 #include "sentry/platform/trap/trap_platform.h"
 #include "sentry/sched/fiber.h"
@@ -63,7 +64,7 @@ TrapContext::~TrapContext() {
     fiber->context = nullptr;
   }
   space_->platform_.forget(*this);
-  if (gone_ || space_->dead_) return;
+  if (gone_ || (space_->dead_ && !space_->leaves_)) return;
   if (running_) {
     // Its code cannot be stopped from here; the space is about to be killed with it.
     stop_running();
@@ -72,9 +73,16 @@ TrapContext::~TrapContext() {
   orders_.clear();
   Reply& reply = page().line.reply;
   reply.flags = kExit | (clear_tid_ != 0 ? kClearTid : 0u);
+  if (space_->leaves_) {
+    // It does that where the program ran, while others wait for its end as they would for a process's.
+    page().orders[0] = as_order(unmap_all());
+    page().order_count = 1;
+    reply.flags |= kOrders;
+  }
   reply.results[0].addr = clear_tid_;
   const uint32_t old = __atomic_exchange_n(&page().line.state, kReply, __ATOMIC_SEQ_CST);
   Wakes& wakes = space_->platform_.wakes();
+  if (old == kRequest && space_->leaves_) wakes.ends(page());
   if (old == kRequestAsleep) clear_tid_ != 0 ? wakes.now(space_->sleep_word(slot_)) : wakes.leave(space_->sleep_word(slot_));
   space_->free_slots_.push_back(slot_);
 }
@@ -85,6 +93,18 @@ void TrapContext::prepare(const Regs& regs, uint64_t frame, uint64_t fs, uint64_
   known_fs_ = fs;
   known_gs_ = gs;
   regs_changed_ = true;
+}
+
+void TrapContext::start_over(const Regs& regs) {
+  if (only_call_) load_regs();  // the bases that it has
+  drop_windows();
+  regs_ = regs;
+  regs_changed_ = true;
+  reset_xstate();
+  set_robust_list(0);
+  page().fault = {};
+  page().signals = {};
+  faults_ = mask_ = Whose::kSentrys;
 }
 
 ControlPage& TrapContext::page() const { return space_->page(slot_); }
@@ -306,6 +326,12 @@ void TrapContext::will_wait() {
     }
   }
   if (agent) wakes.now(*agent);
+}
+
+void TrapContext::has_time() {
+  if (!waits_awake()) return;
+  Wakes& wakes = space_->platform_.wakes();
+  wakes.waiting() > 0 ? will_wait() : wakes.offer(page());
 }
 
 void TrapContext::resume() {

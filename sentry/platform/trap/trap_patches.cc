@@ -9,7 +9,8 @@
 
 namespace run9::sentry::trap {
 
-void TrapSpace::use_patches(std::vector<MapRequest>& list) {
+std::vector<TrapSpace::Base> TrapSpace::use_patches(std::vector<MapRequest>& list) {
+  std::vector<Base> bases;
   for (MapRequest& r : list) {
     forget_patches(r.addr, r.length);
     if (!r.fd.valid() || r.shared || (r.prot & PROT_EXEC) == 0 || (r.prot & PROT_WRITE) != 0) continue;
@@ -21,12 +22,12 @@ void TrapSpace::use_patches(std::vector<MapRequest>& list) {
       return p.second.image == image && p.first - p.second.image_offset - p.second.image->file_offset != base;
     });
     if (elsewhere) continue;
-    const auto told = write_host(STUB_BASES + 8 * uint64_t{image->index}, std::as_bytes(std::span(&base, 1)));
-    if (!told.has_value() || told.value() != sizeof base) continue;
+    bases.push_back({image->index, base});
     r.fd = image->memory.borrow();
     r.offset = 0;
     patched_[r.addr] = {r.addr + r.length, 0, std::move(image)};
   }
+  return bases;
 }
 
 void TrapSpace::forget_patches(uint64_t addr, uint64_t length) {

@@ -136,7 +136,7 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
 }
 
 TrapPlatform::TrapPlatform(EventLoop& loop, EventSink& sink)
-    : loop_(loop), sink_(sink), wakes_(*this), chores_(loop, [this] { chores_due(); }) {}
+    : loop_(loop), sink_(sink), wakes_(*this), left_expire_(loop, [this] { expire_left(); }), chores_(loop, [this] { chores_due(); }) {}
 
 TrapPlatform::~TrapPlatform() {
   chores_.disarm();
@@ -231,7 +231,7 @@ void TrapPlatform::count_asleep(int change) {
 
 // A guest thread waits a little for its answer only while a core is left for the worker.
 void TrapPlatform::set_guest_spin() {
-  const uint32_t spin = running_contexts() < cpus_ && cpus_ > 1 && !wakes_.share_core() ? guest_spin_ : 0;
+  const uint32_t spin = running_contexts() < cpus_ && cpus_ > 1 ? guest_spin_ : 0;
   if (shared().guest_spin != spin) shared().guest_spin = spin;
   // Whoever is waited for runs on another core, or soon does: one that sleeps now was awake not long ago. They need no
   // worker.

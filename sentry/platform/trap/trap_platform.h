@@ -67,6 +67,7 @@ class TrapContext final : public Context {
   Result<void> set_xstate(ByteSpan state) override;
   Result<size_t> xstate_size() override;
   void reset_xstate() override { reply_flags_ |= kResetFpu; }
+  void start_over(const Regs& regs) override;
   void resume() override;
   void kick() override;
   bool running() const override { return running_; }
@@ -117,6 +118,8 @@ class TrapContext final : public Context {
   void hand_back();
   // The guest thread need not spin for this call's answer.
   void will_wait();
+  // There may be no answer: if it waits awake, it can wake somebody.
+  void has_time();
   bool waits_awake() const;
   enum class Whose { kSentrys, kThreads, kTakenBack };  // the last: it may have made use of it before it was
   Whose faults_ = Whose::kSentrys, mask_ = Whose::kSentrys;
@@ -178,7 +181,7 @@ class TrapContext final : public Context {
 
 class TrapSpace final : public AddressSpace {
  public:
-  TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory);
+  TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory, std::unique_ptr<const SleepBlock> sleep);
   ~TrapSpace() override;
 
   Result<void> map(Context* via, const MapRequest&) override;
@@ -189,6 +192,8 @@ class TrapSpace final : public AddressSpace {
                      uint64_t new_length) override;
   Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) override;
   Result<void> map_all(std::span<const MapRequest>) override;
+  bool can_start_over(const Context& context) const override;
+  Result<void> start_over(std::span<const MapRequest>) override;
   Result<size_t> read(uint64_t addr, std::span<std::byte> dst) override;
   size_t read_ahead(uint64_t addr, std::span<std::byte> dst) override;
   Result<size_t> write(uint64_t addr, ByteSpan src) override;
@@ -209,6 +214,7 @@ class TrapSpace final : public AddressSpace {
   friend class TrapPlatform;
   friend struct Unborn;
   class Answer;
+  enum class Then { kWakeCaller, kSleep };
 
   // Waits until no context but `via` has orders for that range which are not carried out yet.
   void settle(const Context* via, uint64_t addr, uint64_t length);
@@ -220,11 +226,25 @@ class TrapSpace final : public AddressSpace {
   void keep_agent_on(const std::optional<cpu_set_t>& cpus);
   // The first thread goes on at another core than ours when `wake` wakes it.
   void move_first_thread(const std::function<void()>& wake) const;
-  // Text whose call sites are patched (patcher.h). `list` gets our copies in the files' place.
-  void use_patches(std::vector<MapRequest>& list);
+  // A write to STUB_BASES.
+  struct Base {
+    uint32_t index;
+    uint64_t address;
+  };
+  // What an agent is to do before and after it maps.
+  struct Around {
+    std::vector<Command> before, after;
+  };
+  // Text whose call sites are patched (patcher.h). `list` gets our copies in the files' place. Gives what has to be
+  // written when they are mapped.
+  [[nodiscard]] std::vector<Base> use_patches(std::vector<MapRequest>& list);
+  Result<void> map_patched(std::span<const MapRequest> list, Around around, Then then);
   void forget_patches(uint64_t addr, uint64_t length);
   Result<void> undo_patches(uint64_t addr, uint64_t length);
-  Result<void> map_as_told(std::span<const MapRequest> list);  // map_all without patches
+  // map_all without patches.
+  // A successor's: makes sure that it is alone, and makes its first thread.
+  Around prepare_thread();
+  Result<void> map_as_told(std::span<const MapRequest> list, Around around = {}, Then then = Then::kWakeCaller);
   struct Patched {
     uint64_t end;
     uint64_t image_offset;
@@ -239,8 +259,7 @@ class TrapSpace final : public AddressSpace {
   // munmap by the template's agent, before there is a fiber; what it gives.
   Result<int64_t> unmap_first(uint64_t addr, uint64_t length);
   Result<std::vector<int64_t>> run_agent(std::span<const Command> list,
-                                         std::span<const int> descriptors = {});
-  enum class Then { kWakeCaller, kSleep };
+                                         std::span<const int> descriptors = {}, Then then = Then::kWakeCaller);
   // `become`: CommandPage's.
   void post(std::span<const Command> list, Then then = Then::kWakeCaller, uint64_t become = 0);
   // Has the agent look at its list: by the caller's own thread, if that is about to wait.
@@ -260,6 +279,12 @@ class TrapSpace final : public AddressSpace {
   Result<std::shared_ptr<TrapSpace>> fork_stub(const FirstThread& first, const std::optional<cpu_set_t>& cpus);
   // One that nobody uses yet: first_thread() hands out its thread.
   Result<std::shared_ptr<TrapSpace>> fork_new(const std::optional<cpu_set_t>& cpus);
+  // The same from the host process of one that is over (kill()); null: of that nobody else can make use.
+  std::shared_ptr<TrapSpace> succeed();
+  bool may_be_succeeded() const;
+  bool others_gone() const;  // threads that have been told to exit
+  // Its thread has left.
+  bool vacant() const;
   void ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags);
   Result<uint32_t> take_slot();
   void process_died();
@@ -274,15 +299,21 @@ class TrapSpace final : public AddressSpace {
   StubMemory memory_;
   int pid_ = 0;
   std::optional<cpu_set_t> agent_cpus_;
-  int agent_tid_ = 0;  // it lives as long as the process; the first thread, which has pid_, may end before
+  // The agent's lives as long as the process. Where that one was forked from a guest's, its first thread has pid_ and may end before; in a new
+  // one the agent has, and guest threads come and go.
+  int agent_tid_ = 0, first_tid_ = 0;
   bool dead_ = false;    // given up, or gone
   bool killed_ = false;  // told so
-  const SleepBlock sleep_;
+  std::unique_ptr<const SleepBlock> sleep_;
   FiberMutex agent_mutex_;
   std::unordered_map<uint32_t, TrapContext*> contexts_;
   uint32_t next_slot_ = 0;
-  uint32_t sleep_word(uint32_t slot) const { return sleep_.word(slot); }
-  uint32_t agent_word() const { return sleep_.agent(); }
+  uint32_t sleep_word(uint32_t slot) const { return sleep_->word(slot); }
+  uint32_t agent_word() const { return sleep_->agent(); }
+  bool leaves_ = false;                 // told to end its thread, that another one may succeed it
+  bool needs_thread_ = false;           // has succeeded one: the first mappings bring its first thread,
+  bool proves_ = false;                 // and show that it is alone
+  uint64_t left_at_ = 0, cpu_before_ns_ = 0;
   bool made_here_ = false;              // on the worker's core
   std::optional<uint32_t> fresh_slot_;  // the thread that first_thread() hands out
   std::vector<uint32_t> free_slots_;  // given up; usable once the host says that the thread is gone
@@ -314,6 +345,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   friend class TrapSpace;
   friend class TrapContext;
   friend class Wakes;
+  friend struct Unborn;
   TrapPlatform(EventLoop& loop, EventSink& sink);
   Result<void> start_template();
   Result<void> greet_template();
@@ -322,9 +354,13 @@ class TrapPlatform final : public Platform, private FdHandler {
   // Takes the pages of a stub: those of the next one, once the host says that nobody is left who could write to them.
   void reuse(int pid, StubMemory memory, uint32_t slots);
   void renew(StubMemory memory, uint32_t slots);
+  static bool renew_control(StubMemory& memory, uint32_t slots);
   // Lets go of a space whose process is no longer wanted, soon.
   void bury(std::shared_ptr<TrapSpace> space);
   void bury_one();
+  // Keeps one for a successor. False: there are enough.
+  bool keep_left(std::shared_ptr<TrapSpace> space);
+  void expire_left();
   void bury_here();
   void work_meanwhile();
   void expect_chores();
@@ -376,7 +412,9 @@ class TrapPlatform final : public Platform, private FdHandler {
   std::map<int, Used> dying_;         // by the pid of whom the host has not reported dead yet
   std::vector<StubMemory> renewed_;
   std::deque<std::shared_ptr<TrapSpace>> buried_;  // to be killed when there is time
+  std::deque<std::shared_ptr<TrapSpace>> left_;    // to be succeeded
   Wakes wakes_;
+  Timer left_expire_;
   Timer chores_;
   bool in_chores_ = false;
   uint64_t chores_at_ = 0;

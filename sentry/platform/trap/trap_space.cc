@@ -137,11 +137,11 @@ class TrapSpace::Answer : public FdHandler {
   bool closed_ = false;
 };
 
-TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory)
+TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory, std::unique_ptr<const SleepBlock> sleep)
     : platform_(platform),
       socket_(std::move(socket)),
       memory_(std::move(memory)),
-      sleep_(platform.sleep_blocks_),
+      sleep_(std::move(sleep)),
       agent_mutex_(platform.loop_),
       answer_(std::make_unique<Answer>(*this)) {
   CHECK(platform_.loop_.watch(socket_.borrow(), EPOLLIN, *answer_).has_value());
@@ -230,12 +230,12 @@ void TrapSpace::pass_over_answer(std::function<void()> then) { answer_->pass_ove
 
 void TrapSpace::agent_is_silent() const {
   if (dead_ || pid_ == 0) return;
-  log_warn("stub {}: its agent does not answer; ended", pid_);
+  log_warn("stub {}: {}; ended", pid_, proves_ ? "a host thread of its last guest is left" : "its agent does not answer");
   kill_stub(pid_, agent_tid_);
 }
 
 Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
-                                                  std::span<const int> descriptors) {
+                                                  std::span<const int> descriptors, Then then) {
   if (dead_) return Errno{EIO};
   agent_mutex_.lock();
   struct Unlock {
@@ -244,7 +244,7 @@ Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
   } unlock{agent_mutex_};
   keep_agent_on({});
   if (!descriptors.empty()) TRY(send_descriptors(descriptors));
-  post(list);
+  post(list, then);
   wake_agent();
   return await_agent(nullptr);
 }
@@ -262,10 +262,7 @@ Result<void> TrapSpace::do_or_order(Context* via, const Command& c) {
   if (via != nullptr) {
     auto* context = static_cast<TrapContext*>(via);
     if (context->space_.get() == this && context->orders_.size() < kMaxOrders) {
-      ThreadOrder o{};
-      o.nr = c.nr;
-      for (int i = 0; i < 6; ++i) o.args[i] = c.args[i];
-      context->queue(o);
+      context->queue(as_order(c));
       return ok();
     }
   }
@@ -283,20 +280,38 @@ Result<void> TrapSpace::map(Context* via, const MapRequest& r) {
 }
 
 Result<void> TrapSpace::map_all(std::span<const MapRequest> list) {
-  std::vector<MapRequest> patched(list.begin(), list.end());
-  if (platform_.patcher_) use_patches(patched);
-  return map_as_told(patched);
+  if (!std::exchange(needs_thread_, false)) return map_patched(list, {}, Then::kWakeCaller);
+  // The thread that asks for this will not go on, or not before the new one has.
+  proves_ = true;
+  TRY(map_patched(list, prepare_thread(), Then::kSleep));
+  proves_ = false;
+  fresh_slot_ = 0;
+  first_tid_ = static_cast<int>(page(0).host_tid);  // no guest has run yet
+  return ok();
 }
 
-Result<void> TrapSpace::map_as_told(std::span<const MapRequest> list) {
+Result<void> TrapSpace::map_patched(std::span<const MapRequest> list, Around around, Then then) {
+  std::vector<MapRequest> patched(list.begin(), list.end());
+  const std::vector<Base> bases = platform_.patcher_ ? use_patches(patched) : std::vector<Base>();
+  TRY(map_as_told(patched, std::move(around), then));
+  for (const Base& b : bases) {
+    const auto told = write_host(STUB_BASES + 8 * uint64_t{b.index}, std::as_bytes(std::span(&b.address, 1)));
+    if (!told.has_value() || told.value() != sizeof b.address) return Errno{EIO};
+  }
+  return ok();
+}
+
+Result<void> TrapSpace::map_as_told(std::span<const MapRequest> list, Around around, Then then) {
   for (const MapRequest& r : list) settle(caller(), r.addr, r.length);
   // One message with each descriptor once, the mappings, and away with the descriptors. What does not fit
   // into one list goes in parts.
+  constexpr size_t kOthers = 8;
+  CHECK(around.before.size() + around.after.size() + 3 <= kOthers);
   while (!list.empty()) {
     std::vector<int> descriptors;
-    std::vector<Command> commands;
+    std::vector<Command> commands = std::exchange(around.before, {});
     size_t taken = 0;
-    for (; taken < list.size() && taken < CMD_MAX - 3; ++taken) {
+    for (; taken < list.size() && taken < CMD_MAX - kOthers; ++taken) {
       const MapRequest& r = list[taken];
       size_t at = 0;
       if (r.fd.valid()) {
@@ -306,6 +321,8 @@ Result<void> TrapSpace::map_as_told(std::span<const MapRequest> list) {
       }
       commands.push_back(map_command(r, r.fd.valid() ? static_cast<int>(received(at)) : -1));
     }
+    list = list.subspan(taken);
+    if (list.empty()) commands.insert(commands.end(), around.after.begin(), around.after.end());
     const size_t first = descriptors.empty() ? 0 : 1;
     if (!descriptors.empty()) {
       commands.insert(commands.begin(), receive_command());
@@ -314,12 +331,11 @@ Result<void> TrapSpace::map_as_told(std::span<const MapRequest> list) {
     if (descriptors.size() > STUB_FD_AGENT) {
       commands.push_back(command(__NR_close_range, STUB_FD_WAKE + 1, ~0u));
     }
-    const auto results = TRY(run_agent(commands, descriptors));
+    const auto results = TRY(run_agent(commands, descriptors, then));
     if (results.size() != commands.size()) return Errno{EIO};
-    for (size_t i = first; i < first + taken; ++i) {
+    for (size_t i = first; i < results.size(); ++i) {
       if (results[i] < 0 && results[i] > -4096) return Errno{static_cast<int>(-results[i])};
     }
-    list = list.subspan(taken);
   }
   return ok();
 }
@@ -439,17 +455,15 @@ void TrapSpace::kill() {
   if (dead_) return;
   dead_ = true;
   answer_->wake();
+  auto self = std::static_pointer_cast<TrapSpace>(shared_from_this());
+  leaves_ = may_be_succeeded() && platform_.keep_left(self);
+  if (leaves_) return;
   // Threads that wait awake, for an answer that does not come, have time to wake somebody.
   for (const auto& [slot, context] : contexts_) {
-    if (context->running_ || !context->waits_awake()) continue;
-    if (platform_.wakes().waiting() > 0) {
-      context->will_wait();
-    } else {
-      platform_.wakes().offer(context->page());
-    }
+    if (!context->running_) context->has_time();
   }
   if (running_ > 0) end_process();  // code of a program that is over must not go on
-  platform_.bury(std::static_pointer_cast<TrapSpace>(shared_from_this()));
+  platform_.bury(std::move(self));
 }
 
 void TrapSpace::futex_wake(uint64_t addr) {
@@ -467,9 +481,9 @@ void TrapSpace::keep_agent_on(const std::optional<cpu_set_t>& cpus) {
 
 void TrapSpace::move_first_thread(const std::function<void()>& wake) const {
   const auto others = platform_.other_cpus();
-  const bool moved = others && sched_setaffinity(pid_, sizeof *others, &*others) == 0;
+  const bool moved = others && sched_setaffinity(first_tid_, sizeof *others, &*others) == 0;
   wake();
-  if (moved) sched_setaffinity(pid_, sizeof *others, &platform_.allowed_cpus_);
+  if (moved) sched_setaffinity(first_tid_, sizeof *others, &platform_.allowed_cpus_);
 }
 
 void TrapSpace::end_process() {
@@ -481,7 +495,7 @@ uint64_t TrapSpace::cpu_time_ns() const {
   timespec ts{};
   const auto clock = static_cast<clockid_t>((~static_cast<unsigned>(pid_) << 3) | 2);
   if (pid_ == 0 || clock_gettime(clock, &ts) != 0) return 0;
-  return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(ts.tv_nsec);
+  return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(ts.tv_nsec) - cpu_before_ns_;
 }
 
 }  // namespace run9::sentry::trap

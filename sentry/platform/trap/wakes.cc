@@ -15,7 +15,7 @@ namespace run9::sentry::trap {
 namespace {
 
 constexpr uint64_t kPatienceNs = 5'000;
-constexpr uint64_t kForkPatienceNs = 150'000;
+constexpr uint64_t kForkPatienceNs = 400'000;
 constexpr uint64_t kTurnNs = 300'000, kThick = 3;  // requests in kPatienceNs
 constexpr uint64_t kCheckNs = 1'000'000;
 constexpr int kTooOften = 8;
@@ -45,7 +45,7 @@ uint32_t Wakes::announce(uint32_t n) {
 }
 
 void Wakes::soon(uint32_t n, const uint32_t* state) {
-  if (left_to_offered({n, state})) return;
+  if (left_to_offered({n, state}) || left_to_ending({n, state})) return;
   // The new one runs already by the platform's count.
   if (platform_.running_contexts() <= 1) return now(n);
   wait({n, state}, kPatienceNs);
@@ -54,6 +54,17 @@ void Wakes::soon(uint32_t n, const uint32_t* state) {
 bool Wakes::left_to_offered(const Sleeper& sleeper) {
   ControlPage* const page = std::exchange(offered_, nullptr);
   if (page == nullptr || !waits_awake(*page) || !send_to_sleep(*page, announce(sleeper.word))) return false;
+  to_check(sleeper);
+  return true;
+}
+
+// Where it runs there is a core then.
+bool Wakes::left_to_ending(const Sleeper& sleeper) {
+  ControlPage* const page = std::exchange(ending_, nullptr);
+  if (page == nullptr || platform_.running_contexts() + 2 < platform_.cpus_) return false;
+  uint32_t nobody = 0;
+  const uint32_t next = announce(sleeper.word);
+  if (!__atomic_compare_exchange_n(&page->hand_to, &nobody, next, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) return false;
   to_check(sleeper);
   return true;
 }

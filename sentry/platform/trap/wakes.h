@@ -52,8 +52,12 @@ class Wakes {
   static bool send_to_sleep(ControlPage& page, uint32_t hand_to);
   // The thread of this page waits, awake, for an answer that does not come: it can wake who is answered next.
   void offer(ControlPage& page) { offered_ = &page; }
+  // That of this one will end before long.
+  void ends(ControlPage& page) { ending_ = &page; }
   void withdraw(const ControlPage* first, const ControlPage* end) {
-    if (offered_ >= first && offered_ < end) offered_ = nullptr;
+    for (ControlPage** p : {&offered_, &ending_}) {
+      if (*p >= first && *p < end) *p = nullptr;
+    }
   }
   // For a thread that is to end, which nobody waits for: when there is time, let_leave().
   void leave(uint32_t word);
@@ -68,6 +72,7 @@ class Wakes {
   void due(uint64_t now);
   void to_check(const Sleeper& sleeper);
   bool left_to_offered(const Sleeper& sleeper);
+  bool left_to_ending(const Sleeper& sleeper);
   void wait(const Sleeper& sleeper, uint64_t patience);
   void begin_turn(uint64_t now);
   void check_handed();
@@ -77,7 +82,7 @@ class Wakes {
   TrapPlatform& platform_;
   std::vector<Sleeper> waiting_;
   std::vector<uint32_t> leaving_;
-  ControlPage* offered_ = nullptr;
+  ControlPage *offered_ = nullptr, *ending_ = nullptr;
   uint64_t due_ns_ = 0;
   uint64_t turn_ends_ns_ = 0, requests_seen_ = 0;
   bool turn_over_ = false;

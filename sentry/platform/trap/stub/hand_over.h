@@ -12,12 +12,13 @@ namespace run9::sentry::trap::stub {
 // True: the answer is there. False: it takes longer, says the Sentry, or it has taken too long, or the Sentry cannot
 // run because we do.
 inline bool spin_for_reply(ControlPage* c) {
+  constexpr uint32_t kSoon = 8;
   const uint32_t usual = shared()->guest_spin, most = usual << c->patience;
   for (uint32_t i = 0; i < most; ++i) {
     const uint32_t state = __atomic_load_n(&c->line.state, __ATOMIC_ACQUIRE);
     if (state == kReply) return true;
     if (state == kRequestAsleep) return false;
-    if (i >= usual && i % 32 == 0 && this_cpu() == shared()->worker_cpu) return false;
+    if ((i == kSoon || (i >= usual && i % 32 == 0)) && this_cpu() == shared()->worker_cpu) return false;
     __builtin_ia32_pause();
   }
   return false;
@@ -27,12 +28,18 @@ inline uint32_t* sleep_word(uint32_t n) {
   return reinterpret_cast<uint32_t*>(STUB_SLEEP_WORDS) + n % STUB_SLEEP_WORD_COUNT;
 }
 
-// Whom the Sentry has answered meanwhile is best woken here: it then runs where we stop.
-inline void hand_on(ControlPage* c) {
-  const uint32_t next = c->hand_to;
-  if (next == 0) return;
-  c->hand_to = 0;
+inline void wake_sleeper(uint32_t next) {
   gate_futex(__NR_futex, sleep_word(next - 1), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+// Whom the Sentry has answered meanwhile is best woken here: it then runs where we stop. True: it has run already, as it seems, in our place.
+inline bool hand_on(ControlPage* c) {
+  constexpr uint64_t kLong = 50'000;  // ticks, some 20 us: to wake somebody takes less
+  if (c->hand_to == 0) return false;
+  const uint32_t next = __atomic_exchange_n(&c->hand_to, 0, __ATOMIC_SEQ_CST);
+  const uint64_t before = __builtin_ia32_rdtsc();
+  wake_sleeper(next);
+  return __builtin_ia32_rdtsc() - before > kLong;
 }
 
 inline void await_reply(ControlPage* c) {
@@ -41,10 +48,11 @@ inline void await_reply(ControlPage* c) {
     uint32_t state = kRequest;
     __atomic_compare_exchange_n(&c->line.state, &state, kRequestAsleep, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     if (state == kReply) break;
-    hand_on(c);
-    gate_futex(__NR_futex, sleep_word(c->sleep_word), FUTEX_WAIT, seen, nullptr, nullptr, 0);
-    c->line.woken_on = static_cast<uint8_t>(this_cpu() % 255 + 1);
-    // Woken before the answer, by an agent that has done its part: it will not be long.
+    if (!hand_on(c)) {
+      gate_futex(__NR_futex, sleep_word(c->sleep_word), FUTEX_WAIT, seen, nullptr, nullptr, 0);
+      c->line.woken_on = static_cast<uint8_t>(this_cpu() % 255 + 1);
+    }
+    // Before the answer: an agent has done its part. It will not be long.
     state = kRequestAsleep;
     __atomic_compare_exchange_n(&c->line.state, &state, kRequest, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
   }

@@ -117,6 +117,7 @@ enum class Store { kHere, kDone };
     c->kicked = 0;
     gate_guest_futex(c, args);
   }
+  if (const uint32_t next = __atomic_exchange_n(&c->hand_to, kNobody, __ATOMIC_SEQ_CST); next != 0) wake_sleeper(next);
   gate_order(__NR_exit, 0);
   __builtin_trap();
 }

@@ -1,0 +1,53 @@
+// TrapSpace, one program after another in the same host process: an exec's, in the place of its caller; and any, where one is over.
+#include <string.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "sentry/platform/trap/agent_commands.h"
+#include "sentry/platform/trap/trap_platform.h"
+
+namespace run9::sentry::trap {
+
+// A thread that is still on its way out may write where it said that it would (kClearTid).
+bool TrapSpace::others_gone() const {
+  return std::ranges::all_of(free_slots_, [this](uint32_t slot) { return __atomic_load_n(&page(slot).alive, __ATOMIC_ACQUIRE) == 0; });
+}
+
+bool TrapSpace::can_start_over(const Context& context) const {
+  return !dead_ && contexts_.size() == 1 && contexts_.begin()->second == &context && others_gone();
+}
+
+Result<void> TrapSpace::start_over(std::span<const MapRequest> list) {
+  set_locked(false);
+  header().futex_waiters = 0;
+  patched_.clear();
+  return map_patched(list, {{unmap_all()}, {}}, Then::kWakeCaller);
+}
+
+// The process's first thread is its agent (a guest's that ends would stay as a zombie), and has no list.
+bool TrapSpace::may_be_succeeded() const {
+  if (pid_ == 0 || agent_tid_ != pid_ || killed_ || running_ > 0 || agent_mutex_.locked() || contexts_.size() != 1) return false;
+  const TrapContext& thread = *contexts_.begin()->second;
+  return !thread.gone_ && thread.report_waiter_ == nullptr && others_gone();
+}
+
+bool TrapSpace::vacant() const { return contexts_.empty() && others_gone() && platform_.by_pid_.contains(pid_); }
+
+std::shared_ptr<TrapSpace> TrapSpace::succeed() {
+  if (!TrapPlatform::renew_control(memory_, next_slot_)) return nullptr;
+  auto& commands = static_cast<CommandPage*>(memory_.commands.data())->commands;
+  memset(commands, 0, sizeof commands);
+  platform_.wakes().withdraw(&page(0), &page(STUB_SLOTS));
+  platform_.loop_.unwatch(socket_.borrow());
+  auto next = std::make_shared<TrapSpace>(platform_, std::move(socket_), std::move(memory_), std::move(sleep_));
+  next->pid_ = next->agent_tid_ = std::exchange(pid_, 0);
+  next->agent_cpus_ = agent_cpus_;
+  next->next_slot_ = next_slot_;
+  next->needs_thread_ = true;
+  next->cpu_before_ns_ = next->cpu_time_ns();
+  platform_.by_pid_[next->pid_] = next.get();
+  return next;
+}
+
+}  // namespace run9::sentry::trap
