@@ -59,18 +59,25 @@ class PageReader {
   char page_[kPage];
 };
 
-Result<std::vector<std::string>> read_vector(Task& task, UserPtr<uint64_t> p) {
+Result<std::vector<std::string>> read_vector(PageReader& pointers, PageReader& strings, UserPtr<uint64_t> p) {
   std::vector<std::string> out;
   if (p.is_null()) return out;
-  PageReader pointers(task.memory()), strings(task.memory());
   size_t total = 0;
   for (uint64_t at = p.addr;; at += sizeof(uint64_t)) {
     const uint64_t string = TRY(pointers.word(at));
     if (string == 0) return out;
     out.push_back(TRY(strings.string(string)));
     total += out.back().size();
-    if (out.size() > kMaxVector || total > (4 << 20)) return Errno{E2BIG};
+    if (out.size() > kMaxVector || total > (6 << 20)) return Errno{E2BIG};
   }
+}
+
+// They often lie in the same pages.
+Result<void> read_vectors(Task& task, UserPtr<uint64_t> argv, UserPtr<uint64_t> envp, ExecArgs& to) {
+  PageReader pointers(task.memory()), strings(task.memory());
+  to.argv = TRY(read_vector(pointers, strings, argv));
+  to.envp = TRY(read_vector(pointers, strings, envp));
+  return ok();
 }
 
 }  // namespace
@@ -138,8 +145,7 @@ Result<uint64_t> sys_vfork(Task& task) {
 Result<uint64_t> sys_execve(Task& task, UserString path, UserPtr<uint64_t> argv, UserPtr<uint64_t> envp) {
   ExecArgs a;
   a.path = TRY(task.memory().read_path(path));
-  a.argv = TRY(read_vector(task, argv));
-  a.envp = TRY(read_vector(task, envp));
+  TRY(read_vectors(task, argv, envp, a));
   const int32_t former_tid = task.tid();
   TRY(task.kernel().exec(task, std::move(a)));
   trap_exec(task, former_tid);
@@ -151,8 +157,7 @@ Result<uint64_t> sys_execveat(Task& task, GuestFd dirfd, UserString path, UserPt
   if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) return Errno{EINVAL};
   ExecArgs a;
   a.path = TRY(task.memory().read_path(path));
-  a.argv = TRY(read_vector(task, argv));
-  a.envp = TRY(read_vector(task, envp));
+  TRY(read_vectors(task, argv, envp, a));
   const uint32_t follow = (flags & AT_SYMLINK_NOFOLLOW) ? 0 : vfs::kFollow;
   const uint32_t empty = (flags & AT_EMPTY_PATH) ? vfs::kEmptyPath : 0;
   const auto start = TRY(task.start_of(dirfd, a.path));

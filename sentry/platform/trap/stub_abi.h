@@ -186,6 +186,8 @@ enum Greg { kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15, kRdi, kRsi, kRbp, kRbx
 
 inline constexpr int kMaxOrders = 6;
 inline constexpr uint32_t kNobody = ~0u;
+// With the number of an agent's word: it will wake this thread when it is done.
+inline constexpr uint32_t kComesBack = 1u << 31;
 
 // What the task may know without asking; written by the Sentry.
 struct Identity {

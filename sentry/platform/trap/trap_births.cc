@@ -107,7 +107,7 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const FirstThread& first
   keep_agent_on(cpus);
   child->agent_cpus_ = agent_cpus_;  // inherited
   post(list, Then::kSleep);
-  wake_agent();
+  wake_agent(Then::kSleep);
   theirs.reset();
   platform_.work_meanwhile();
   // Whether there is a child the parent's memory may lie about: a child says so itself, and without one its socket

@@ -317,15 +317,15 @@ bool TrapContext::waits_awake() const { return Wakes::waits_awake(page()); }
 
 void TrapContext::will_wait() {
   Wakes& wakes = space_->platform_.wakes();
-  const std::optional<uint32_t> agent = std::exchange(agent_to_wake_, std::nullopt);
+  const std::optional<AgentToWake> agent = std::exchange(agent_to_wake_, std::nullopt);
   if (waits_awake()) {
-    const uint32_t next = agent ? wakes.announce(*agent) : wakes.next();
+    const uint32_t next = agent ? wakes.announce(agent->word) | (agent->comes_back ? kComesBack : 0u) : wakes.next();
     if (Wakes::send_to_sleep(page(), next)) {
       if (next != 0 && !agent) wakes.handed();
       return;
     }
   }
-  if (agent) wakes.now(*agent);
+  if (agent) wakes.now(agent->word);
 }
 
 void TrapContext::has_time() {

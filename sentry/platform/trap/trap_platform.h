@@ -125,7 +125,11 @@ class TrapContext final : public Context {
   Whose faults_ = Whose::kSentrys, mask_ = Whose::kSentrys;
   bool starts_ = false;  // the first thread of a program, which has not run yet
   bool forked_ = false;  // is about to be told so
-  std::optional<uint32_t> agent_to_wake_;  // its sleep word: when this thread goes to sleep, it wakes the agent first
+  struct AgentToWake {
+    uint32_t word;
+    bool comes_back;
+  };
+  std::optional<AgentToWake> agent_to_wake_;  // when this thread goes to sleep, it wakes the agent first
   // Small reads and writes of the call at hand, in the control page (call_windows.h). False: not there.
   void take_windows(const uint64_t* args);
   void drop_windows();
@@ -263,7 +267,7 @@ class TrapSpace final : public AddressSpace {
   // `become`: CommandPage's.
   void post(std::span<const Command> list, Then then = Then::kWakeCaller, uint64_t become = 0);
   // Has the agent look at its list: by the caller's own thread, if that is about to wait.
-  void wake_agent();
+  void wake_agent(Then then);
   Result<void> send_descriptors(std::span<const int> descriptors);
   // The next message of the agent; its author's pid as the host attests it. Blocks, at most 10 s.
   Result<std::vector<int64_t>> await_agent(int* author);

@@ -191,10 +191,10 @@ void TrapSpace::post(std::span<const Command> list, Then then, uint64_t become) 
   __atomic_fetch_add(&page->seq, 1, __ATOMIC_SEQ_CST);
 }
 
-void TrapSpace::wake_agent() {
+void TrapSpace::wake_agent(Then then) {
   TrapContext* c = waiting();
   if (c == nullptr || !c->waits_awake()) return platform_.wakes().now(agent_word());
-  c->agent_to_wake_ = agent_word();
+  c->agent_to_wake_ = {agent_word(), then == Then::kWakeCaller};
 }
 
 Result<void> TrapSpace::send_descriptors(std::span<const int> descriptors) {
@@ -245,7 +245,7 @@ Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
   keep_agent_on({});
   if (!descriptors.empty()) TRY(send_descriptors(descriptors));
   post(list, then);
-  wake_agent();
+  wake_agent(then);
   return await_agent(nullptr);
 }
 

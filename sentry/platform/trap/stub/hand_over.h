@@ -29,17 +29,18 @@ inline uint32_t* sleep_word(uint32_t n) {
 }
 
 inline void wake_sleeper(uint32_t next) {
-  gate_futex(__NR_futex, sleep_word(next - 1), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  gate_futex(__NR_futex, sleep_word((next & ~kComesBack) - 1), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
-// Whom the Sentry has answered meanwhile is best woken here: it then runs where we stop. True: it has run already, as it seems, in our place.
+// Whom the Sentry has answered meanwhile is best woken here: it then runs where we stop. True: it was an agent that works for us, and has run
+// already, as it seems, in our place.
 inline bool hand_on(ControlPage* c) {
   constexpr uint64_t kLong = 50'000;  // ticks, some 20 us: to wake somebody takes less
   if (c->hand_to == 0) return false;
   const uint32_t next = __atomic_exchange_n(&c->hand_to, 0, __ATOMIC_SEQ_CST);
   const uint64_t before = __builtin_ia32_rdtsc();
   wake_sleeper(next);
-  return __builtin_ia32_rdtsc() - before > kLong;
+  return (next & kComesBack) != 0 && __builtin_ia32_rdtsc() - before > kLong;
 }
 
 inline void await_reply(ControlPage* c) {
