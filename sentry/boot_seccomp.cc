@@ -23,7 +23,7 @@ constexpr uint32_t kAllowed[] = {
     __NR_madvise, __NR_mremap, __NR_brk, __NR_memfd_create, __NR_ftruncate, __NR_fallocate, __NR_fcntl,
     __NR_epoll_ctl, __NR_setsockopt, __NR_accept4, __NR_tgkill, __NR_wait4,
     __NR_clock_gettime, __NR_exit_group, __NR_rt_sigprocmask, __NR_ioctl,
-    __NR_getrandom, __NR_poll, __NR_fsync, __NR_fdatasync, __NR_membarrier, __NR_sched_setaffinity,
+    __NR_getrandom, __NR_ppoll, __NR_fsync, __NR_fdatasync, __NR_membarrier, __NR_sched_setaffinity,
     __NR_shutdown,
 };
 

@@ -1,9 +1,9 @@
 #include <limits.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/host_poll.h"
 #include "base/layer_clock.h"
 #include "base/log.h"
 #include "sentry/fs/host_file.h"
@@ -37,9 +37,7 @@ HostStream::~HostStream() {
 uint32_t HostStream::poll(uint32_t wanted) {
   constexpr uint32_t kBoth = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
   if (regular()) return wanted & kBoth;
-  pollfd p{fd(), static_cast<short>(wanted | POLLPRI), 0};
-  if (::poll(&p, 1, 0) < 0) return 0;
-  const auto now = static_cast<uint16_t>(p.revents);
+  const auto now = static_cast<uint16_t>(host_poll(fd(), static_cast<short>(wanted | POLLPRI)));
   // After a hangup nothing changes any more, and a watch on it would fire for ever.
   if ((now & (POLLHUP | POLLERR | POLLNVAL)) != 0) return now;
   const uint32_t missing = wanted & ~now & (POLLIN | POLLOUT);

@@ -1,10 +1,10 @@
 #include "sentry/net/host_connection.h"
 
-#include <poll.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
 
+#include "base/host_poll.h"
 #include "base/layer_clock.h"
 #include "base/log.h"
 
@@ -16,9 +16,7 @@ HostConnection::~HostConnection() {
 
 uint32_t HostConnection::poll() {
   constexpr uint32_t kBoth = POLLIN | POLLOUT;
-  pollfd p{fd_.get(), static_cast<short>(kBoth | POLLRDHUP | POLLRDNORM | POLLWRNORM), 0};
-  if (::poll(&p, 1, 0) < 0) return 0;
-  const auto now = static_cast<uint16_t>(p.revents);
+  const auto now = static_cast<uint16_t>(host_poll(fd_.get(), static_cast<short>(kBoth | POLLRDHUP | POLLRDNORM | POLLWRNORM)));
   // After a hangup nothing changes any more, and a watch on it would fire for ever.
   if ((now & (POLLHUP | POLLERR)) != 0) return now;
   const uint32_t missing = kBoth & ~now;

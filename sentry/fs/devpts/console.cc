@@ -1,10 +1,10 @@
 #include "sentry/fs/devpts/console.h"
 
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/host_poll.h"
 #include "base/log.h"
 #include "sentry/fs/anon.h"
 #include "sentry/fs/devpts/devpts_fs.h"
@@ -61,11 +61,7 @@ class ConsoleLink final : public TtyPeer, public FdHandler {
   }
 
  private:
-  short ready(short wanted) const {
-    pollfd p{fd_.get(), wanted, 0};
-    if (::poll(&p, 1, 0) <= 0) return 0;
-    return p.revents;
-  }
+  short ready(short wanted) const { return host_poll(fd_.get(), wanted); }
 
   bool has_room() const { return typed_.empty() && tty_->has_room(); }
 
@@ -102,8 +98,7 @@ class ConsoleLink final : public TtyPeer, public FdHandler {
 
   void drain() {
     while (!ended_ && !tty_->output().empty()) {
-      pollfd p{fd_.get(), POLLOUT, 0};
-      if (::poll(&p, 1, kDrainMs) <= 0) return;
+      if (host_poll(fd_.get(), POLLOUT, kDrainMs) == 0) return;
       write_some();
     }
   }

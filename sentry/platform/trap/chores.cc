@@ -1,7 +1,5 @@
 // TrapPlatform, the stubs' births and burials: what is made ahead of need, and what is put off until nobody waits.
 #include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -162,8 +160,7 @@ void TrapPlatform::bury_here() {
   CPU_SET(std::max(sched_getcpu(), 0), &here);
   TrapSpace& space = *buried_.front();
   space.keep_agent_on(here);
-  const bool lives = space.first_tid_ != 0 && syscall(SYS_tgkill, space.pid_, space.first_tid_, 0) == 0;
-  if (lives) sched_setaffinity(space.first_tid_, sizeof here, &here);
+  if (space.has_thread(space.first_tid_)) sched_setaffinity(space.first_tid_, sizeof here, &here);
   bury_one();
 }
 

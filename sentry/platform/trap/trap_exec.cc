@@ -1,5 +1,7 @@
 // TrapSpace, one program after another in the same host process: an exec's, in the place of its caller; and any, where one is over.
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -32,7 +34,12 @@ bool TrapSpace::may_be_succeeded() const {
   return !thread.gone_ && thread.report_waiter_ == nullptr && others_gone();
 }
 
-bool TrapSpace::vacant() const { return contexts_.empty() && others_gone() && platform_.by_pid_.contains(pid_); }
+// The host clears `alive` some time before the thread is no longer one of its process.
+bool TrapSpace::vacant() const {
+  return contexts_.empty() && others_gone() && platform_.by_pid_.contains(pid_) && !has_thread(first_tid_);
+}
+
+bool TrapSpace::has_thread(int tid) const { return syscall(SYS_tgkill, pid_, tid, 0) == 0; }
 
 std::shared_ptr<TrapSpace> TrapSpace::succeed() {
   if (!TrapPlatform::renew_control(memory_, next_slot_)) return nullptr;

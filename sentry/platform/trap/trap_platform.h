@@ -289,6 +289,7 @@ class TrapSpace final : public AddressSpace {
   bool others_gone() const;  // threads that have been told to exit
   // Its thread has left.
   bool vacant() const;
+  bool has_thread(int tid) const;  // as the host says
   void ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags);
   Result<uint32_t> take_slot();
   void process_died();
