@@ -6,9 +6,9 @@
 
 namespace run9::vfs::gofer {
 
-inline int64_t coarse_now() {
+inline int64_t coarse_now(clockid_t clock = CLOCK_MONOTONIC_COARSE) {
   timespec t;
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+  clock_gettime(clock, &t);
   return t.tv_sec * int64_t{1'000'000'000} + t.tv_nsec;
 }
 

@@ -47,7 +47,7 @@ Result<size_t> GoferFile::pread(OpContext& ctx, std::span<std::byte> dst, uint64
   if (host_ == nullptr) return wire().read(open_, offset, dst);
   const LayerScope time(Layer::kHost);
   const size_t n = TRY(reads_.read(ctx, static_cast<GoferFs&>(node_->fs()).cold_reads(), host_->get(), dst, TRY(to_off(offset))));
-  if (n > 0 && (flags() & O_NOATIME) == 0) node_->touched();
+  if (n > 0 && (flags() & O_NOATIME) == 0) node_->was_read();
   return n;
 }
 

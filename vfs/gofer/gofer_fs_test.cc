@@ -5,6 +5,8 @@
 #include <sys/xattr.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "vfs/gofer/testing.h"
 
@@ -205,6 +207,40 @@ TEST_P(GoferFsTest, Attributes) {
   ASSERT_EQ(code(rig.ns->setattr(ctx, path, {.valid = kSetUid | kSetGid, .uid = 3, .gid = 4})), 0);
   EXPECT_EQ(rig.stat("/file").value().uid, 3u);
   EXPECT_EQ(rig.stat("/file").value().gid, 4u);
+}
+
+// Whatever the host's mounts say of access times.
+TEST_P(GoferFsTest, AccessTimesAreTheHosts) {
+  if (!GetParam().dialect && GetParam().caching == Caching::kAuthoritative) GTEST_SKIP() << "who owns all, and reads by messages, does not ask again";
+  rig.host_write("file", "x");
+  const FileRef file = rig.open("/file", O_RDWR).value();
+  const auto expect_the_hosts = [&](const char* when) {
+    struct stat st;
+    ASSERT_EQ(::stat(rig.at_host("file").c_str(), &st), 0);
+    EXPECT_EQ(rig.stat("/file").value().atime, (Timespec{st.st_atim.tv_sec, static_cast<uint32_t>(st.st_atim.tv_nsec)})) << when;
+  };
+  const auto read = [&] {
+    std::byte b[1];
+    ASSERT_EQ(file->pread(ctx, b, 0).value(), 1u);
+  };
+  read();
+  expect_the_hosts("after the first read");
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  for (int i = 0; i < 3; ++i) {
+    read();
+    expect_the_hosts("a second later");
+  }
+  ASSERT_EQ(file->pwrite(ctx, as_bytes("y"), 0).value(), 1u);
+  read();
+  expect_the_hosts("after a write");
+  constexpr int64_t kDay = 24 * 3600;
+  const Timespec old{time(nullptr) - 2 * kDay, 0};
+  ASSERT_EQ(code(rig.ns->setattr(ctx, rig.walk("/file").value(), {.valid = kSetAtime | kSetMtime, .atime = old, .mtime = old})), 0);
+  expect_the_hosts("once it is two days old");
+  for (int i = 0; i < 2; ++i) {
+    read();
+    expect_the_hosts("after reads then");
+  }
 }
 
 TEST_P(GoferFsTest, NewFilesBelongToTheCaller) {

@@ -20,6 +20,8 @@ Timespec to_timespec(const p9::TimeX& t) { return {static_cast<int64_t>(t.sec), 
 p9::TimeX from_host(const timespec& t) {
   return {.sec = static_cast<uint64_t>(t.tv_sec), .nsec = static_cast<uint32_t>(t.tv_nsec)};
 }
+int64_t to_ns(const p9::TimeX& t) { return static_cast<int64_t>(t.sec) * 1'000'000'000 + t.nsec; }
+bool same_times(const AttrX& a, const AttrX& b) { return a.atime == b.atime && a.mtime == b.mtime && a.ctime == b.ctime; }
 p9::Time to_wire(const Timespec& t) { return {.sec = static_cast<uint64_t>(t.sec), .nsec = t.nsec}; }
 
 }  // namespace
@@ -81,6 +83,7 @@ void GoferInode::meet_again(const AttrX& attr, Fid fid) {
 }
 
 void GoferInode::learn(const AttrX& attr) {
+  if (!same_times(attr_, attr)) atime_rests_ = false;
   attr_ = attr;
   attr_.mode = (attr.mode & 07777) | type();
   attr_known_ = true;
@@ -172,6 +175,7 @@ void GoferInode::refresh_from_host_file() {
     attr_known_ = false;
     return;
   }
+  const AttrX before = attr_;
   attr_.mode = (st.st_mode & 07777) | type();
   attr_.size = static_cast<uint64_t>(st.st_size);
   attr_.blocks = static_cast<uint64_t>(st.st_blocks);
@@ -179,6 +183,9 @@ void GoferInode::refresh_from_host_file() {
   attr_.mtime = from_host(st.st_mtim);
   attr_.ctime = from_host(st.st_ctim);
   touched_ = mapped_;
+  // Where each read counts, one that came a second later than the last has left another time.
+  constexpr int64_t kSecond = 1'000'000'000;
+  atime_rests_ = same_times(before, attr_) && read_at_ns_ - to_ns(attr_.atime) > kSecond;
 }
 
 void GoferInode::before_host_files_go() {
@@ -192,7 +199,14 @@ void GoferInode::own_change() {
   fresh_until_ns_ = 0;
 }
 
+void GoferInode::was_read() {
+  constexpr int64_t kDay = 24 * 3600 * int64_t{1'000'000'000};
+  read_at_ns_ = coarse_now(CLOCK_REALTIME_COARSE);
+  if (!atime_rests_ || read_at_ns_ - to_ns(attr_.atime) >= kDay) touched();
+}
+
 void GoferInode::touched() {
+  atime_rests_ = false;
   own_change();
   if (has_host_file()) {
     touched_ = true;

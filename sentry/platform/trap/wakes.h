@@ -34,7 +34,7 @@ class Wakes {
   // A thread that had slept was woken on that CPU, as it says. If that is ours again and again while another
   // one is free, answers take two switches each that need none: then the worker moves over.
   void ran_on(uint32_t cpu);
-  // Then no guest thread need spin either.
+  // The worker may have the core that a guest thread waits for.
   bool share_core() const { return together_ >= 2; }
 
   int waiting() const { return static_cast<int>(waiting_.size()); }
