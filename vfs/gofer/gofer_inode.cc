@@ -21,6 +21,12 @@ p9::TimeX from_host(const timespec& t) {
   return {.sec = static_cast<uint64_t>(t.tv_sec), .nsec = static_cast<uint32_t>(t.tv_nsec)};
 }
 int64_t to_ns(const p9::TimeX& t) { return static_cast<int64_t>(t.sec) * 1'000'000'000 + t.nsec; }
+constexpr int64_t kSecondNs = 1'000'000'000, kDayNs = 24 * 3600 * kSecondNs;
+// The access time is one that a read at that time does not change under relatime (mount(8)).
+bool is_recent(const AttrX& a, int64_t at_ns) {
+  const int64_t atime = to_ns(a.atime);
+  return atime > to_ns(a.mtime) && atime > to_ns(a.ctime) && at_ns - atime < kDayNs;
+}
 bool same_times(const AttrX& a, const AttrX& b) { return a.atime == b.atime && a.mtime == b.mtime && a.ctime == b.ctime; }
 p9::Time to_wire(const Timespec& t) { return {.sec = static_cast<uint64_t>(t.sec), .nsec = t.nsec}; }
 
@@ -83,11 +89,11 @@ void GoferInode::meet_again(const AttrX& attr, Fid fid) {
 }
 
 void GoferInode::learn(const AttrX& attr) {
-  if (!same_times(attr_, attr)) atime_rests_ = false;
   attr_ = attr;
   attr_.mode = (attr.mode & 07777) | type();
   attr_known_ = true;
   touched_ = has_host_file();
+  only_read_ = false;
   told_ = gofer().next_event();
   told_at_ns_ = coarse_now();
   fresh_until_ns_ = told_at_ns_ + kFreshNs;
@@ -183,9 +189,10 @@ void GoferInode::refresh_from_host_file() {
   attr_.mtime = from_host(st.st_mtim);
   attr_.ctime = from_host(st.st_ctim);
   touched_ = mapped_;
-  // Where each read counts, one that came a second later than the last has left another time.
-  constexpr int64_t kSecond = 1'000'000'000;
-  atime_rests_ = same_times(before, attr_) && read_at_ns_ - to_ns(attr_.atime) > kSecond;
+  device_ = st.st_dev;
+  // Where each read counts, one that came a second after the last has left another time.
+  const bool left_alone = std::exchange(only_read_, false) && same_times(before, attr_) && read_at_ns_ - to_ns(attr_.atime) > kSecondNs;
+  if (left_alone && is_recent(attr_, read_at_ns_)) gofer().note_relatime(device_);
 }
 
 void GoferInode::before_host_files_go() {
@@ -199,14 +206,22 @@ void GoferInode::own_change() {
   fresh_until_ns_ = 0;
 }
 
+bool GoferInode::read_changes_nothing(int64_t at_ns) const {
+  return attr_known_ && gofer().has_relatime(device_) && is_recent(attr_, at_ns);
+}
+
 void GoferInode::was_read() {
-  constexpr int64_t kDay = 24 * 3600 * int64_t{1'000'000'000};
-  read_at_ns_ = coarse_now(CLOCK_REALTIME_COARSE);
-  if (!atime_rests_ || read_at_ns_ - to_ns(attr_.atime) >= kDay) touched();
+  const int64_t now = coarse_now(CLOCK_REALTIME_COARSE);
+  if (!touched_ && read_changes_nothing(now)) return;
+  const bool only = !touched_ || only_read_;
+  touched();
+  only_read_ = only && touched_;
+  read_at_ns_ = now;
+  if (only_read_ && device_ == 0) refresh_from_host_file();  // which tells the device
 }
 
 void GoferInode::touched() {
-  atime_rests_ = false;
+  only_read_ = false;
   own_change();
   if (has_host_file()) {
     touched_ = true;
@@ -232,6 +247,7 @@ Stat GoferInode::stat_now() const {
 
 Result<Stat> GoferInode::getattr(OpContext& ctx) {
   if (attr_believed(ctx)) {
+    if (only_read_ && read_changes_nothing(read_at_ns_)) touched_ = only_read_ = false;
     if (touched_) refresh_from_host_file();
     if (!attr_known_) TRY(refresh());
   } else if (!fresh()) {
@@ -243,9 +259,8 @@ Result<Stat> GoferInode::getattr(OpContext& ctx) {
 
 // Mode and owner are known from the walk that led here: only a root has to be asked for again.
 Result<FileRights> GoferInode::rights(OpContext& ctx) {
-  constexpr int64_t kSecond = 1'000'000'000;
   if (!gofer().authoritative() && gofer().root().get() == this &&
-      coarse_now() - told_at_ns_ > kSecond && !attr_believed(ctx)) {
+      coarse_now() - told_at_ns_ > kSecondNs && !attr_believed(ctx)) {
     TRY(refresh());
   }
   return FileRights{attr_.mode, attr_.uid, attr_.gid};

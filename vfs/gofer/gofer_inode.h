@@ -74,6 +74,8 @@ class GoferInode final : public Inode, public HostFiles {
   void touched();
   // The same by a read, which changes nothing but the access time, and under relatime (mount(8)) not even that.
   void was_read();
+  // Such a read leaves the access time as it is, as far as is known of the device.
+  bool read_changes_nothing(int64_t at_ns) const;
   // An append just left the file with so many bytes. Known as long as nothing else is done to it.
   void ends_at(uint64_t end) { end_ = {end, version_}; }
   std::optional<uint64_t> known_end() const;
@@ -175,9 +177,9 @@ class GoferInode final : public Inode, public HostFiles {
   bool touched_ = false;    // but for size, blocks and times, which a host descriptor tells
   bool mapped_ = false;
   bool unlinked_ = false;
-  // A read has left the access time as it was: so will others, until it is a day old or the other times change.
-  bool atime_rests_ = false;
-  int64_t read_at_ns_ = 0;  // CLOCK_REALTIME, coarse
+  bool only_read_ = false;  // touched_ by nothing else,
+  int64_t read_at_ns_ = 0;  // the last time then: CLOCK_REALTIME, coarse
+  dev_t device_ = 0;        // the host's, as a descriptor has told; 0: not yet
   // kRevalidate: when attr_ was told, and until when one getattr may still use it (0: one has).
   int64_t told_at_ns_ = 0;
   int64_t fresh_until_ns_ = 0;
