@@ -15,7 +15,7 @@ namespace run9::sentry::trap {
 namespace {
 
 constexpr uint64_t kPatienceNs = 5'000;
-constexpr uint64_t kForkPatienceNs = 400'000;
+constexpr uint64_t kForkPatienceNs = 1'000'000;
 constexpr uint64_t kTurnNs = 300'000, kThick = 3;  // requests in kPatienceNs
 constexpr uint64_t kCheckNs = 1'000'000;
 constexpr int kTooOften = 8;
