@@ -416,6 +416,9 @@ TEST(TrapPlatformTest, ANewSpaceMayBeThatOfAProgramThatIsOver) {
     r.eflags = 0x202;
     auto thread = next->first_thread(r).value();
     expect_two_calls(m, *next, *thread);
+    // It may be left so when the platform ends.
+    next->kill();
+    thread.reset();
   });
 }
 

@@ -140,7 +140,9 @@ TrapPlatform::TrapPlatform(EventLoop& loop, EventSink& sink)
 
 TrapPlatform::~TrapPlatform() {
   chores_.disarm();
+  left_expire_.disarm();
   // Spaces take themselves off our lists when they go.
+  std::exchange(left_, {}).clear();
   std::exchange(buried_, {}).clear();
   ready_.clear();
   unborn_.clear();
