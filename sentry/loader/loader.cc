@@ -21,7 +21,7 @@ namespace {
 
 constexpr uint64_t page_down(uint64_t n) { return n & ~(kPage - 1); }
 constexpr uint64_t page_up(uint64_t n) { return page_down(n + kPage - 1); }
-constexpr uint64_t kMinArgBytes = 128 << 10, kMaxArgBytes = 6 << 20;  // a quarter of the stack, within these (execve(2))
+constexpr uint64_t kMinArgBytes = 128 << 10;  // a quarter of the stack, but at least this, and at most kMaxArgBytes (execve(2))
 constexpr size_t kMaxArgString = 128 << 10;  // MAX_ARG_STRLEN
 constexpr int kMaxInterpreters = 5;
 

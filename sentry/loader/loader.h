@@ -12,6 +12,9 @@
 
 namespace run9::sentry {
 
+// Arguments and environment, whatever the stack's limit.
+inline constexpr uint64_t kMaxArgBytes = 6 << 20;
+
 // What execve(2) is asked to run: found and read, then laid out, then in memory.
 class Program {
  public:

@@ -61,6 +61,11 @@ struct Machine : EventSink {
       waiter = nullptr;
     }
   }
+  void pause(uint64_t ns) {
+    Timer over(*loop, [this, self = loop->current()] { loop->ready(self); });
+    over.arm(EventLoop::now_ns() + ns);
+    loop->park();
+  }
   void run(std::function<void(Machine&)> body) {
     auto p = make_platform(name, *loop, *this);
     ASSERT_TRUE(p.has_value()) << describe(p.error());
@@ -70,9 +75,7 @@ struct Machine : EventSink {
       body(*this);
       // A chore that is under way when the loop stops does not come to its end.
       constexpr uint64_t kChoresNs = 60'000'000;
-      Timer over(*loop, [this, self = loop->current()] { loop->ready(self); });
-      over.arm(EventLoop::now_ns() + kChoresNs);
-      loop->park();
+      pause(kChoresNs);
       loop->stop();
     });
     loop->run();
@@ -361,9 +364,15 @@ TEST(TrapPlatformTest, ForgedPagesAreServed) {
 constexpr MapRequest kElsewhere[] = {{.addr = 0x7000'0000, .length = 4096, .prot = PROT_READ | PROT_WRITE | PROT_EXEC}};
 constexpr unsigned char kTwoCalls[] = {0xb8, 7, 0, 0, 0, 0x0f, 0x05, 0xb8, 8, 0, 0, 0, 0x0f, 0x05};  // mov $7,%eax; syscall; mov $8,%eax; syscall
 
+Regs elsewhere() {
+  Regs r = start_regs();
+  r.rip = kElsewhere->addr;
+  return r;
+}
+
 // Runs kTwoCalls at kElsewhere, in `c`, which starts there.
 void expect_two_calls(Machine& m, AddressSpace& space, Context& c) {
-  EXPECT_EQ(space.write(0x7000'0000, std::as_bytes(std::span(kTwoCalls))).value(), sizeof kTwoCalls);
+  EXPECT_EQ(space.write(kElsewhere->addr, std::as_bytes(std::span(kTwoCalls))).value(), sizeof kTwoCalls);
   std::byte old[8];
   EXPECT_TRUE(space.read(kData, old).has_error());
   c.resume();
@@ -384,10 +393,7 @@ TEST(TrapPlatformTest, AProgramTakesAnothersPlace) {
     ASSERT_EQ(m.next(*c), EventKind::kSyscall);
     ASSERT_TRUE(space->can_start_over(*c));
     ASSERT_TRUE(space->start_over(kElsewhere).has_value());
-    Regs r{};
-    r.rip = 0x7000'0000;
-    r.eflags = 0x202;
-    c->start_over(r);
+    c->start_over(elsewhere());
     expect_two_calls(m, *space, *c);
   });
 }
@@ -402,19 +408,14 @@ TEST(TrapPlatformTest, ANewSpaceMayBeThatOfAProgramThatIsOver) {
     const int pid = space->host_pid();
     space->kill();
     c.reset();
-    Timer pause(*m.loop, [&m, self = m.loop->current()] { m.loop->ready(self); });
-    pause.arm(EventLoop::now_ns() + 20'000'000);
-    m.loop->park();
+    m.pause(20'000'000);
     auto next = m.platform->create_address_space().value();
     ASSERT_EQ(next->host_pid(), pid);
     std::byte old[1];
     EXPECT_TRUE(space->read(kData, old).has_error());
     ASSERT_TRUE(next->map_all(kElsewhere).has_value());
     EXPECT_LT(next->cpu_time_ns(), 1'000'000'000u);
-    Regs r{};
-    r.rip = 0x7000'0000;
-    r.eflags = 0x202;
-    auto thread = next->first_thread(r).value();
+    auto thread = next->first_thread(elsewhere()).value();
     expect_two_calls(m, *next, *thread);
     // It may be left so when the platform ends.
     next->kill();

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "sentry/ipc/pidfd.h"
+#include "sentry/loader/loader.h"
 #include "sentry/task/kernel.h"
 #include "sentry/task/ptrace.h"
 
@@ -68,7 +69,7 @@ Result<std::vector<std::string>> read_vector(PageReader& pointers, PageReader& s
     if (string == 0) return out;
     out.push_back(TRY(strings.string(string)));
     total += out.back().size();
-    if (out.size() > kMaxVector || total > (6 << 20)) return Errno{E2BIG};
+    if (out.size() > kMaxVector || total > kMaxArgBytes) return Errno{E2BIG};
   }
 }
 

@@ -92,19 +92,21 @@ void trampolines() {
   anywhere_in(STUB_PATCHES + STUB_PATCHES_SIZE - 256, 512, 10);
 }
 
-// Host threads that the Sentry knows nothing of: they end with their process.
+// A host thread that the Sentry knows nothing of, which begins at `entry`.
+void make_host_thread(uint64_t entry) {
+  constexpr long kStack = 1 << 16;
+  constexpr long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  static int tid;
+  auto* stack = static_cast<char*>(mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* top = reinterpret_cast<uint64_t*>(stack + kStack - 64);
+  top[0] = entry;
+  at_gate(GATE_ORDER, SYS_clone, kFlags, reinterpret_cast<long>(top), reinterpret_cast<long>(&tid), reinterpret_cast<long>(&tid));
+}
+
+// They end with their process.
 void unknown_threads() {
   in_child([] {
-    constexpr long kStack = 1 << 16;
-    constexpr long kFlags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | 0x100000 | 0x200000;
-    for (int i = 0; i < 16; ++i) {
-      auto* stack = static_cast<char*>(mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-      auto* top = reinterpret_cast<uint64_t*>(stack + kStack - 64);
-      top[0] = STUB_TEXT + 64 * GATE_FUTEX + 40;  // where the new thread returns to: it makes calls for ever
-      static int tid;
-      at_gate(GATE_ORDER, SYS_clone, kFlags, reinterpret_cast<long>(top), reinterpret_cast<long>(&tid),
-              reinterpret_cast<long>(&tid));
-    }
+    for (int i = 0; i < 16; ++i) make_host_thread(STUB_TEXT + 64 * GATE_FUTEX + 40);  // it makes calls for ever
     usleep(50'000);
   });
 }
@@ -147,15 +149,7 @@ void successors() {
 
 void leave_threads() {
   if (my_page() == nullptr) return;
-  constexpr long kStack = 1 << 16;
-  constexpr long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-  static int tid;
-  for (int i = 0; i < 3; ++i) {
-    auto* stack = static_cast<char*>(mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    auto* top = reinterpret_cast<uint64_t*>(stack + kStack - 64);
-    top[0] = reinterpret_cast<uint64_t>(&sleep_in_the_stub);
-    at_gate(GATE_ORDER, SYS_clone, kFlags, reinterpret_cast<long>(top), reinterpret_cast<long>(&tid), reinterpret_cast<long>(&tid));
-  }
+  for (int i = 0; i < 3; ++i) make_host_thread(reinterpret_cast<uint64_t>(&sleep_in_the_stub));
   usleep(1000);  // they are there
 }
 

@@ -181,7 +181,8 @@ def gate_vectors(stub):
     order_wrong = [
         ("mmap", (stub, 4096, 3, 0x32)), ("mmap", (stub - 4096, 2**40, 3, 0x32)), ("mmap", (2**64 - 4096, 8192, 3, 0x32)),
         ("mmap", (0x70000, 4096, 3, 0x31)), ("mmap", (0x70000, 4096, 3, 0x12)), ("mmap", (0x70000, 4096, 3, 0x22)),
-        ("munmap", (stub, 4096)), ("munmap", (0, 2**47)), ("munmap", (0x6f000, 8192)), ("mremap", (0x70000, 4096, 4096, 3, 0x60000)), ("mprotect", (stub, 4096, 7)), ("madvise", (stub, 4096, 4)),
+        ("munmap", (stub, 4096)), ("munmap", (0, 2**47)), ("mprotect", (stub, 4096, 7)), ("madvise", (stub, 4096, 4)),
+        ("munmap", (0x6f000, 8192)), ("mremap", (0x70000, 4096, 4096, 3, 0x60000)),
         ("mremap", (stub, 4096, 4096, 3, 0x70000)), ("mremap", (0x70000, 4096, 4096, 3, stub)),
         ("mremap", (0x70000, 4096, 4096, 1, 0x80000)), ("clone", (17,)), ("clone", (fork,)), ("clone", (agent,)),
         ("arch_prctl", (0x1011,)), ("arch_prctl", (0x1003,))]

@@ -74,8 +74,6 @@ class GoferInode final : public Inode, public HostFiles {
   void touched();
   // The same by a read, which changes nothing but the access time, and under relatime (mount(8)) not even that.
   void was_read();
-  // Such a read leaves the access time as it is, as far as is known of the device.
-  bool read_changes_nothing(int64_t at_ns) const;
   // An append just left the file with so many bytes. Known as long as nothing else is done to it.
   void ends_at(uint64_t end) { end_ = {end, version_}; }
   std::optional<uint64_t> known_end() const;
@@ -104,6 +102,8 @@ class GoferInode final : public Inode, public HostFiles {
   void refresh_from_host_file();
   void before_host_files_go() override;
   bool fresh() const;
+  // A read at that time leaves the access time as it is, as far as is known of the device.
+  bool read_changes_nothing(int64_t at_ns) const;
   bool attr_believed(OpContext&) const;
   // The lease under which attributes that are told now stay true.
   uint64_t attr_lease_now() const;

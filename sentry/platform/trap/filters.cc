@@ -15,7 +15,7 @@ namespace {
 constexpr uint32_t low(uint64_t v) { return static_cast<uint32_t>(v); }
 constexpr uint32_t high(uint64_t v) { return static_cast<uint32_t>(v >> 32); }
 
-// The flags of the only thread that a guest thread may make; those of the agent's two clones are in filters.h.
+// The flags of the only thread that a guest thread may make; those of the agent's clones are in filters.h.
 constexpr uint32_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
                                   CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 

@@ -12,11 +12,11 @@
 
 namespace run9::sentry::trap {
 
-// The agent's clones: a process, and in it that process's agent, by its first thread, or its first thread, by the agent. An agent's descriptors are not those of the guest threads: no
-// guest can touch its socket.
+// The agent's clones: a process, and in it that process's agent, by its first thread, or its first thread, by the agent. An agent's
+// descriptors are not those of the guest threads: no guest can touch its socket.
 inline constexpr uint32_t kForkFlags = CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD;
-inline constexpr uint32_t kGuestFlags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 inline constexpr uint32_t kAgentFlags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID;
+inline constexpr uint32_t kGuestFlags = kAgentFlags | CLONE_CHILD_CLEARTID;
 
 BpfProgram make_filter(uint64_t agent_key);
 

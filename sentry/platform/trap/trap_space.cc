@@ -152,6 +152,7 @@ TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory,
 }
 
 TrapSpace::~TrapSpace() {
+  if (!socket_.valid()) return;  // its successor has all that was the host's
   platform_.wakes().withdraw(&page(0), &page(STUB_SLOTS));
   platform_.loop_.unwatch(socket_.borrow());
   if (running_ > 0) platform_.remove(*this);

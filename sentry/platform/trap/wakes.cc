@@ -151,7 +151,6 @@ void Wakes::check_handed() {
 void Wakes::ran_on(uint32_t cpu) {
   const int here = sched_getcpu();
   together_ = here >= 0 && cpu == static_cast<uint32_t>(here) ? together_ + 1 : 0;
-  platform_.set_guest_spin();
   // Where the other core is somebody else's, two switches on one cost less than a turn on that one.
   if (platform_.loop_.crowded()) return;
   if (together_ < kTooOften || platform_.running_contexts() >= platform_.cpus_) return;
