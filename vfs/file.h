@@ -92,9 +92,10 @@ class File : public std::enable_shared_from_this<File> {
   virtual Result<void> setattr(OpContext& ctx, const SetAttr& a) { return inode().setattr(ctx, a); }
   // Called when one descriptor of it is closed (flush in FUSE terms).
   virtual void on_close(OpContext&) {}
+  // Whom it shared memory with, so as not to be asked (ipc/pipe.h), has to ask again.
+  virtual void take_back() {}
   // Lines added to /proc/PID/fdinfo/N after pos, flags and mnt_id.
   virtual std::string fdinfo() const { return ""; }
-
 
  private:
   Path path_;

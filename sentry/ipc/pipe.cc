@@ -90,6 +90,97 @@ void Pipe::set_capacity(size_t bytes) {
   if (more) queue.notify(kOut);
 }
 
+// ---------------------------------------------------------------- memory of both sides
+
+bool Pipe::Side::is(const Task& task) const {
+  return who == task.memory().space_ref().get() && creds == task.creds_ref() && table.lock() == task.fds_ref();
+}
+
+void Pipe::used_by(Task& task, bool reads) {
+  if (task.memory().descriptors.lock() != task.fds_ref()) return;  // a vfork child's
+  Side& side = reads ? reader_ : writer_;
+  if (!side.is(task)) {
+    side = {task.memory().space_ref(), task.fds_ref(), task.creds_ref(), task.memory().space_ref().get()};
+    uses_ = 0;
+  }
+  if (++uses_ < uses_wanted_ || !may_share()) return;
+  uses_ = 0;
+  share();
+}
+
+// FIFOs may be watched (inotify(7)) by anybody who knows the name. Packets have bounds, which a ring has not.
+bool Pipe::may_share() const {
+  return anonymous && !packets_on_ && capacity_ == RingWord::kSize && used_ <= capacity_ && readers > 0 && writers > 0 && queue.empty() &&
+         reader_.creds != nullptr && writer_.creds != nullptr && *reader_.creds == *writer_.creds && shared_ == nullptr;
+}
+
+std::vector<Pipe::Offer> Pipe::offers_for(const Side& side, bool reads) const {
+  constexpr size_t kLooked = 64;
+  std::vector<Offer> out;
+  const auto table = side.table.lock();
+  for (size_t n = 0; table != nullptr && n < std::min(kLooked, table->size()); ++n) {
+    const auto* entry = table->entry(n);
+    if (entry == nullptr || entry->file->nonblocking() || (entry->file->flags() & O_ASYNC) != 0) continue;
+    const auto* end = dynamic_cast<const PipeFile*>(entry->file.get());
+    if (end == nullptr || end->identity() != this || (reads ? !end->readable() || end->writable() : !end->writable() || end->readable())) continue;
+    out.push_back({side.space, side.table, static_cast<int>(n)});
+  }
+  return out;
+}
+
+void Pipe::share() {
+  constexpr uint32_t kNever = ~uint32_t{0};
+  const auto reader = reader_.space.lock(), writer = writer_.space.lock();
+  if (reader == nullptr || writer == nullptr) return;
+  if (!reader->has_rings() || !writer->has_rings()) {
+    uses_wanted_ = kNever;
+    return;
+  }
+  if (offers_for(reader_, true).empty() || offers_for(writer_, false).empty()) return;
+  auto ring = SharedRing::create();
+  if (!ring.has_value()) return;
+  const auto read_end = reader->map_ring(*ring.value());
+  const auto write_end = reader == writer ? read_end : writer->map_ring(*ring.value());
+  if (!read_end.has_value() || !write_end.has_value()) {
+    uses_wanted_ = kNever;
+    return;
+  }
+  // All may have changed meanwhile.
+  if (!may_share() || reader_.space.lock() != reader || writer_.space.lock() != writer) return;
+  std::vector<std::byte> queued(used_);
+  const auto reads = offers_for(reader_, true), writes = offers_for(writer_, false);
+  if (reads.empty() || writes.empty()) return;
+  peek(queued);
+  ring.value()->begin(queued);
+  used_ = head_ = 0;
+  shared_ = std::move(ring).value();
+  for (const Offer& o : reads) {
+    if (reader->offer_ring(o.fd, read_end.value(), true)) offers_.push_back(o);
+  }
+  for (const Offer& o : writes) {
+    if (writer->offer_ring(o.fd, write_end.value(), false)) offers_.push_back(o);
+  }
+}
+
+void Pipe::take_back() {
+  if (shared_ == nullptr) return;
+  for (const Offer& o : offers_) {
+    if (const auto space = o.space.lock()) space->withdraw_ring(o.fd);
+  }
+  const SharedRing::Rest rest = shared_->end();
+  offers_.clear();
+  for (const ByteSpan part : {rest.first, rest.second}) {
+    if (!part.empty()) write(part);
+  }
+  shared_.reset();
+  uses_ = 0;
+  uses_wanted_ = std::min<uint32_t>(uses_wanted_ * 4, 1 << 20);  // it was in vain, perhaps
+}
+
+void Pipe::closed_in(const FdTable& table) {
+  if (std::ranges::any_of(offers_, [&](const Offer& o) { return o.table.lock().get() == &table; })) take_back();
+}
+
 void Pipe::open_end(bool reads, bool writes) {
   readers += reads;
   writers += writes;
@@ -99,6 +190,7 @@ void Pipe::open_end(bool reads, bool writes) {
 }
 
 void Pipe::close_end(bool reads, bool writes) {
+  if (readers - reads <= 0 || writers - writes <= 0) take_back();
   readers -= reads;
   writers -= writes;
   if (reads && readers == 0) queue.notify_all(kOut | POLLERR);
@@ -115,21 +207,27 @@ PipeFile::~PipeFile() { pipe_->close_end(readable(), writable()); }
 Result<size_t> PipeFile::read(vfs::OpContext& ctx, std::span<std::byte> dst) {
   if (dst.empty()) return size_t{0};
   const auto keep = shared_from_this();  // a close by another thread while we sleep
-  while (pipe_->queued() == 0) {
+  while (ours().queued() == 0) {
     if (pipe_->writers == 0) return size_t{0};
     if (nonblocking()) return Errno{EAGAIN};
     TRY(ctx.wait(pipe_->queue, kIn));
   }
   const size_t n = pipe_->read(dst);
   pipe_->queue.notify(kOut);
+  if (Task* task = task_of(ctx)) pipe_->used_by(*task, true);
   return n;
 }
 
 Result<size_t> PipeFile::write(vfs::OpContext& ctx, ByteSpan src) {
   const auto keep = shared_from_this();
+  Task* const task = task_of(ctx);
   size_t done = 0;
+  if (task != nullptr && task->via() != nullptr) {
+    done = std::min<uint64_t>(src.size(), task->via()->already);
+    task->via()->already -= done;
+  }
   while (done < src.size()) {
-    if (pipe_->readers == 0) {
+    if (ours().readers == 0) {
       const Errno e = broken_pipe(ctx);
       if (done > 0) return done;
       return e;
@@ -155,24 +253,34 @@ Result<size_t> PipeFile::write(vfs::OpContext& ctx, ByteSpan src) {
       return waited.error();
     }
   }
+  if (task != nullptr) pipe_->used_by(*task, false);
   return done;
 }
 
 uint32_t PipeFile::poll(vfs::OpContext&) {
   uint32_t bits = 0;
   if (readable()) {
-    if (pipe_->queued() > 0) bits |= kIn;
+    if (ours().queued() > 0) bits |= kIn;
     if (pipe_->writers == 0 && pipe_->writer_opens != writers_seen_) bits |= POLLHUP;
   }
   if (writable()) {
-    if (pipe_->space() >= PIPE_BUF) bits |= kOut;
+    if (ours().space() >= PIPE_BUF) bits |= kOut;
     if (pipe_->readers == 0) bits |= POLLERR;
   }
   return bits;
 }
 
+Result<void> PipeFile::set_flags(uint32_t flags) {
+  pipe_->take_back();
+  return File::set_flags(flags);
+}
+
+void PipeFile::on_close(vfs::OpContext& ctx) {
+  if (const Task* task = task_of(ctx); task != nullptr && task->fds_ref()) pipe_->closed_in(task->fds());
+}
+
 Result<uint64_t> PipeFile::ioctl(vfs::OpContext& ctx, uint32_t request, uint64_t arg) {
-  if (request == FIONREAD) return answer_int(ctx, arg, static_cast<int>(pipe_->queued()));
+  if (request == FIONREAD) return answer_int(ctx, arg, static_cast<int>(ours().queued()));
   return Errno{ENOTTY};
 }
 
@@ -182,7 +290,7 @@ Result<size_t> PipeFile::set_capacity(vfs::OpContext& ctx, size_t bytes) {
   if (bytes > pipe_->capacity() && bytes > kMaxCapacity && !ctx.creds().has_cap(CAP_SYS_RESOURCE)) {
     return Errno{EPERM};
   }
-  if (bytes < pipe_->queued()) return Errno{EBUSY};
+  if (bytes < ours().queued()) return Errno{EBUSY};
   pipe_->set_capacity(bytes);
   return bytes;
 }

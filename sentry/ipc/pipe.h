@@ -4,14 +4,19 @@
 #include <deque>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "base/wait_queue.h"
 #include "sentry/fs/pipe_control.h"
+#include "sentry/platform/shared_ring.h"
+#include "sentry/task/fd_table.h"
 #include "vfs/file.h"
 
 namespace run9::sentry {
 
+class AddressSpace;
 class Kernel;
+class Task;
 
 // Sends SIGPIPE to the task behind ctx; gives EPIPE.
 Errno broken_pipe(vfs::OpContext& ctx);
@@ -38,8 +43,38 @@ class Pipe {
   bool anonymous = false;  // of pipe(2): opening it again never waits
   WaitQueue queue;
 
+  // A task has read or written. Two processes that do so again and again get the pipe's memory, and need us no longer for these two
+  // calls (docs/decisions/0023). Blocks.
+  void used_by(Task& task, bool reads);
+  // Before anything else is done with a pipe, or by anybody else: it is ours again, with what is in it.
+  void take_back();
+  // A descriptor in this table was closed.
+  void closed_in(const FdTable& table);
+
  private:
   void grow(size_t needed);
+  // Who reads, or who writes.
+  struct Side {
+    std::weak_ptr<AddressSpace> space;
+    std::weak_ptr<FdTable> table;
+    vfs::CredentialsRef creds;
+    const void* who = nullptr;  // the space, to be compared only
+    bool is(const Task& task) const;
+  };
+  struct Offer {
+    std::weak_ptr<AddressSpace> space;
+    std::weak_ptr<FdTable> table;
+    int fd;
+  };
+  bool may_share() const;
+  void share();
+  // The descriptors of one side's that may be served without us.
+  std::vector<Offer> offers_for(const Side& side, bool reads) const;
+  Side reader_, writer_;
+  uint32_t uses_ = 0;         // by these two, since one of them became another
+  uint32_t uses_wanted_ = 64;  // until the memory is shared
+  std::unique_ptr<SharedRing> shared_;
+  std::vector<Offer> offers_;
   std::unique_ptr<std::byte[]> ring_;
   size_t ring_size_ = 0;  // a power of two, as much as was needed so far
   size_t head_ = 0;       // where the next read begins
@@ -59,18 +94,25 @@ class PipeFile final : public vfs::File, public PipeControl {
   Result<size_t> read(vfs::OpContext&, std::span<std::byte> dst) override;
   Result<size_t> write(vfs::OpContext&, ByteSpan src) override;
   uint32_t poll(vfs::OpContext&) override;
-  WaitQueue* wait_queue() override { return &pipe_->queue; }
+  Result<void> set_flags(uint32_t flags) override;
+  void on_close(vfs::OpContext&) override;
+  void take_back() override { pipe_->take_back(); }
+  WaitQueue* wait_queue() override { return &ours().queue; }
   Result<uint64_t> ioctl(vfs::OpContext&, uint32_t request, uint64_t arg) override;
   Result<void> fsync(vfs::OpContext&, bool) override { return Errno{EINVAL}; }
 
   size_t capacity() const override { return pipe_->capacity(); }
   Result<size_t> set_capacity(vfs::OpContext&, size_t bytes) override;
-  size_t queued() const override { return pipe_->queued(); }
-  size_t space() const override { return pipe_->space(); }
-  size_t peek(std::span<std::byte> dst) const override { return pipe_->peek(dst); }
+  size_t queued() const override { return ours().queued(); }
+  size_t space() const override { return ours().space(); }
+  size_t peek(std::span<std::byte> dst) const override { return ours().peek(dst); }
   const void* identity() const override { return pipe_.get(); }
 
  private:
+  Pipe& ours() const {
+    pipe_->take_back();
+    return *pipe_;
+  }
   std::shared_ptr<Pipe> pipe_;
   uint64_t writers_seen_ = 0;  // a FIFO reader: POLLHUP only after a writer came and went
 };

@@ -20,6 +20,7 @@
 
 namespace run9::sentry {
 
+class FdTable;
 class Kernel;
 class Task;
 class MemoryManager;
@@ -144,6 +145,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   vfs::FileRef exe;            // /proc/PID/exe
   std::shared_ptr<vfs::WriteAccess> executes;  // which nobody may write meanwhile
   bool dumpable = true;
+  std::weak_ptr<FdTable> descriptors;  // the process's: a vfork child has others
   uint32_t barriers = 0;       // MEMBARRIER_CMD_REGISTER_* that were asked for
   uint64_t total_bytes() const { return total_; }             // RLIMIT_AS
   uint64_t private_writable_bytes() const { return charged_; }  // --memory

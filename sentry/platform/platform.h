@@ -26,6 +26,7 @@ namespace run9::sentry {
 
 class Context;
 class AddressSpace;
+class SharedRing;
 using AddressSpaceRef = std::shared_ptr<AddressSpace>;
 
 // Guest addresses lie below; the stub's own region lies above.
@@ -60,6 +61,7 @@ class EventSink {
 struct ContextIdentity {
   int32_t pid, tid, ppid;
   uint32_t uid, euid, gid, egid;
+  bool own_descriptors;  // AddressSpace::offer_ring is about its descriptors
   bool operator==(const ContextIdentity&) const = default;
 };
 
@@ -142,8 +144,10 @@ class Context {
                                  const timespec* /*deadline*/) {
     return Errno{ENOSYS};
   }
-  // At kSyscall: the guest thread has begun with this futex(2) itself, and a kick broke it off.
+  // At kSyscall: the guest thread has begun with this call itself, and a kick broke it off.
   virtual bool broken_off() const { return false; }
+  // And of a write(2), by its own word, has written so many bytes. Who goes on with the call sets it to 0.
+  uint64_t already = 0;
   // It sleeps in one.
   virtual bool resting() const { return false; }
   // When this context is destroyed: the word becomes 0 and one who waits for it is woken (set_tid_address(2)).
@@ -197,6 +201,14 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   // the only thread; the host process stays, and what its guest may have done to it.
   virtual bool can_start_over(const Context& /*context*/) const { return false; }
   virtual Result<void> start_over(std::span<const MapRequest>) { return Errno{ENOSYS}; }
+
+  // Pipes that guests serve themselves (shared_ring.h). Maps one, with nothing in it yet, out of the guest's reach but for its threads'
+  // read(2) and write(2); gives its number. ENOSPC: there are too many. Blocks.
+  virtual bool has_rings() const { return false; }
+  virtual Result<int> map_ring(const SharedRing&) { return Errno{ENOSYS}; }
+  // Descriptor `fd` of threads with own_descriptors is the reading or writing end of that ring from here on. False: not with this number.
+  virtual bool offer_ring(int /*fd*/, int /*ring*/, bool /*reads*/) { return false; }
+  virtual void withdraw_ring(int /*fd*/) {}
 
   // Copies; a short count means the rest faults. EFAULT when nothing could be copied.
   virtual Result<size_t> read(uint64_t addr, std::span<std::byte> dst) = 0;

@@ -1,3 +1,5 @@
+#include "sentry/platform/shared_memory.h"
+
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <sys/mman.h>
@@ -7,13 +9,11 @@
 #include <cstring>
 #include <utility>
 
-#include "sentry/platform/trap/trap_memory.h"
-
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-namespace run9::sentry::trap {
+namespace run9::sentry {
 
 Result<SharedMemory> SharedMemory::create(const char* name, size_t size, bool read_only_there) {
   SharedMemory m;
@@ -53,4 +53,4 @@ SharedMemory::~SharedMemory() {
   if (data_ != nullptr) munmap(data_, size_);
 }
 
-}  // namespace run9::sentry::trap
+}  // namespace run9::sentry

@@ -5,9 +5,9 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 
-namespace run9::sentry::trap {
+namespace run9::sentry {
 
-// Host memory shared with a stub, mapped here for its whole life.
+// Host memory shared with other processes, mapped here for its whole life.
 class SharedMemory {
  public:
   // read_only_there: sealed so that nobody can map it writable again after us.
@@ -31,4 +31,4 @@ class SharedMemory {
   size_t size_ = 0;
 };
 
-}  // namespace run9::sentry::trap
+}  // namespace run9::sentry

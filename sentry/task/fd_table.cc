@@ -103,6 +103,12 @@ std::vector<vfs::FileRef> FdTable::remove_range(uint32_t first, uint32_t last) {
   return gone;
 }
 
+void FdTable::take_back() {
+  for (const Entry& e : entries_) {
+    if (e.file != nullptr) e.file->take_back();
+  }
+}
+
 void FdTable::set_cloexec_range(uint32_t first, uint32_t last) {
   for (size_t n = first; n < entries_.size() && n <= last; ++n) {
     if (entries_[n].file != nullptr) entries_[n].cloexec = true;

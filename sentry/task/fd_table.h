@@ -35,6 +35,7 @@ class FdTable {
   std::vector<vfs::FileRef> remove_all();      // exit
   std::vector<vfs::FileRef> remove_range(uint32_t first, uint32_t last);  // close_range
   void set_cloexec_range(uint32_t first, uint32_t last);
+  void take_back();  // vfs::File's, of all
   size_t size() const { return entries_.size(); }  // one past the highest ever used
   const Entry* entry(size_t n) const {
     return n < entries_.size() && entries_[n].file ? &entries_[n] : nullptr;

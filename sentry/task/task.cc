@@ -55,6 +55,7 @@ void Task::set_parts(Parts p) {
   fds_ = std::move(p.fds);
   fs_ = std::move(p.fs);
   creds_ = std::move(p.creds);
+  published_to_ = nullptr;
 }
 
 void Task::attach(std::unique_ptr<Context> context) {
@@ -172,6 +173,12 @@ Result<vfs::Path> Task::start_of(GuestFd dirfd, std::string_view path) const {
 
 // ---------------------------------------------------------------- calls
 
+void Task::set_creds(vfs::Credentials c) {
+  if (fds_) fds_->take_back();  // memory is shared with processes of the same user
+  creds_ = std::make_shared<const vfs::Credentials>(std::move(c));
+  published_to_ = nullptr;
+}
+
 // getpid(2) and its kin may be answered without us, unless somebody wants to see each call.
 bool Task::watched() const {
   return kernel_.tracer() != nullptr || seccomp_mode != SECCOMP_MODE_DISABLED || (tracee && tracee->sees_calls());
@@ -186,8 +193,10 @@ void Task::publish_identity() {
     return context_->set_identity(nullptr);
   }
   const auto parent = process_->parent.lock();
+  if (memory_->descriptors.expired()) memory_->descriptors = fds_;
+  const bool own_descriptors = memory_->descriptors.lock() == fds_;
   const ContextIdentity id{process_->pid, tid_, parent ? parent->pid : 0, creds_->ruid, creds_->euid,
-                           creds_->rgid, creds_->egid};
+                           creds_->rgid, creds_->egid, own_descriptors};
   published_to_ = context_.get();
   context_->set_identity(&id);
 }

@@ -57,10 +57,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   const FsContextRef& fs_ref() const { return fs_; }
   vfs::MountNamespace& mounts() const;
   const vfs::CredentialsRef& creds_ref() const { return creds_; }
-  void set_creds(vfs::Credentials c) {
-    creds_ = std::make_shared<const vfs::Credentials>(std::move(c));
-    published_to_ = nullptr;
-  }
+  void set_creds(vfs::Credentials c);
   Context& context() const { return *context_; }
   Context* via() const { return context_.get(); }  // for MemoryManager
   Regs& regs() const { return context_->regs(); }
@@ -153,7 +150,10 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   std::weak_ptr<Task> vfork_parent;
   void end_vfork();
   bool sleep_for_vfork();  // false: this task has to exit
-  void set_fds(FdTableRef fds) { fds_ = std::move(fds); }
+  void set_fds(FdTableRef fds) {
+    fds_ = std::move(fds);
+    published_to_ = nullptr;
+  }
   void set_fs(FsContextRef fs) { fs_ = std::move(fs); }
   // For ptrace.cc: parks while `tracee` is stopped; SIGKILL ends the stop.
   void stop_for_tracer();

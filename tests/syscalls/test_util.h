@@ -145,6 +145,7 @@ class Fd {
   }
   ~Fd() { reset(); }
   operator int() const { return fd_; }
+  void forget() { fd_ = -1; }  // somebody else has closed it
   void reset() {
     if (fd_ >= 0) close(fd_);
     fd_ = -1;

@@ -92,9 +92,10 @@ void order_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) 
 }
 
 // futex(2) and futex_waitv(2) on the guest's own memory: never on the words in the stub's region, on which threads of
-// other processes sleep too.
+// other processes sleep too, but for those of pipes whose memory this process shares. From there no sleeper is moved elsewhere: who
+// takes such a pipe back wakes them.
 void guest_futex_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) {
-  const auto two = p.label(), one = p.label();
+  const auto two = p.label(), one = p.label(), guests = p.label();
   p.load_nr();
   p.jump_if_eq(__NR_futex_waitv, allow);
   p.jump_if_ne(__NR_futex, trap);
@@ -106,7 +107,11 @@ void guest_futex_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label 
   p.bind(two);
   p.load_arg_high(4);
   p.jump_if_gt(STUB_GUEST_END_HIGH, trap);
+  p.jump(guests);
   p.bind(one);
+  p.load_arg_high(0);
+  p.jump_if_eq(high(STUB_RINGS), allow);
+  p.bind(guests);
   p.load_arg_high(0);
   p.jump_if_gt(STUB_GUEST_END_HIGH, trap);
   p.jump(allow);

@@ -13,8 +13,8 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "sentry/platform/shared_memory.h"
 #include "sentry/platform/trap/stub_abi.h"
-#include "sentry/platform/trap/trap_memory.h"
 #include "sentry/platform/trap/wide_sites.h"
 
 namespace run9::sentry::trap {

@@ -13,6 +13,7 @@
 
 #include "sentry/platform/trap/stub/calls.h"
 #include "sentry/platform/trap/stub/futexes.h"
+#include "sentry/platform/trap/stub/rings.h"
 #include "sentry/platform/trap/stub/template.h"
 
 using namespace run9::sentry::trap;
@@ -31,19 +32,22 @@ void* memset(void* dst, int c, size_t n) {
 }
 }
 
+// Calls that only the host has a part in.
+static inline Served serve_here(ControlPage* c, uint64_t nr) {
+  const uint32_t valid = c->identity.valid;
+  c->already = 0;
+  if (nr == __NR_futex && valid != 0) return futex_here(c);
+  if ((nr == __NR_read || nr == __NR_write) && (valid & kOwnDescriptors) != 0) return serve_ring(c, nr == __NR_read);
+  return Served::kAsk;
+}
+
 extern "C" uint32_t fast_call(ControlPage* c) {
   const uint64_t nr = c->gregs[kRax];
   if (answer_here(c, nr)) return 0;
-  RequestKind kind = kReqCall;
-  if (nr == __NR_futex && c->identity.valid != 0) {
-    const Futex how = futex_here(c);
-    if (how == Futex::kDone) return 0;
-    if (how == Futex::kBrokenOff) {
-      c->kicked = 0;
-      kind = kReqBrokenOff;
-    }
-  }
-  return ask(c, nr, kind);
+  const Served how = serve_here(c, nr);
+  if (how == Served::kDone) return 0;
+  if (how == Served::kBrokenOff) c->kicked = 0;
+  return ask(c, nr, how == Served::kBrokenOff ? kReqBrokenOff : kReqCall);
 }
 // A kick came while the dispatcher was at work: the guest would go on now.
 extern "C" uint32_t fast_interrupted(ControlPage* c) {

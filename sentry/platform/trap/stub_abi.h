@@ -11,6 +11,10 @@
 #pragma once
 
 #define STUB_TEXT 0x7fff00000000
+#define STUB_RINGS 0x7ffe00000000      // pipes whose memory this process shares with their other side: see PipeRing
+#define STUB_RING_STRIDE 0x20000       // from one to the next
+#define STUB_RINGS_COUNT 8
+#define STUB_RING_FDS 64               // descriptors that may be such a pipe's: those below
 #define STUB_GUEST_END_HIGH 0x7ffd     // guest addresses end below 0x7ffe00000000
 #define STUB_SHARED 0x7fff00020000   // read-only: SharedPage, sleep words, the agent's recvmsg header
 #define STUB_SHARED_SIZE 0x2000
@@ -97,6 +101,8 @@
 #ifndef __ASSEMBLER__
 #include <stdint.h>
 
+#include "sentry/platform/pipe_ring.h"
+
 namespace run9::sentry::trap {
 
 struct Command {  // 64 bytes
@@ -110,7 +116,8 @@ struct CommandPage {
   uint32_t seq;
   uint32_t count;
   uint64_t sleep_address, wake_address, become;
-  uint8_t pad[CMD_ENTRIES - 32];
+  uint32_t withdrawn;  // a futex, for guest threads: counts the descriptors that are no ring's any more
+  uint8_t pad[CMD_ENTRIES - 36];
   Command commands[CMD_MAX];
   uint8_t cpus[CMD_CPUS_SIZE];
 };
@@ -190,8 +197,9 @@ inline constexpr uint32_t kNobody = ~0u;
 inline constexpr uint32_t kComesBack = 1u << 31;
 
 // What the task may know without asking; written by the Sentry.
+inline constexpr uint32_t kMayAnswer = 1, kOwnDescriptors = 2;  // the second: ControlHeader::rings is about its descriptors
 struct Identity {
-  uint32_t valid;
+  uint32_t valid;  // kMayAnswer and, with it, kOwnDescriptors
   int32_t pid, tid, ppid;
   uint32_t uid, euid, gid, egid;
 };
@@ -283,7 +291,8 @@ struct ControlPage {
   uint32_t order_count;
   uint32_t luck;  // how well it went lately to look at futex words before sleeping (stub.cc)
   uint8_t patience;  // how long to wait awake, as a power of two
-  uint8_t padding[31];
+  uint8_t padding[23];
+  uint64_t already;      // kReqBrokenOff of a write(2): how many bytes have been written
   uint64_t behind;       // the address behind the call, which the registers of the answer may differ from
   uint64_t robust_list;  // set_robust_list(2)'s, written by the Sentry too
   ThreadOrder orders[kMaxOrders];
@@ -314,7 +323,12 @@ struct ControlHeader {
   alignas(64) uint32_t futex_waiters;  // threads of this process asleep in a futex, or about to be
   alignas(64) uint32_t locked;         // AddressSpace::set_locked
   uint32_t agent_tid;                  // written by the host before there is a guest
+  // What read(2) and write(2) of a descriptor find: the number of a ring, kRingReads, kRingWrites. 0: the Sentry.
+  alignas(64) uint8_t rings[STUB_RING_FDS];
 };
+inline constexpr uint8_t kRingReads = 0x10, kRingWrites = 0x20;
+static_assert(STUB_RINGS_COUNT <= kRingReads && sizeof(PipeRing) <= STUB_RING_STRIDE);
+constexpr uint64_t ring_address(uint64_t number) { return STUB_RINGS + number * STUB_RING_STRIDE; }
 static_assert(sizeof(ControlHeader) <= AGENT_BUFFERS);
 
 }  // namespace run9::sentry::trap

@@ -167,7 +167,7 @@ TrapSpace::Around TrapSpace::prepare_thread() {
   next_slot_ = 1;
   ready_page(0, frame, kNewFrame);
   page(0).patience = kSuccessorPatience;
-  return {{command(__NR_unshare, CLONE_VM, 0, 0, 0, 0, 0, kMust), unmap_all(), command(__NR_madvise, STUB_BASES, used, MADV_DONTNEED)},
+  return {without_rings({command(__NR_unshare, CLONE_VM, 0, 0, 0, 0, 0, kMust), unmap_all(), command(__NR_madvise, STUB_BASES, used, MADV_DONTNEED)}),
           {guest_command(0, frame)}};
 }
 

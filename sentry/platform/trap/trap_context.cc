@@ -138,6 +138,7 @@ std::optional<EventKind> TrapContext::take_event(bool& own) {
   }
   stop_running();
   broken_off_ = kind == kReqBrokenOff;
+  already = broken_off_ ? take(p.already) : 0;
   frame_ = kind == kReqCall || broken_off_ ? 0 : take(p.frame);
   // The way back through a signal's frame copies no results (apply() in stub/orders.h).
   if (report_waiter_ == nullptr || frame_ != 0) drop_windows();
@@ -425,7 +426,7 @@ void TrapContext::set_identity(const ContextIdentity* id) {
     to.valid = 0;
     return;
   }
-  to = {1, id->pid, id->tid, id->ppid, id->uid, id->euid, id->gid, id->egid};
+  to = {kMayAnswer | (id->own_descriptors ? kOwnDescriptors : 0), id->pid, id->tid, id->ppid, id->uid, id->euid, id->gid, id->egid};
 }
 
 // The rest is for the thread to read only if `entry` says so, but it may run.

@@ -24,7 +24,13 @@ Result<void> TrapSpace::start_over(std::span<const MapRequest> list) {
   set_locked(false);
   header().futex_waiters = 0;
   patched_.clear();
-  return map_patched(list, {{unmap_all()}, {}}, Then::kWakeCaller);
+  return map_patched(list, {without_rings({unmap_all()}), {}}, Then::kWakeCaller);
+}
+
+std::vector<Command> TrapSpace::without_rings(std::vector<Command> commands) {
+  if (std::exchange(rings_, 0) != 0) commands.push_back(command(__NR_munmap, STUB_RINGS, STUB_RINGS_COUNT * STUB_RING_STRIDE));
+  memset(header().rings, 0, sizeof header().rings);
+  return commands;
 }
 
 // The process's first thread is its agent (a guest's that ends would stay as a zombie), and has no list.
@@ -51,6 +57,7 @@ std::shared_ptr<TrapSpace> TrapSpace::succeed() {
   next->pid_ = next->agent_tid_ = std::exchange(pid_, 0);
   next->agent_cpus_ = agent_cpus_;
   next->next_slot_ = next_slot_;
+  next->rings_ = rings_;
   next->needs_thread_ = true;
   next->cpu_before_ns_ = next->cpu_time_ns();
   platform_.by_pid_[next->pid_] = next.get();

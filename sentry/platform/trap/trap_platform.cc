@@ -115,6 +115,7 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
   make_message(base + (STUB_MESSAGES - STUB_SHARED));
   p->patcher_ = TRY(TextPatcher::create());
   p->guest_spin_ = guest_spin();
+  p->has_waitv_ = syscall(SYS_futex_waitv, nullptr, 0, 0, nullptr, 0) < 0 && errno == EINVAL;
   p->tell_cpu();
   cpu_set_t& cpus = p->allowed_cpus_;
   if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->cpus_ = CPU_COUNT(&cpus);

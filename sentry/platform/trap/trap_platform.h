@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "sentry/platform/platform.h"
+#include "sentry/platform/shared_memory.h"
 #include "sentry/platform/trap/patcher.h"
 #include "sentry/platform/trap/sleep_blocks.h"
 #include "sentry/platform/trap/stub_abi.h"
-#include "sentry/platform/trap/trap_memory.h"
 #include "sentry/platform/trap/wakes.h"
 #include "sentry/sched/event_loop.h"
 #include "sentry/sched/fiber_mutex.h"
@@ -198,6 +198,10 @@ class TrapSpace final : public AddressSpace {
   Result<void> map_all(std::span<const MapRequest>) override;
   bool can_start_over(const Context& context) const override;
   Result<void> start_over(std::span<const MapRequest>) override;
+  bool has_rings() const override;
+  Result<int> map_ring(const SharedRing& ring) override;
+  bool offer_ring(int fd, int ring, bool reads) override;
+  void withdraw_ring(int fd) override;
   Result<size_t> read(uint64_t addr, std::span<std::byte> dst) override;
   size_t read_ahead(uint64_t addr, std::span<std::byte> dst) override;
   Result<size_t> write(uint64_t addr, ByteSpan src) override;
@@ -246,6 +250,8 @@ class TrapSpace final : public AddressSpace {
   void forget_patches(uint64_t addr, uint64_t length);
   Result<void> undo_patches(uint64_t addr, uint64_t length);
   // map_all without patches.
+  // Before another program: what its agent does away with. Nothing, where no pipe was shared.
+  std::vector<Command> without_rings(std::vector<Command> commands);
   // A successor's: makes sure that it is alone, and makes its first thread.
   Around prepare_thread();
   Result<void> map_as_told(std::span<const MapRequest> list, Around around = {}, Then then = Then::kWakeCaller);
@@ -313,6 +319,7 @@ class TrapSpace final : public AddressSpace {
   FiberMutex agent_mutex_;
   std::unordered_map<uint32_t, TrapContext*> contexts_;
   uint32_t next_slot_ = 0;
+  int rings_ = 0;  // so many have been mapped
   uint32_t sleep_word(uint32_t slot) const { return sleep_->word(slot); }
   uint32_t agent_word() const { return sleep_->agent(); }
   bool leaves_ = false;                 // told to end its thread, that another one may succeed it
@@ -402,6 +409,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   SleepBlocks sleep_blocks_;
   SharedMemory shared_;
   std::optional<TextPatcher> patcher_;  // none where the host or the CPU does not allow it
+  bool has_waitv_ = false;  // futex_waitv(2), since Linux 5.16
   UniqueFd wake_;
   std::unique_ptr<ChildWatch> children_;
   std::shared_ptr<TrapSpace> template_;

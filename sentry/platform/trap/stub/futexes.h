@@ -8,7 +8,19 @@
 
 namespace run9::sentry::trap::stub {
 
-enum class Futex { kDone, kAsk, kBrokenOff };
+// What a call that can be carried out here came to. kBrokenOff: a kick did so.
+enum class Served { kDone, kAsk, kBrokenOff };
+
+// How long a call takes at the host, of which the Sentry hears nothing.
+template <typename Call>
+long at_host(ControlPage* c, Call call) {
+  uint64_t from = 0, to = 0;
+  note(from);
+  const long r = call();
+  note(to);
+  if (from != 0 && to != 0) c->times.rested += to - from;
+  return r;
+}
 
 // A look at the word before sleeping: whoever changes it soon need not wake anybody. As long as that helps; else
 // now and then.
@@ -42,29 +54,29 @@ inline bool good_timeout(uint64_t address) {
 
 // Most of futex(2) needs nobody but the host. Timeouts that are relative do: whoever is interrupted goes on with
 // what is left.
-inline Futex futex_here(ControlPage* c) {
+inline Served futex_here(ControlPage* c) {
   const uint64_t word = c->gregs[kRdi], second = c->gregs[kR8];
   const auto op = static_cast<uint32_t>(c->gregs[kRsi]), value = static_cast<uint32_t>(c->gregs[kRdx]);
   const uint32_t command = futex_command(op);
   const uint64_t timeout = c->gregs[kR10];
-  if (word >= kGuestEnd) return Futex::kAsk;
+  if (word >= kGuestEnd) return Served::kAsk;
   if (wakes_nobody(op, word)) {
     c->gregs[kRax] = 0;
-    return Futex::kDone;
+    return Served::kDone;
   }
   switch (command) {
     case FUTEX_WAIT:
     case FUTEX_WAIT_BITSET:
-      if (timeout != 0 && command == FUTEX_WAIT) return Futex::kAsk;
+      if (timeout != 0 && command == FUTEX_WAIT) return Served::kAsk;
       break;
     case FUTEX_WAKE:
     case FUTEX_WAKE_BITSET: break;
     case FUTEX_REQUEUE:
     case FUTEX_CMP_REQUEUE:
     case FUTEX_WAKE_OP:
-      if (second >= kGuestEnd) return Futex::kAsk;
+      if (second >= kGuestEnd) return Served::kAsk;
       break;
-    default: return Futex::kAsk;
+    default: return Served::kAsk;
   }
   const uint64_t args[7] = {word, op, value, timeout, second, static_cast<uint32_t>(c->gregs[kR9]), __NR_futex};
   const bool plain = good_timeout(timeout) && word % 4 == 0 && (command == FUTEX_WAIT || args[5] != 0);
@@ -72,15 +84,11 @@ inline Futex futex_here(ControlPage* c) {
   if (waits(command) && plain && changes_soon(c, word, value)) {
     r = -EAGAIN;
   } else {
-    uint64_t from = 0, to = 0;
-    note(from);
-    r = waits(command) ? rest_in_futex(c, args) : gate_guest_futex(c, args);
-    note(to);
-    if (from != 0 && to != 0) c->times.rested += to - from;
+    r = at_host(c, [&] { return waits(command) ? rest_in_futex(c, args) : gate_guest_futex(c, args); });
   }
-  if (r == -EINTR) return Futex::kBrokenOff;
+  if (r == -EINTR) return Served::kBrokenOff;
   c->gregs[kRax] = static_cast<uint64_t>(r);
-  return Futex::kDone;
+  return Served::kDone;
 }
 
 }  // namespace run9::sentry::trap::stub

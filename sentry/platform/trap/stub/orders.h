@@ -57,15 +57,21 @@ inline long clone_thread(const ThreadOrder& order, ucontext_t* uc) {
 
 inline uint32_t& futex_waiters() { return header().futex_waiters; }
 
-// futex(2) at the host, where the guest's memory is. -EINTR: a kick came.
-inline long rest_in_futex(ControlPage* c, const uint64_t* args) {
+// Asleep at the host, by futex(2). -EINTR: a kick came.
+inline long rest(ControlPage* c, const uint64_t* args) {
   __atomic_store_n(&c->line.state, kResting, __ATOMIC_RELEASE);
-  __atomic_fetch_add(&futex_waiters(), 1, __ATOMIC_SEQ_CST);  // the host looks at the word afterwards
   const long r = gate_guest_futex(c, args);
-  __atomic_fetch_sub(&futex_waiters(), 1, __ATOMIC_RELAXED);
   __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
   // The request that follows makes the Sentry look for what the kick was about.
   if (r == -EINTR) c->kicked = 0;
+  return r;
+}
+
+// The guest's own futex(2), where its memory is.
+inline long rest_in_futex(ControlPage* c, const uint64_t* args) {
+  __atomic_fetch_add(&futex_waiters(), 1, __ATOMIC_SEQ_CST);  // the host looks at the word afterwards
+  const long r = rest(c, args);
+  __atomic_fetch_sub(&futex_waiters(), 1, __ATOMIC_RELAXED);
   return r;
 }
 

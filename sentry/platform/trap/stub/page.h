@@ -42,6 +42,7 @@ inline void set_guest_gs(ControlPage* c, uint64_t gs) {
 
 inline constexpr uint64_t kGuestEnd = uint64_t{STUB_GUEST_END_HIGH + 1} << 32;
 
+inline const CommandPage& command_page() { return *reinterpret_cast<const CommandPage*>(STUB_CMD); }
 inline ControlHeader& header() { return *reinterpret_cast<ControlHeader*>(STUB_CTL); }
 
 // What the vDSO's getcpu reads: the limit of a segment that the host keeps for it.

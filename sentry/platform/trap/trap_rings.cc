@@ -1,0 +1,54 @@
+// TrapSpace, pipes that its guest serves itself (stub/rings.h).
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "sentry/platform/shared_ring.h"
+#include "sentry/platform/trap/agent_commands.h"
+#include "sentry/platform/trap/trap_platform.h"
+
+namespace run9::sentry::trap {
+
+// Without patched call sites no call comes to where they are looked at.
+bool TrapSpace::has_rings() const { return platform_.has_waitv_ && platform_.patcher_.has_value(); }
+
+// A number is not used again while a thread may be on its way to the ring that had it.
+Result<int> TrapSpace::map_ring(const SharedRing& ring) {
+  const bool in_use = std::ranges::any_of(header().rings, [](uint8_t entry) { return entry != 0; });
+  if (rings_ == STUB_RINGS_COUNT && running_ == 0 && !in_use) rings_ = 0;
+  if (rings_ == STUB_RINGS_COUNT) return Errno{ENOSPC};
+  const int number = rings_++;
+  const uint64_t at = ring_address(static_cast<uint64_t>(number));
+  const Command list[] = {
+      receive_command(),
+      command(__NR_mmap, at, sizeof(PipeRing), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, received(0)),
+      command(__NR_madvise, at, sizeof(PipeRing), MADV_DONTFORK),  // a forked child asks the Sentry
+      command(__NR_close_range, 0, STUB_FD_AGENT - 1),
+  };
+  const int descriptor = ring.fd().get();
+  const auto results = TRY(run_agent(list, std::span(&descriptor, 1)));
+  if (results.size() != std::size(list) || results[1] != static_cast<int64_t>(at)) return Errno{EIO};
+  return number;
+}
+
+bool TrapSpace::offer_ring(int fd, int ring, bool reads) {
+  if (fd >= STUB_RING_FDS) return false;
+  const auto entry = static_cast<uint8_t>(ring | (reads ? kRingReads : kRingWrites));
+  __atomic_store_n(&header().rings[fd], entry, __ATOMIC_RELEASE);
+  return true;
+}
+
+// A thread that sleeps on the ring's word sleeps on ours as well: the other side can change and restore the former.
+void TrapSpace::withdraw_ring(int fd) {
+  if (!socket_.valid()) return;  // its successor has the pages
+  __atomic_store_n(&header().rings[fd], 0, __ATOMIC_SEQ_CST);
+  uint32_t& withdrawn = static_cast<CommandPage*>(memory_.commands.data())->withdrawn;
+  __atomic_fetch_add(&withdrawn, 1, __ATOMIC_SEQ_CST);
+  syscall(SYS_futex, &withdrawn, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+}  // namespace run9::sentry::trap
