@@ -267,7 +267,7 @@ Result<void> Program::lay_out(AddressSpaceRef space, vfs::Credentials creds) {
 
 Result<Regs> Program::map(Where where) {
   AddressSpace& space = memory_->space();
-  TRY(where == Where::kOver ? space.start_over(requests_) : space.map_all(requests_));
+  TRY(where == Where::kOver ? space.start_over(requests_) : space.map_all(nullptr, requests_));
   for (const auto& [addr, length] : tails_) TRY(memory_->zero(addr, length));
   Regs regs{};
   regs.rsp = TRY(fill_stack());

@@ -309,7 +309,7 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
 Result<void> MemoryManager::give_back(uint64_t addr, uint64_t length) {
   if (ahead_.empty()) return ok();
   const auto parts = ahead_.give_back(addr, length);
-  return parts.empty() ? ok() : space_->map_all(parts);
+  return parts.empty() ? ok() : space_->map_all(nullptr, parts);
 }
 
 Result<void> MemoryManager::map_at_host(Task& task, const MapArgs& args, const MapRequest& request) {
@@ -320,7 +320,7 @@ Result<void> MemoryManager::map_at_host(Task& task, const MapArgs& args, const M
   if (!linker) return space_->map(task.via(), request);
   const auto image = read_elf(kernel_.context(), *args.file);
   if (!image.has_value()) return space_->map(task.via(), request);
-  return space_->map_all(ahead_.expect(request, args.length, image.value()));
+  return space_->map_all(task.via(), ahead_.expect(request, args.length, image.value()));
 }
 
 Result<void> MemoryManager::munmap(Task& task, uint64_t addr, uint64_t length) {

@@ -195,8 +195,8 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   virtual Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) = 0;
   // Some of it is locked (mlock(2)): then the kernel wants to be asked before pages are dropped, else it need not be.
   virtual void set_locked(bool) {}
-  // Several mappings in one hand-over (exec). Blocks.
-  virtual Result<void> map_all(std::span<const MapRequest>) = 0;
+  // Several mappings in one hand-over. Blocks.
+  virtual Result<void> map_all(Context* via, std::span<const MapRequest>) = 0;
   // The same, and all else that the guest has here goes before. An error leaves it useless. Blocks. Only where it can, and where `context` is
   // the only thread; the host process stays, and what its guest may have done to it.
   virtual bool can_start_over(const Context& /*context*/) const { return false; }

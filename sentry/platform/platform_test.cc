@@ -85,7 +85,7 @@ struct Machine : EventSink {
     const MapRequest maps[] = {
         {.addr = kCode, .length = 4096, .prot = PROT_READ | PROT_WRITE | PROT_EXEC},
         {.addr = kData, .length = 8192, .prot = PROT_READ | PROT_WRITE}};
-    EXPECT_TRUE(space->map_all(maps).has_value());
+    EXPECT_TRUE(space->map_all(nullptr, maps).has_value());
     std::vector<std::byte> bytes;
     for (unsigned char c : code) bytes.push_back(std::byte{c});
     EXPECT_EQ(space->write(kCode, bytes).value(), bytes.size());
@@ -413,7 +413,7 @@ TEST(TrapPlatformTest, ANewSpaceMayBeThatOfAProgramThatIsOver) {
     ASSERT_EQ(next->host_pid(), pid);
     std::byte old[1];
     EXPECT_TRUE(space->read(kData, old).has_error());
-    ASSERT_TRUE(next->map_all(kElsewhere).has_value());
+    ASSERT_TRUE(next->map_all(nullptr, kElsewhere).has_value());
     EXPECT_LT(next->cpu_time_ns(), 1'000'000'000u);
     auto thread = next->first_thread(elsewhere()).value();
     expect_two_calls(m, *next, *thread);

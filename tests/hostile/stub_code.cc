@@ -1,9 +1,12 @@
 // Jumps into the stub's code: its gates, the agent, the handler, the dispatcher, the trampolines.
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,6 +49,58 @@ void descriptors() {
   // The doorbell is everybody's: full, it must still ring for others.
   uint64_t most = ~uint64_t{1};
   for (int i = 0; i < 100; ++i) at_gate(GATE_WAKE, SYS_write, STUB_FD_WAKE, reinterpret_cast<long>(&most), 8);
+}
+
+// The next descriptor that the Sentry sends a thread to map; -1: none is there.
+int steal_file() {
+  char byte[8];
+  alignas(cmsghdr) char control[64];
+  iovec iov{byte, sizeof byte};
+  msghdr m{};
+  m.msg_iov = &iov, m.msg_iovlen = 1, m.msg_control = control, m.msg_controllen = sizeof control;
+  if (at_gate(GATE_ORDER, SYS_recvmsg, STUB_FD_FILES, reinterpret_cast<long>(&m), MSG_DONTWAIT) < 0 || m.msg_controllen < CMSG_LEN(4)) return -1;
+  return *reinterpret_cast<int*>(CMSG_DATA(CMSG_FIRSTHDR(&m)));
+}
+
+void* steal_files(void*) {
+  for (;;) {
+    const int fd = steal_file();
+    if (fd < 0) continue;
+    constexpr long kAt = 0x10000000;
+    if (at_gate(GATE_ORDER, SYS_mmap, kAt, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == kAt) broken("a file that was opened for reading was mapped for writing");
+  }
+}
+
+// Has threads forget to take what was sent to them.
+void* forget_orders(void*) {
+  for (;;) __atomic_store_n(&page_of(dice(2))->order_count, 0, __ATOMIC_RELAXED);
+}
+
+void run_after(const char* how) {
+  const char* arguments[] = {"hostile_guest", how, nullptr};
+  pid_t child = 0;
+  int status = -1;
+  if (posix_spawn(&child, "/hostile_guest", nullptr, nullptr, const_cast<char**>(arguments), nullptr) != 0) return;
+  waitpid(child, &status, 0);
+  if (status != 0) broken("a program after one that did harm ended with %x", status);
+}
+
+// Files that a thread is to map itself: taken by another one, or left for the program that comes after this one.
+void sent_files() {
+  if (my_page() == nullptr) return;
+  for (void* (*harm)(void*) : {steal_files, forget_orders}) {
+    for (int i = 0; i < 4; ++i) {
+      in_child([&] {
+        start_thread(harm);
+        const int fd = open("/hostile_guest", O_RDONLY);
+        while (time_left(40)) munmap(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, fd, 0), 4096);
+        if (i % 2 == 0) return;
+        const char* arguments[] = {"hostile_guest", "--nothing", nullptr};
+        execv("/hostile_guest", const_cast<char**>(arguments));
+      });
+      run_after("--nothing");
+    }
+  }
 }
 
 // Threads of other processes sleep on the sleep words: nobody may take them away to a word of his own.
@@ -126,17 +181,9 @@ void unknown_threads() {
 
 // Programs that come where one was that left host threads behind: in its stead, or after it.
 void successors() {
-  const auto run = [](const char* how) {
-    const char* arguments[] = {"hostile_guest", how, nullptr};
-    pid_t child = 0;
-    int status = -1;
-    if (posix_spawn(&child, "/hostile_guest", nullptr, nullptr, const_cast<char**>(arguments), nullptr) != 0) return;
-    waitpid(child, &status, 0);
-    if (status != 0) broken("a program after one that left threads ended with %x", status);
-  };
   for (int i = 0; i < 8; ++i) {
-    run("--leave");
-    for (int n = 0; n < 3; ++n) run("--nothing");
+    run_after("--leave");
+    for (int n = 0; n < 3; ++n) run_after("--nothing");
   }
   in_child([] {
     leave_threads();
@@ -153,7 +200,7 @@ void leave_threads() {
   usleep(1000);  // they are there
 }
 
-const Attack stub_code_attacks[] = {{"gates", gates},           {"descriptors", descriptors}, {"stub_text", stub_text},
+const Attack stub_code_attacks[] = {{"gates", gates},           {"descriptors", descriptors}, {"sent_files", sent_files}, {"stub_text", stub_text},
                                     {"dispatcher", dispatcher}, {"trampolines", trampolines}, {"unknown_threads", unknown_threads},
                                     {"sleep_words", sleep_words},  {"successors", successors},
                                     {}};

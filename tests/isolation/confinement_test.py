@@ -175,12 +175,15 @@ def gate_vectors(stub):
     fork = 0x8000 | 0x200000 | 17  # CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD
     thread = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | 0x100000 | 0x200000
     agent = thread & ~(0x400 | 0x200000)  # without CLONE_FILES and CLONE_CHILD_CLEARTID
-    right = [[0] * 6, [4, 0, 8, 0, 0, 0], [3, 0, 8, 0, 0, 0], [0x70000, 4096, 3, 0x32, 2**32 - 1, 0],
+    right = [[0] * 6, [4, 0, 8, 0, 0, 0], [3, 0, 8, 0, 0, 0], [5] + [0] * 5, [0x70000, 4096, 3, 0x32, 2**32 - 1, 0],
              [0x70000, 4096, 8192, 3, 0x80000, 0], [thread] + [0] * 5, [agent] + [0] * 5, [fork] + [0] * 5,
              [0x1001] + [0] * 5, [0x1002] + [0] * 5, [0x100] + [0] * 5]
+    rings = 0x7FFE00000000
     order_wrong = [
         ("mmap", (stub, 4096, 3, 0x32)), ("mmap", (stub - 4096, 2**40, 3, 0x32)), ("mmap", (2**64 - 4096, 8192, 3, 0x32)),
-        ("mmap", (0x70000, 4096, 3, 0x31)), ("mmap", (0x70000, 4096, 3, 0x12)), ("mmap", (0x70000, 4096, 3, 0x22)),
+        ("mmap", (0x70000, 4096, 3, 0x31)), ("mmap", (0x70000, 4096, 3, 0x13)), ("mmap", (0x70000, 4096, 3, 0x22)),
+        ("mmap", (0x70000, 4096, 3, 0x02)), ("mmap", (stub, 4096, 1, 0x12)), ("mmap", (rings, 4096, 3, 0x32)), ("munmap", (rings, 4096)),
+        ("recvmsg", (3,)), ("recvmsg", (4,)), ("recvmsg", (0,)), ("close", (3,)), ("close", (4,)), ("close", (5,)),
         ("munmap", (stub, 4096)), ("munmap", (0, 2**47)), ("mprotect", (stub, 4096, 7)), ("madvise", (stub, 4096, 4)),
         ("munmap", (0x6f000, 8192)), ("mremap", (0x70000, 4096, 4096, 3, 0x60000)),
         ("mremap", (stub, 4096, 4096, 3, 0x70000)), ("mremap", (0x70000, 4096, 4096, 3, stub)),
@@ -188,6 +191,8 @@ def gate_vectors(stub):
         ("arch_prctl", (0x1011,)), ("arch_prctl", (0x1003,))]
     wrong = {"ORDER": order_wrong, "FUTEX": [("futex", (0, 1, 1)), ("futex", (0, 128, 1)), ("futex", (0x7fff00021000, 1, 1)),
                                            ("futex", (0x7fff000207fc, 1, 1)), ("futex", (0x6fff00020800, 1, 1))],
+             "GUEST_FUTEX": [("futex", (0x10000, op, 0, 0, to)) for op in (3, 4, 5) for to in (rings, stub)]
+             + [("futex", (at, op, 0, 0, 0x10000)) for op in (3, 4, 5) for at in (rings, stub)] + [("futex", (stub, 0)), ("futex", (stub, 1))],
              "WAKE": [("write", (3, 0, 8)), ("write", (4, 0, 9)), ("write", (1, 0, 8))],
              "AGENT": [("write", (4, 0, 8)), ("clone", (17,)), ("clone", (0,)), ("unshare", (0,)), ("unshare", (0x10000100,))]}
     return right, wrong

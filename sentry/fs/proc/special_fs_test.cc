@@ -29,7 +29,7 @@ class OwnMemory final : public AddressSpace {
   Result<void> protect(Context*, uint64_t, uint64_t, int) override { return Errno{ENOSYS}; }
   Result<void> remap(Context*, uint64_t, uint64_t, uint64_t, uint64_t) override { return Errno{ENOSYS}; }
   Result<void> advise(Context*, uint64_t, uint64_t, int) override { return Errno{ENOSYS}; }
-  Result<void> map_all(std::span<const MapRequest>) override { return Errno{ENOSYS}; }
+  Result<void> map_all(Context*, std::span<const MapRequest>) override { return Errno{ENOSYS}; }
   Result<size_t> read(uint64_t addr, std::span<std::byte> dst) override {
     return copy(process_vm_readv, dst.data(), addr, dst.size());
   }

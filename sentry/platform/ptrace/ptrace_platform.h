@@ -66,7 +66,7 @@ class PtraceSpace final : public AddressSpace {
   Result<void> remap(Context* via, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
                      uint64_t new_length) override;
   Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) override;
-  Result<void> map_all(std::span<const MapRequest>) override;
+  Result<void> map_all(Context*, std::span<const MapRequest>) override;
   Result<size_t> read(uint64_t addr, std::span<std::byte> dst) override;
   Result<size_t> write(uint64_t addr, ByteSpan src) override;
   Result<Child> fork(Context& parent, const Regs& regs) override;

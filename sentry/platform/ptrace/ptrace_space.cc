@@ -71,7 +71,7 @@ Result<void> PtraceSpace::map_one(const MapRequest& r) {
 
 Result<void> PtraceSpace::map(Context*, const MapRequest& r) { return map_one(r); }
 
-Result<void> PtraceSpace::map_all(std::span<const MapRequest> list) {
+Result<void> PtraceSpace::map_all(Context*, std::span<const MapRequest> list) {
   for (const MapRequest& r : list) TRY(map_one(r));
   return ok();
 }

@@ -3,6 +3,7 @@
 #include <asm/unistd.h>
 
 #include <cstddef>
+#include <vector>
 
 #include "sentry/platform/platform.h"
 #include "sentry/platform/trap/stub_abi.h"
@@ -24,6 +25,13 @@ inline Command unmap_all() {
   return command(__NR_munmap, kStart, kGuestEnd - kStart);
 }
 
+inline Command map_command(const MapRequest& r, int fd) {
+  const int flags = MAP_FIXED | r.extra_flags | (r.shared ? MAP_SHARED : MAP_PRIVATE) |
+                    (r.fd.valid() ? 0 : MAP_ANONYMOUS);
+  return command(__NR_mmap, r.addr, r.length, static_cast<uint64_t>(r.prot),
+                 static_cast<uint64_t>(flags), static_cast<uint64_t>(static_cast<int64_t>(fd)), r.offset);
+}
+
 // What a thread does as well.
 inline ThreadOrder as_order(const Command& c) {
   ThreadOrder o{};
@@ -33,7 +41,11 @@ inline ThreadOrder as_order(const Command& c) {
 }
 
 // The numbers that a message's descriptors get in an agent: the lowest that are free.
-constexpr uint64_t received(size_t i) { return i < STUB_FD_AGENT ? i : i + 2; }
-static_assert(STUB_FD_AGENT == 3 && STUB_FD_WAKE == 4);
+constexpr uint64_t received(size_t i) { return i < STUB_FD_AGENT ? i : i + STUB_FDS_END - STUB_FD_AGENT; }
+// Away with them, if there were so many.
+inline void close_received(std::vector<Command>& list, size_t count) {
+  if (count > 0) list.push_back(command(__NR_close_range, 0, STUB_FD_AGENT - 1));
+  if (count > STUB_FD_AGENT) list.push_back(command(__NR_close_range, STUB_FDS_END, ~0u));
+}
 
 }  // namespace run9::sentry::trap

@@ -58,11 +58,22 @@ void order_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) 
     p.jump(allow);
     p.bind(next);
   };
+  // The only files in its table are those that the Sentry sends it to map (STUB_FD_FILES), which nobody can write by them.
   rule(__NR_mmap, [&] {
+    const auto good = p.label();
     p.load_arg_low(3);
     p.op(BPF_ALU | BPF_AND | BPF_K, ~uint32_t{MAP_NORESERVE | MAP_POPULATE});
-    p.jump_if_ne(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, trap);
+    for (uint32_t kind : {MAP_PRIVATE | MAP_ANONYMOUS, MAP_PRIVATE}) p.jump_if_eq(kind | MAP_FIXED, good);
+    p.jump_if_ne(MAP_SHARED | MAP_FIXED, trap);
+    p.bind(good);
     c.range_is_the_guests(0, 1);
+  });
+  rule(__NR_recvmsg, [&] { c.arg_is(0, STUB_FD_FILES); });
+  rule(__NR_close, [&] {
+    for (uint32_t fd : {STUB_FD_AGENT, STUB_FD_WAKE, STUB_FD_FILES}) {
+      p.load_arg_low(0);
+      p.jump_if_eq(fd, trap);
+    }
   });
   rule(__NR_munmap, [&] { c.range_is_the_guests(0, 1); });
   rule(__NR_mprotect, [&] { c.range_is_the_guests(0, 1); });

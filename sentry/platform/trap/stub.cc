@@ -116,6 +116,8 @@ extern "C" uint64_t stub_init(const uint64_t* stack) {
   gate_init(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTFORK);
   gate_init(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTDUMP);
   for (int fd = 5; fd <= 8; ++fd) gate_init(__NR_close, fd);
+  // No guest is here; but what the agent receives gets the same numbers as in the stubs that are made from it.
+  gate_init(__NR_dup2, STUB_FD_AGENT, STUB_FD_FILES);
 
   // Everything is blocked inside a handler: a kick or a fault waits until the thread is in guest code. But for faults in
   // that of SIGSEGV, which writes to the guest's stack (faults.h).

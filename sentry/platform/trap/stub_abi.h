@@ -58,6 +58,8 @@
 // Descriptors in a stub.
 #define STUB_FD_AGENT 3   // SOCK_SEQPACKET to the Sentry; agents alone use it
 #define STUB_FD_WAKE 4    // eventfd: wakes the worker
+#define STUB_FD_FILES 5   // SOCK_SEQPACKET from the Sentry: files that a guest thread is to map
+#define STUB_FDS_END 6
 
 // Gates: each `syscall` instruction of the stub, at STUB_TEXT + 64 * n + 40.
 #define GATE_SIGRETURN 0
@@ -99,6 +101,7 @@
 #define AGENT_RESULTS 0x800
 
 #ifndef __ASSEMBLER__
+#include <stddef.h>
 #include <stdint.h>
 
 #include "sentry/platform/pipe_ring.h"
@@ -179,8 +182,10 @@ enum ReplyFlags : uint32_t {
   kClearTid = 1024,    // with kExit: results[0].addr becomes 0 (by the Sentry, if there is a frame), and wakes a waiter
 };
 
-// kOrderFutex: futex(2) or futex_waitv(2); what it gives goes to order_error, also if it is none.
-enum OrderKind : uint64_t { kOrderPlain = 0, kOrderThread = 1, kOrderFutex = 2 };
+// kOrderFutex: futex(2) or futex_waitv(2); what it gives goes to order_error, also if it is none. kOrderReceive: files, of one message; they
+// are closed when all orders are done. kOrderMapFile: mmap(2); args[4] says which of them.
+enum OrderKind : uint64_t { kOrderPlain = 0, kOrderThread = 1, kOrderFutex = 2, kOrderReceive = 3, kOrderMapFile = 4 };
+inline constexpr size_t kMaxFiles = 4;
 
 struct ThreadOrder {
   uint64_t args[6], nr;

@@ -65,7 +65,10 @@ Result<Unborn> Unborn::create(TrapPlatform& platform, std::optional<StubMemory> 
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return last_errno();
   const int on = 1;
   setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
-  UniqueFd ours(pair[0]), theirs(pair[1]);
+  StubSockets ours, theirs;
+  ours.agent = UniqueFd(pair[0]), theirs.agent = UniqueFd(pair[1]);
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return last_errno();
+  ours.files = UniqueFd(pair[0]), theirs.files = UniqueFd(pair[1]);
   if (!memory) {
     memory.emplace();
     memory->commands = TRY(SharedMemory::create("run9-commands", 0x1000, true));
@@ -79,7 +82,7 @@ Result<Unborn> Unborn::create(TrapPlatform& platform, std::optional<StubMemory> 
 // agent, and makes a guest thread.
 Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const FirstThread& first, const std::optional<cpu_set_t>& cpus) {
   auto [child, theirs] = TRY(platform_.take_unborn());
-  const int descriptors[3] = {child->memory_.commands.fd().get(), child->memory_.control.fd().get(), theirs.get()};
+  const int descriptors[] = {child->memory_.commands.fd().get(), child->memory_.control.fd().get(), theirs.agent.get(), theirs.files.get()};
   const bool is_new = (first.flags & kNewFrame) != 0;
   child->ready_page(first.slot, first.frame, first.flags);
   // One that has been made ahead waits long; another has its answer soon after we know of it.
@@ -88,7 +91,9 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const FirstThread& first
   const Command childs[] = {
       command(__NR_mmap, STUB_CTL, STUB_CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, received(1)),
       command(__NR_dup2, received(2), STUB_FD_AGENT),
+      command(__NR_dup2, received(3), STUB_FD_FILES),
       command(__NR_close_range, 0, STUB_FD_AGENT - 1),
+      command(__NR_close_range, STUB_FDS_END, ~0u),
       command(__NR_madvise, STUB_CTL, STUB_CTL_SIZE, MADV_DONTFORK),
       is_new ? guest_command(first.slot, first.frame) : agent,
   };
@@ -98,9 +103,10 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const FirstThread& first
       receive_command(),
       command(__NR_clone, kForkFlags, 0, 0, page_address(first.slot) + offsetof(ControlPage, alive), 0, 0, kFork),
       command(__NR_close_range, 0, STUB_FD_AGENT - 1),
+      command(__NR_close_range, STUB_FDS_END, ~0u),
   };
   agent_mutex_.lock();
-  if (auto sent = dead_ ? Result<void>(Errno{EIO}) : send_descriptors(descriptors); !sent.has_value()) {
+  if (auto sent = dead_ ? Result<void>(Errno{EIO}) : send_descriptors(socket_, descriptors); !sent.has_value()) {
     agent_mutex_.unlock();
     return sent.error();
   }
@@ -108,7 +114,7 @@ Result<std::shared_ptr<TrapSpace>> TrapSpace::fork_stub(const FirstThread& first
   child->agent_cpus_ = agent_cpus_;  // inherited
   post(list, Then::kSleep);
   wake_agent(Then::kSleep);
-  theirs.reset();
+  theirs = {};
   platform_.work_meanwhile();
   // Whether there is a child the parent's memory may lie about: a child says so itself, and without one its socket
   // is at its end, since nobody has the other.

@@ -234,7 +234,7 @@ bool TrapContext::orders_outstanding(uint64_t addr, uint64_t length) const {
 void TrapContext::note_ranges() {
   ordered_.clear();
   for (const ThreadOrder& o : orders_) {
-    if (o.kind != kOrderPlain || o.nr == __NR_arch_prctl) continue;
+    if ((o.kind != kOrderPlain && o.kind != kOrderMapFile) || o.nr == __NR_arch_prctl) continue;
     ordered_.emplace_back(o.args[0], o.args[1]);
     if (o.nr == __NR_mremap) ordered_.emplace_back(o.args[4], o.args[2]);
   }

@@ -17,14 +17,14 @@ bool TrapSpace::others_gone() const {
 }
 
 bool TrapSpace::can_start_over(const Context& context) const {
-  return !dead_ && contexts_.size() == 1 && contexts_.begin()->second == &context && others_gone();
+  return !dead_ && contexts_.size() == 1 && contexts_.begin()->second == &context && others_gone() && files_taken();
 }
 
 Result<void> TrapSpace::start_over(std::span<const MapRequest> list) {
   set_locked(false);
   header().futex_waiters = 0;
   patched_.clear();
-  return map_patched(list, {without_rings({unmap_all()}), {}}, Then::kWakeCaller);
+  return map_patched(nullptr, list, {without_rings({unmap_all()}), {}}, Then::kWakeCaller);
 }
 
 std::vector<Command> TrapSpace::without_rings(std::vector<Command> commands) {
@@ -37,7 +37,7 @@ std::vector<Command> TrapSpace::without_rings(std::vector<Command> commands) {
 bool TrapSpace::may_be_succeeded() const {
   if (pid_ == 0 || agent_tid_ != pid_ || killed_ || running_ > 0 || agent_mutex_.locked() || contexts_.size() != 1) return false;
   const TrapContext& thread = *contexts_.begin()->second;
-  return !thread.gone_ && thread.report_waiter_ == nullptr && others_gone();
+  return !thread.gone_ && thread.report_waiter_ == nullptr && others_gone() && files_taken();
 }
 
 // The host clears `alive` some time before the thread is no longer one of its process.
@@ -53,7 +53,7 @@ std::shared_ptr<TrapSpace> TrapSpace::succeed() {
   memset(commands, 0, sizeof commands);
   platform_.wakes().withdraw(&page(0), &page(STUB_SLOTS));
   platform_.loop_.unwatch(socket_.borrow());
-  auto next = std::make_shared<TrapSpace>(platform_, std::move(socket_), std::move(memory_), std::move(sleep_));
+  auto next = std::make_shared<TrapSpace>(platform_, StubSockets{std::move(socket_), std::move(files_)}, std::move(memory_), std::move(sleep_));
   next->pid_ = next->agent_tid_ = std::exchange(pid_, 0);
   next->agent_cpus_ = agent_cpus_;
   next->next_slot_ = next_slot_;

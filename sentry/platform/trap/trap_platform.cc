@@ -157,7 +157,7 @@ Result<void> TrapPlatform::start_template() {
   auto [space, theirs] = TRY(Unborn::create(*this));
   template_ = std::move(space);
   const StubMemory& memory = template_->memory_;
-  const int inherited[] = {theirs.get(), wake_.get(), shared_.fd().get(), memory.commands.fd().get(),
+  const int inherited[] = {theirs.agent.get(), wake_.get(), shared_.fd().get(), memory.commands.fd().get(),
                            memory.control.fd().get(), patcher_->shared_fd().get()};
   const pid_t pid = fork();
   if (pid < 0) return last_errno();
@@ -178,7 +178,7 @@ Result<void> TrapPlatform::start_template() {
     syscall(SYS_execveat, exe, "", argv, envp, AT_EMPTY_PATH);
     _exit(111);
   }
-  theirs.reset();
+  theirs = {};
   template_->memory_.commands.close_fd();
   template_->memory_.control.close_fd();
   template_->pid_ = template_->agent_tid_ = pid;

@@ -40,12 +40,17 @@ struct StubMemory {
   std::array<uint8_t, STUB_BULK_SLOTS> bulk_pages{};
 };
 
-// A stub that has no process yet, and what its agent's end of its socket will be. Made ahead of need.
+// What a stub hears from us by, or our ends of it.
+struct StubSockets {
+  UniqueFd agent, files;  // STUB_FD_AGENT, STUB_FD_FILES
+};
+
+// A stub that has no process yet, and what its ends of its sockets will be. Made ahead of need.
 struct Unborn {
   // `memory`: of a stub that is gone, as new.
   static Result<Unborn> create(TrapPlatform& platform, std::optional<StubMemory> memory = {});
   std::shared_ptr<TrapSpace> space;
-  UniqueFd theirs;
+  StubSockets theirs;
 };
 
 class TrapContext final : public Context {
@@ -185,7 +190,7 @@ class TrapContext final : public Context {
 
 class TrapSpace final : public AddressSpace {
  public:
-  TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory, std::unique_ptr<const SleepBlock> sleep);
+  TrapSpace(TrapPlatform& platform, StubSockets sockets, StubMemory memory, std::unique_ptr<const SleepBlock> sleep);
   ~TrapSpace() override;
 
   Result<void> map(Context* via, const MapRequest&) override;
@@ -195,7 +200,7 @@ class TrapSpace final : public AddressSpace {
   Result<void> remap(Context* via, uint64_t old_addr, uint64_t old_length, uint64_t new_addr,
                      uint64_t new_length) override;
   Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) override;
-  Result<void> map_all(std::span<const MapRequest>) override;
+  Result<void> map_all(Context* via, std::span<const MapRequest>) override;
   bool can_start_over(const Context& context) const override;
   Result<void> start_over(std::span<const MapRequest>) override;
   bool has_rings() const override;
@@ -246,7 +251,10 @@ class TrapSpace final : public AddressSpace {
   // Text whose call sites are patched (patcher.h). `list` gets our copies in the files' place. Gives what has to be
   // written when they are mapped.
   [[nodiscard]] std::vector<Base> use_patches(std::vector<MapRequest>& list);
-  Result<void> map_patched(std::span<const MapRequest> list, Around around, Then then);
+  Result<void> map_patched(Context* via, std::span<const MapRequest> list, Around around, Then then);
+  // By the guest thread itself, on its way back from its call: `list`, which `asked` has become by patches. False: not these, or not now.
+  bool order_files(TrapContext& by, std::span<const MapRequest> asked, std::span<const MapRequest> list);
+  bool files_taken() const;  // all that were sent to guest threads
   void forget_patches(uint64_t addr, uint64_t length);
   Result<void> undo_patches(uint64_t addr, uint64_t length);
   // map_all without patches.
@@ -274,7 +282,7 @@ class TrapSpace final : public AddressSpace {
   void post(std::span<const Command> list, Then then = Then::kWakeCaller, uint64_t become = 0);
   // Has the agent look at its list: by the caller's own thread, if that is about to wait.
   void wake_agent(Then then);
-  Result<void> send_descriptors(std::span<const int> descriptors);
+  static Result<void> send_descriptors(const UniqueFd& socket, std::span<const int> descriptors);
   // The next message of the agent; its author's pid as the host attests it. Blocks, at most 10 s.
   Result<std::vector<int64_t>> await_agent(int* author);
   // `then` when it has come, and is dropped.
@@ -306,7 +314,7 @@ class TrapSpace final : public AddressSpace {
   }
 
   TrapPlatform& platform_;
-  UniqueFd socket_;
+  UniqueFd socket_, files_;
   StubMemory memory_;
   int pid_ = 0;
   std::optional<cpu_set_t> agent_cpus_;

@@ -29,12 +29,6 @@ namespace {
 
 constexpr uint64_t kAgentTimeoutNs = 10'000'000'000;
 constexpr uint64_t kRescueNs = 1'000'000;
-Command map_command(const MapRequest& r, int fd) {
-  const int flags = MAP_FIXED | r.extra_flags | (r.shared ? MAP_SHARED : MAP_PRIVATE) |
-                    (r.fd.valid() ? 0 : MAP_ANONYMOUS);
-  return command(__NR_mmap, r.addr, r.length, static_cast<uint64_t>(r.prot),
-                 static_cast<uint64_t>(flags), static_cast<uint64_t>(static_cast<int64_t>(fd)), r.offset);
-}
 
 }  // namespace
 
@@ -137,9 +131,10 @@ class TrapSpace::Answer : public FdHandler {
   bool closed_ = false;
 };
 
-TrapSpace::TrapSpace(TrapPlatform& platform, UniqueFd socket, StubMemory memory, std::unique_ptr<const SleepBlock> sleep)
+TrapSpace::TrapSpace(TrapPlatform& platform, StubSockets sockets, StubMemory memory, std::unique_ptr<const SleepBlock> sleep)
     : platform_(platform),
-      socket_(std::move(socket)),
+      socket_(std::move(sockets.agent)),
+      files_(std::move(sockets.files)),
       memory_(std::move(memory)),
       sleep_(std::move(sleep)),
       agent_mutex_(platform.loop_),
@@ -198,7 +193,7 @@ void TrapSpace::wake_agent(Then then) {
   c->agent_to_wake_ = {agent_word(), then == Then::kWakeCaller};
 }
 
-Result<void> TrapSpace::send_descriptors(std::span<const int> descriptors) {
+Result<void> TrapSpace::send_descriptors(const UniqueFd& socket, std::span<const int> descriptors) {
   uint64_t data = 0;
   iovec iov{&data, sizeof data};
   alignas(cmsghdr) char control[64] = {};
@@ -212,7 +207,7 @@ Result<void> TrapSpace::send_descriptors(std::span<const int> descriptors) {
   c->cmsg_type = SCM_RIGHTS;
   c->cmsg_len = CMSG_LEN(descriptors.size_bytes());
   memcpy(CMSG_DATA(c), descriptors.data(), descriptors.size_bytes());
-  if (sendmsg(socket_.get(), &m, MSG_NOSIGNAL) < 0) return last_errno();
+  if (sendmsg(socket.get(), &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return last_errno();
   return ok();
 }
 
@@ -244,7 +239,7 @@ Result<std::vector<int64_t>> TrapSpace::run_agent(std::span<const Command> list,
     ~Unlock() { m.unlock(); }
   } unlock{agent_mutex_};
   keep_agent_on({});
-  if (!descriptors.empty()) TRY(send_descriptors(descriptors));
+  if (!descriptors.empty()) TRY(send_descriptors(socket_, descriptors));
   post(list, then);
   wake_agent(then);
   return await_agent(nullptr);
@@ -274,27 +269,27 @@ Result<void> TrapSpace::do_or_order(Context* via, const Command& c) {
 }
 
 Result<void> TrapSpace::map(Context* via, const MapRequest& r) {
-  if (r.fd.valid() || r.shared) return map_all(std::span(&r, 1));
+  if (r.fd.valid() || r.shared) return map_all(via, std::span(&r, 1));
   forget_patches(r.addr, r.length);
   settle(via, r.addr, r.length);
   return do_or_order(via, map_command(r, -1));
 }
 
-Result<void> TrapSpace::map_all(std::span<const MapRequest> list) {
-  if (!std::exchange(needs_thread_, false)) return map_patched(list, {}, Then::kWakeCaller);
+Result<void> TrapSpace::map_all(Context* via, std::span<const MapRequest> list) {
+  if (!std::exchange(needs_thread_, false)) return map_patched(via, list, {}, Then::kWakeCaller);
   // The thread that asks for this will not go on, or not before the new one has.
   proves_ = true;
-  TRY(map_patched(list, prepare_thread(), Then::kSleep));
+  TRY(map_patched(nullptr, list, prepare_thread(), Then::kSleep));
   proves_ = false;
   fresh_slot_ = 0;
   first_tid_ = static_cast<int>(page(0).host_tid);  // no guest has run yet
   return ok();
 }
 
-Result<void> TrapSpace::map_patched(std::span<const MapRequest> list, Around around, Then then) {
+Result<void> TrapSpace::map_patched(Context* via, std::span<const MapRequest> list, Around around, Then then) {
   std::vector<MapRequest> patched(list.begin(), list.end());
   const std::vector<Base> bases = platform_.patcher_ ? use_patches(patched) : std::vector<Base>();
-  TRY(map_as_told(patched, std::move(around), then));
+  if (via == nullptr || !order_files(static_cast<TrapContext&>(*via), list, patched)) TRY(map_as_told(patched, std::move(around), then));
   for (const Base& b : bases) {
     const auto told = write_host(STUB_BASES + 8 * uint64_t{b.index}, std::as_bytes(std::span(&b.address, 1)));
     if (!told.has_value() || told.value() != sizeof b.address) return Errno{EIO};
@@ -325,13 +320,8 @@ Result<void> TrapSpace::map_as_told(std::span<const MapRequest> list, Around aro
     list = list.subspan(taken);
     if (list.empty()) commands.insert(commands.end(), around.after.begin(), around.after.end());
     const size_t first = descriptors.empty() ? 0 : 1;
-    if (!descriptors.empty()) {
-      commands.insert(commands.begin(), receive_command());
-      commands.push_back(command(__NR_close_range, 0, STUB_FD_AGENT - 1));
-    }
-    if (descriptors.size() > STUB_FD_AGENT) {
-      commands.push_back(command(__NR_close_range, STUB_FD_WAKE + 1, ~0u));
-    }
+    if (!descriptors.empty()) commands.insert(commands.begin(), receive_command());
+    close_received(commands, descriptors.size());
     const auto results = TRY(run_agent(commands, descriptors, then));
     if (results.size() != commands.size()) return Errno{EIO};
     for (size_t i = first; i < results.size(); ++i) {

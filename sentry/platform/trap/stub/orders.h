@@ -6,6 +6,8 @@
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <ucontext.h>
 
 #include "sentry/platform/trap/stub/hand_over.h"
@@ -88,19 +90,64 @@ inline long futex_in_handler(ControlPage* c, const uint64_t* args) {
   return gate_guest_futex(c, args);
 }
 
+// What a thread has received, to be mapped.
+class Files {
+ public:
+  Files() = default;
+  Files(const Files&) = delete;
+  Files& operator=(const Files&) = delete;
+  ~Files() {
+    for (size_t i = 0; i < count_; ++i) gate_order(__NR_close, numbers_[i]);
+  }
+  long receive() {
+    constexpr size_t kHeader = CMSG_LEN(0);
+    uint64_t data;
+    iovec iov{&data, sizeof data};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof numbers_)];
+    msghdr m = {};
+    m.msg_iov = &iov;
+    m.msg_iovlen = 1;
+    m.msg_control = control;
+    m.msg_controllen = sizeof control;
+    const long r = gate_order(__NR_recvmsg, STUB_FD_FILES, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (r < 0) return r;
+    const auto* header = reinterpret_cast<const cmsghdr*>(control);
+    if (m.msg_controllen < kHeader || header->cmsg_len < kHeader) return -EBADF;
+    const size_t n = (header->cmsg_len - kHeader) / sizeof(int);
+    count_ = n < kMaxFiles ? n : kMaxFiles;
+    memcpy(numbers_, CMSG_DATA(header), count_ * sizeof(int));
+    return 0;
+  }
+  long number(uint64_t i) const { return i < count_ ? numbers_[i] : -1; }
+
+ private:
+  int numbers_[kMaxFiles];
+  size_t count_ = 0;
+};
+
+inline long carry_out_one(ControlPage* c, const ThreadOrder& o, ucontext_t* uc, Files& files) {
+  const auto call = [&o](uint64_t fifth) {
+    return gate_order(static_cast<long>(o.nr), o.args[0], o.args[1], o.args[2], o.args[3], fifth, o.args[5]);
+  };
+  switch (o.kind) {
+    case kOrderThread: return uc != nullptr ? clone_thread(o, uc) : clone_thread_fast(o, c);
+    case kOrderReceive: return files.receive();
+    case kOrderMapFile: return call(static_cast<uint64_t>(files.number(o.args[4])));
+    default: return call(o.args[4]);
+  }
+}
+
 // False: an order failed, and the Sentry must hear of it.
 inline bool carry_out(ControlPage* c, ucontext_t* uc) {
   const uint32_t n = c->order_count;
+  Files files;
   for (uint32_t i = 0; i < n && i < kMaxOrders; ++i) {
     const ThreadOrder& o = c->orders[i];
     if (o.kind == kOrderFutex) {
       c->order_error = uc == nullptr ? rest_in_futex(c, o.args) : futex_in_handler(c, o.args);
       continue;
     }
-    const long r = o.kind == kOrderThread
-                       ? (uc != nullptr ? clone_thread(o, uc) : clone_thread_fast(o, c))
-                       : gate_order(static_cast<long>(o.nr), o.args[0], o.args[1], o.args[2],
-                                    o.args[3], o.args[4], o.args[5]);
+    const long r = carry_out_one(c, o, uc, files);
     if (r < 0 && r > -4096) {
       c->order_error = r;
       return false;
