@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "tests/syscalls/test_util.h"
 
@@ -156,6 +157,42 @@ TEST_F(MmapTest, SharedMappingBetweenUnrelatedOpens) {
   p[0] = '2';
   go.notify();
   EXPECT_EQ(0, reap(child));
+}
+
+TEST_F(MmapTest, ThreadsMapFilesAtTheSameTime) {
+  constexpr int kThreads = 6, kRounds = 150;
+  for (int t = 0; t < kThreads; ++t) open_file("f" + std::to_string(t), std::string(2 * kPage, static_cast<char>('a' + t)));
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kRounds; ++i) {
+        const Fd fd(open(at("f" + std::to_string(t)).c_str(), O_RDONLY));
+        auto* p = static_cast<char*>(mmap(nullptr, 2 * kPage, PROT_READ, i % 2 ? MAP_PRIVATE : MAP_SHARED, fd, 0));
+        ASSERT_OK(p);
+        ASSERT_EQ('a' + t, p[0]);
+        ASSERT_EQ('a' + t, p[2 * kPage - 1]);
+        ASSERT_OK(munmap(p, 2 * kPage));
+      }
+    });
+  }
+  for (auto& t : threads) t.join();
+}
+
+TEST_F(MmapTest, OpenForReadingIsNotWrittenThroughAMapping) {
+  open_file("f", "abc");
+  const Fd fd(open(at("f").c_str(), O_RDONLY));
+  EXPECT_ERR(EACCES, mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  auto* shared = static_cast<char*>(mmap(nullptr, kPage, PROT_READ, MAP_SHARED, fd, 0));
+  ASSERT_OK(shared);
+  EXPECT_ERR(EACCES, mprotect(shared, kPage, PROT_READ | PROT_WRITE));
+  auto* own = static_cast<char*>(mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE, fd, 0));
+  ASSERT_OK(own);
+  ASSERT_OK(mprotect(own, kPage, PROT_READ | PROT_WRITE));
+  own[0] = 'X';
+  EXPECT_EQ('a', shared[0]);
+  Fd writer(open(at("f").c_str(), O_WRONLY));
+  EXPECT_EQ(1, pwrite(writer, "B", 1, 1));
+  EXPECT_EQ('B', shared[1]);
 }
 
 TEST_F(MmapTest, TouchBeyondTheFileIsSigbus) {

@@ -422,7 +422,8 @@ void TrapContext::set_fiber(Fiber* fiber) {
 
 void TrapContext::set_identity(const ContextIdentity* id) {
   Identity& to = page().identity;
-  if (id == nullptr) {
+  watched_ = id == nullptr;
+  if (watched_) {
     to.valid = 0;
     return;
   }

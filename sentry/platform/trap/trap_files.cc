@@ -19,7 +19,7 @@ bool TrapSpace::files_taken() const {
 }
 
 bool TrapSpace::order_files(TrapContext& by, std::span<const MapRequest> asked, std::span<const MapRequest> list) {
-  if (by.space_.get() != this || by.orders_.size() + 1 + list.size() > kMaxOrders) return false;
+  if (by.space_.get() != this || by.watched_ || by.orders_.size() + 1 + list.size() > kMaxOrders) return false;
   std::array<int, kMaxFiles> files;
   size_t count = 0;
   std::vector<ThreadOrder> orders(1);

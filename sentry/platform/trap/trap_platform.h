@@ -168,6 +168,7 @@ class TrapContext final : public Context {
   bool asleep_ = false;   // in a call that it makes at the host itself
   bool fresh_ = false;  // its thread has not been seen to run yet: it may be queued behind the one that made it
   bool broken_off_ = false;
+  bool watched_ = true;  // somebody may look at its memory while it is stopped at a call's end
   bool in_futex_ = false;  // the report that is waited for is a futex's
   int64_t futex_result_ = 0;
   uint64_t rested_ = 0;  // ThreadNotes::rested, when it was looked at last
