@@ -3,7 +3,9 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 
 namespace run9::sentry {
 
@@ -21,6 +23,8 @@ class IpcObjects {
   AbstractNames& abstract_names() { return *abstract_names_; }
   AioContexts& aio() { return *aio_; }
   InetPorts& inet_ports() { return *inet_ports_; }
+  // Those in use, with their protocols (net/netlink_socket.h).
+  std::set<std::pair<int, uint32_t>>& netlink_ports() { return netlink_ports_; }
   SysvTables& sysv() { return *sysv_; }
   // By name, without the slash.
   std::map<std::string, std::shared_ptr<PosixQueue>, std::less<>>& posix_queues() { return posix_queues_; }
@@ -30,6 +34,7 @@ class IpcObjects {
   std::unique_ptr<AioContexts> aio_;
   std::unique_ptr<InetPorts> inet_ports_;
   std::unique_ptr<SysvTables> sysv_;
+  std::set<std::pair<int, uint32_t>> netlink_ports_;
   std::map<std::string, std::shared_ptr<PosixQueue>, std::less<>> posix_queues_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sentry/net/inet_socket.h"
+#include "sentry/net/netlink_socket.h"
 #include "sentry/net/unix_socket.h"
 #include "sentry/syscalls/file_util.h"
 #include "sentry/syscalls/pipe.h"
@@ -21,7 +22,7 @@ Result<int> check_family(int family, int type) {
   type &= kTypeMask;
   if (family < 0 || family >= AF_MAX) return Errno{EAFNOSUPPORT};
   if (type > SOCK_PACKET) return Errno{EINVAL};
-  if (family != AF_UNIX && !is_inet(family)) return Errno{EAFNOSUPPORT};
+  if (family != AF_UNIX && family != AF_NETLINK && !is_inet(family)) return Errno{EAFNOSUPPORT};
   return type;
 }
 
@@ -65,6 +66,8 @@ Result<uint64_t> sys_socket(Task& task, int family, int type, int protocol) {
   std::shared_ptr<Socket> socket;
   if (is_inet(family)) {
     socket = TRY(InetSocket::create(task.kernel(), task, family, kind, protocol, status_flags(type)));
+  } else if (family == AF_NETLINK) {
+    socket = TRY(NetlinkSocket::create(task.kernel(), task, kind, protocol, status_flags(type)));
   } else {
     socket = UnixSocket::create(task.kernel(), task, TRY(check_unix(kind, protocol)), status_flags(type));
   }
@@ -75,6 +78,10 @@ Result<uint64_t> sys_socketpair(Task& task, int family, int type, int protocol, 
   int kind = TRY(check_family(family, type));
   if (is_inet(family)) {
     TRY(InetSocket::check_kind(task, kind, protocol));
+    return Errno{EOPNOTSUPP};
+  }
+  if (family == AF_NETLINK) {
+    TRY(NetlinkSocket::create(task.kernel(), task, kind, protocol, 0));
     return Errno{EOPNOTSUPP};
   }
   kind = TRY(check_unix(kind, protocol));
