@@ -14,7 +14,9 @@
 namespace run9::sentry::trap {
 
 // Without patched call sites no call comes to where they are looked at.
-bool TrapSpace::has_rings() const { return platform_.has_waitv_ && platform_.patcher_.has_value(); }
+// TODO(rings): off. On a machine with more at work than cores one run of hot_pipe_test in a hundred did not end.
+constexpr bool kOffered = false;
+bool TrapSpace::has_rings() const { return kOffered && platform_.has_waitv_ && platform_.patcher_.has_value(); }
 
 // A number is not used again while a thread may be on its way to the ring that had it.
 Result<int> TrapSpace::map_ring(const SharedRing& ring) {
