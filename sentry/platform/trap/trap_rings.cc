@@ -14,7 +14,7 @@
 namespace run9::sentry::trap {
 
 // Without patched call sites no call comes to where they are looked at.
-// TODO(rings): off. On a machine with more at work than cores one run of hot_pipe_test in a hundred did not end.
+// Off: on a machine with more at work than cores one run of hot_pipe_test in a hundred did not end.
 constexpr bool kOffered = false;
 bool TrapSpace::has_rings() const { return kOffered && platform_.has_waitv_ && platform_.patcher_.has_value(); }
 
