@@ -97,6 +97,7 @@ bool Pipe::Side::is(const Task& task) const {
 }
 
 void Pipe::used_by(Task& task, bool reads) {
+  if (uses_wanted_ == kNever) return;
   if (task.memory().descriptors.lock() != task.fds_ref()) return;  // a vfork child's
   Side& side = reads ? reader_ : writer_;
   if (!side.is(task)) {
@@ -129,7 +130,6 @@ std::vector<Pipe::Offer> Pipe::offers_for(const Side& side, bool reads) const {
 }
 
 void Pipe::share() {
-  constexpr uint32_t kNever = ~uint32_t{0};
   const auto reader = reader_.space.lock(), writer = writer_.space.lock();
   if (reader == nullptr || writer == nullptr) return;
   if (!reader->has_rings() || !writer->has_rings()) {

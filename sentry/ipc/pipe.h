@@ -72,6 +72,7 @@ class Pipe {
   std::vector<Offer> offers_for(const Side& side, bool reads) const;
   Side reader_, writer_;
   uint32_t uses_ = 0;         // by these two, since one of them became another
+  static constexpr uint32_t kNever = ~uint32_t{0};
   uint32_t uses_wanted_ = 64;  // until the memory is shared
   std::unique_ptr<SharedRing> shared_;
   std::vector<Offer> offers_;

@@ -38,9 +38,14 @@ uint32_t read_number(ByteSpan value) {
 
 }  // namespace
 
-Result<std::shared_ptr<Socket>> NetlinkSocket::create(Kernel& kernel, const vfs::OpContext& owner, int type, int protocol, uint32_t flags) {
+Result<void> NetlinkSocket::check_kind(int type, int protocol) {
   if (type != SOCK_RAW && type != SOCK_DGRAM) return Errno{ESOCKTNOSUPPORT};
   if (protocol != NETLINK_ROUTE && protocol != NETLINK_KOBJECT_UEVENT) return Errno{EPROTONOSUPPORT};
+  return ok();
+}
+
+Result<std::shared_ptr<Socket>> NetlinkSocket::create(Kernel& kernel, const vfs::OpContext& owner, int type, int protocol, uint32_t flags) {
+  TRY(check_kind(type, protocol));
   auto path = make_anon_path(kernel, "socket:", S_IFSOCK | 0777, owner);
   return std::shared_ptr<Socket>(std::make_shared<NetlinkSocket>(kernel, std::move(path), flags, type, protocol));
 }

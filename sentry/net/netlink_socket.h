@@ -17,6 +17,7 @@ using NetlinkPorts = std::set<std::pair<int, uint32_t>>;
 class NetlinkSocket final : public Socket {
  public:
   // ESOCKTNOSUPPORT, EPROTONOSUPPORT as netlink_create().
+  static Result<void> check_kind(int type, int protocol);
   static Result<std::shared_ptr<Socket>> create(Kernel& kernel, const vfs::OpContext& owner, int type, int protocol, uint32_t flags);
   NetlinkSocket(Kernel& kernel, vfs::Path path, uint32_t flags, int type, int protocol);
   ~NetlinkSocket() override;

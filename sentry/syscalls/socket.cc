@@ -81,7 +81,7 @@ Result<uint64_t> sys_socketpair(Task& task, int family, int type, int protocol, 
     return Errno{EOPNOTSUPP};
   }
   if (family == AF_NETLINK) {
-    TRY(NetlinkSocket::create(task.kernel(), task, kind, protocol, 0));
+    TRY(NetlinkSocket::check_kind(kind, protocol));
     return Errno{EOPNOTSUPP};
   }
   kind = TRY(check_unix(kind, protocol));
