@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "base/result.h"
@@ -18,6 +19,13 @@ namespace run9 {
 static_assert(std::endian::native == std::endian::little);
 
 using ByteSpan = std::span<const std::byte>;
+
+// An object's bytes.
+template <typename T>
+  requires std::is_trivially_copyable_v<T>
+std::string bytes_of(const T& v) {
+  return {reinterpret_cast<const char*>(&v), sizeof v};
+}
 
 class ByteReader {
  public:

@@ -16,6 +16,8 @@ struct InetPorts;     // net/port_table.h
 class SysvTables;     // ipc/sysv.h
 struct PosixQueue;    // ipc/mqueue.h
 
+using NetlinkPorts = std::set<std::pair<int, uint32_t>>;  // protocols and ports
+
 class IpcObjects {
  public:
   IpcObjects();
@@ -23,8 +25,7 @@ class IpcObjects {
   AbstractNames& abstract_names() { return *abstract_names_; }
   AioContexts& aio() { return *aio_; }
   InetPorts& inet_ports() { return *inet_ports_; }
-  // Those in use, with their protocols (net/netlink_socket.h).
-  std::set<std::pair<int, uint32_t>>& netlink_ports() { return netlink_ports_; }
+  NetlinkPorts& netlink_ports() { return netlink_ports_; }  // those in use
   SysvTables& sysv() { return *sysv_; }
   // By name, without the slash.
   std::map<std::string, std::shared_ptr<PosixQueue>, std::less<>>& posix_queues() { return posix_queues_; }
@@ -34,7 +35,7 @@ class IpcObjects {
   std::unique_ptr<AioContexts> aio_;
   std::unique_ptr<InetPorts> inet_ports_;
   std::unique_ptr<SysvTables> sysv_;
-  std::set<std::pair<int, uint32_t>> netlink_ports_;
+  NetlinkPorts netlink_ports_;
   std::map<std::string, std::shared_ptr<PosixQueue>, std::less<>> posix_queues_;
 };
 

@@ -97,11 +97,12 @@ bool Pipe::Side::is(const Task& task) const {
 }
 
 void Pipe::used_by(Task& task, bool reads) {
-  if (uses_wanted_ == kNever) return;
+  if (uses_wanted_ == kNever || shared_ != nullptr) return;
   if (task.memory().descriptors.lock() != task.fds_ref()) return;  // a vfork child's
   Side& side = reads ? reader_ : writer_;
   if (!side.is(task)) {
-    side = {task.memory().space_ref(), task.fds_ref(), task.creds_ref(), task.memory().space_ref().get()};
+    side = {task.memory().space_ref(), task.fds_ref(), task.creds_ref(), task.memory().space_ref().get(), nullptr};
+    prepared_.reset();
     uses_ = 0;
   }
   if (++uses_ < uses_wanted_ || !may_share()) return;
@@ -115,16 +116,15 @@ bool Pipe::may_share() const {
          reader_.creds != nullptr && writer_.creds != nullptr && *reader_.creds == *writer_.creds && shared_ == nullptr;
 }
 
-std::vector<Pipe::Offer> Pipe::offers_for(const Side& side, bool reads) const {
-  constexpr size_t kLooked = 64;
-  std::vector<Offer> out;
+std::vector<int> Pipe::offers_for(const Side& side, bool reads) const {
+  std::vector<int> out;
   const auto table = side.table.lock();
-  for (size_t n = 0; table != nullptr && n < std::min(kLooked, table->size()); ++n) {
+  for (size_t n = 0; table != nullptr && n < std::min<size_t>(AddressSpace::kRingDescriptors, table->size()); ++n) {
     const auto* entry = table->entry(n);
     if (entry == nullptr || entry->file->nonblocking() || (entry->file->flags() & O_ASYNC) != 0) continue;
     const auto* end = dynamic_cast<const PipeFile*>(entry->file.get());
     if (end == nullptr || end->identity() != this || (reads ? !end->readable() || end->writable() : !end->writable() || end->readable())) continue;
-    out.push_back({side.space, side.table, static_cast<int>(n)});
+    out.push_back(static_cast<int>(n));
   }
   return out;
 }
@@ -137,48 +137,59 @@ void Pipe::share() {
     return;
   }
   if (offers_for(reader_, true).empty() || offers_for(writer_, false).empty()) return;
-  auto ring = SharedRing::create();
-  if (!ring.has_value()) return;
-  const auto read_end = reader->map_ring(*ring.value());
-  const auto write_end = reader == writer ? read_end : writer->map_ring(*ring.value());
-  if (!read_end.has_value() || !write_end.has_value()) {
-    uses_wanted_ = kNever;
+  if (prepared_ == nullptr && !prepare().has_value()) {
+    expect_less();
     return;
   }
-  // All may have changed meanwhile.
-  if (!may_share() || reader_.space.lock() != reader || writer_.space.lock() != writer) return;
-  std::vector<std::byte> queued(used_);
+  // All may have changed meanwhile; then the next time may find it prepared.
   const auto reads = offers_for(reader_, true), writes = offers_for(writer_, false);
-  if (reads.empty() || writes.empty()) return;
+  if (!may_share() || prepared_ == nullptr || reads.empty() || writes.empty()) return;
+  std::vector<std::byte> queued(used_);
   peek(queued);
-  ring.value()->begin(queued);
+  prepared_->begin(queued);
   used_ = head_ = 0;
-  shared_ = std::move(ring).value();
-  for (const Offer& o : reads) {
-    if (reader->offer_ring(o.fd, read_end.value(), true)) offers_.push_back(o);
-  }
-  for (const Offer& o : writes) {
-    if (writer->offer_ring(o.fd, write_end.value(), false)) offers_.push_back(o);
-  }
+  shared_ = std::move(prepared_);
+  for (const int fd : reads) reader_.ring->offer(fd, true);
+  for (const int fd : writes) writer_.ring->offer(fd, false);
 }
+
+// Blocks. prepared_ is still null if one side has become another meanwhile.
+Result<void> Pipe::prepare() {
+  if (preparing_) return ok();
+  preparing_ = true;
+  struct Done {
+    bool& preparing;
+    ~Done() { preparing = false; }
+  } done{preparing_};
+  const auto reader = reader_.space.lock(), writer = writer_.space.lock();
+  auto memory = TRY(SharedRing::create());
+  auto read_end = TRY(MappedRing::create(reader, *memory));
+  auto write_end = reader == writer ? read_end : TRY(MappedRing::create(writer, *memory));
+  if (reader_.space.lock() != reader || writer_.space.lock() != writer) return ok();
+  reader_.ring = std::move(read_end);
+  writer_.ring = std::move(write_end);
+  prepared_ = std::move(memory);
+  return ok();
+}
+
+// It was in vain, perhaps.
+void Pipe::expect_less() { uses_wanted_ = std::min<uint32_t>(uses_wanted_ * 4, 1 << 20); }
 
 void Pipe::take_back() {
   if (shared_ == nullptr) return;
-  for (const Offer& o : offers_) {
-    if (const auto space = o.space.lock()) space->withdraw_ring(o.fd);
-  }
+  for (const Side* side : {&reader_, &writer_}) side->ring->withdraw();
   const SharedRing::Rest rest = shared_->end();
-  offers_.clear();
+  reader_.ring = writer_.ring = nullptr;
   for (const ByteSpan part : {rest.first, rest.second}) {
     if (!part.empty()) write(part);
   }
   shared_.reset();
   uses_ = 0;
-  uses_wanted_ = std::min<uint32_t>(uses_wanted_ * 4, 1 << 20);  // it was in vain, perhaps
+  expect_less();
 }
 
 void Pipe::closed_in(const FdTable& table) {
-  if (std::ranges::any_of(offers_, [&](const Offer& o) { return o.table.lock().get() == &table; })) take_back();
+  if (reader_.table.lock().get() == &table || writer_.table.lock().get() == &table) take_back();
 }
 
 void Pipe::open_end(bool reads, bool writes) {

@@ -58,24 +58,23 @@ class Pipe {
     std::weak_ptr<AddressSpace> space;
     std::weak_ptr<FdTable> table;
     vfs::CredentialsRef creds;
-    const void* who = nullptr;  // the space, to be compared only
+    const void* who = nullptr;         // the space, to be compared only
+    std::shared_ptr<MappedRing> ring;  // of shared_, or of prepared_
     bool is(const Task& task) const;
-  };
-  struct Offer {
-    std::weak_ptr<AddressSpace> space;
-    std::weak_ptr<FdTable> table;
-    int fd;
   };
   bool may_share() const;
   void share();
+  Result<void> prepare();
+  void expect_less();
   // The descriptors of one side's that may be served without us.
-  std::vector<Offer> offers_for(const Side& side, bool reads) const;
+  std::vector<int> offers_for(const Side& side, bool reads) const;
   Side reader_, writer_;
   uint32_t uses_ = 0;         // by these two, since one of them became another
   static constexpr uint32_t kNever = ~uint32_t{0};
   uint32_t uses_wanted_ = 64;  // until the memory is shared
   std::unique_ptr<SharedRing> shared_;
-  std::vector<Offer> offers_;
+  std::unique_ptr<SharedRing> prepared_;  // both sides have mapped it
+  bool preparing_ = false;
   std::unique_ptr<std::byte[]> ring_;
   size_t ring_size_ = 0;  // a power of two, as much as was needed so far
   size_t head_ = 0;       // where the next read begins

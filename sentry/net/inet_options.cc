@@ -51,11 +51,6 @@ constexpr Kept kKept[] = {
     {SOL_IPV6, IPV6_TCLASS, 0, 0, 255},
 };
 
-template <typename T>
-std::string bytes_of(const T& v) {
-  return std::string(reinterpret_cast<const char*>(&v), sizeof v);
-}
-
 const Kept* find_kept(int level, int name) {
   const auto* k = std::ranges::find_if(kKept, [&](const Kept& x) { return x.level == level && x.name == name; });
   return k == std::end(kKept) ? nullptr : k;

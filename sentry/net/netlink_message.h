@@ -5,7 +5,8 @@
 #include <cstring>
 #include <string>
 #include <string_view>
-#include <type_traits>
+
+#include "base/bytes.h"
 
 namespace run9::sentry {
 
@@ -19,8 +20,7 @@ class NetlinkWriter {
   }
   template <typename T>
   void put(const T& v) {
-    static_assert(std::is_trivially_copyable_v<T>);
-    raw(std::string_view(reinterpret_cast<const char*>(&v), sizeof v));
+    raw(bytes_of(v));
   }
   void raw(std::string_view bytes) {
     out_ += bytes;
@@ -32,8 +32,7 @@ class NetlinkWriter {
   }
   template <typename T>
   void number(uint16_t type, T v) {
-    static_assert(std::is_trivially_copyable_v<T>);
-    attribute(type, std::string_view(reinterpret_cast<const char*>(&v), sizeof v));
+    attribute(type, bytes_of(v));
   }
   void text(uint16_t type, const char* value) { attribute(type, std::string_view(value, std::strlen(value) + 1)); }
   std::string take() {

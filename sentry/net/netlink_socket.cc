@@ -18,7 +18,7 @@ constexpr uint32_t kMaxGroup = 36;  // of NETLINK_ROUTE: RTNLGRP_MAX
 constexpr uint32_t kSwitches = 1 << NETLINK_PKTINFO | 1 << NETLINK_BROADCAST_ERROR | 1 << NETLINK_NO_ENOBUFS | 1 << NETLINK_CAP_ACK |
                                1 << NETLINK_EXT_ACK | 1 << NETLINK_GET_STRICT_CHK;
 
-SocketName name_of(const sockaddr_nl& a) { return SocketName(reinterpret_cast<const char*>(&a), sizeof a); }
+SocketName name_of(const sockaddr_nl& a) { return SocketName(bytes_of(a)); }
 
 // EINVAL as netlink_bind() and netlink_connect().
 Result<sockaddr_nl> address(const SocketName& name) {
@@ -201,10 +201,9 @@ Result<void> NetlinkSocket::set_option(vfs::OpContext&, int level, int name, Byt
 
 Result<std::string> NetlinkSocket::get_option(vfs::OpContext&, int level, int name) {
   if (level != SOL_NETLINK) return Errno{ENOPROTOOPT};
-  if (name == NETLINK_LIST_MEMBERSHIPS) return std::string(reinterpret_cast<const char*>(&groups_), sizeof groups_);
+  if (name == NETLINK_LIST_MEMBERSHIPS) return bytes_of(groups_);
   if (name < 0 || name > 31 || (kSwitches >> name & 1) == 0) return Errno{ENOPROTOOPT};
-  const int v = switches_ >> name & 1;
-  return std::string(reinterpret_cast<const char*>(&v), sizeof v);
+  return bytes_of(static_cast<int>(switches_ >> name & 1));
 }
 
 }  // namespace run9::sentry

@@ -3,16 +3,12 @@
 #pragma once
 #include <linux/netlink.h>
 
-#include <set>
 #include <string>
-#include <utility>
 
+#include "sentry/ipc/ipc_objects.h"
 #include "sentry/net/inbox.h"
 
 namespace run9::sentry {
-
-// The port ids (nl_pid) in use, with their protocols. Owned by IpcObjects.
-using NetlinkPorts = std::set<std::pair<int, uint32_t>>;
 
 class NetlinkSocket final : public Socket {
  public:

@@ -19,7 +19,7 @@ using State = InetEnd::State;
 
 template <typename T>
 SocketControl control(int level, int type, const T& value) {
-  return {level, type, std::string(reinterpret_cast<const char*>(&value), sizeof value)};
+  return {level, type, bytes_of(value)};
 }
 
 // IP_PKTINFO, IPV6_PKTINFO: where a datagram was sent to.

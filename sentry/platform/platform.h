@@ -202,12 +202,14 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   virtual bool can_start_over(const Context& /*context*/) const { return false; }
   virtual Result<void> start_over(std::span<const MapRequest>) { return Errno{ENOSYS}; }
 
-  // Pipes that guests serve themselves (shared_ring.h). Maps one, with nothing in it yet, out of the guest's reach but for its threads'
-  // read(2) and write(2); gives its number. ENOSPC: there are too many. Blocks.
+  // Pipes that guests serve themselves (MappedRing in shared_ring.h is how to use these). Maps one, with nothing in it yet, out of the guest's
+  // reach but for its threads' read(2) and write(2); gives its id. ENOSPC: there are too many. Blocks.
+  static constexpr int kRingDescriptors = 64;  // those below
   virtual bool has_rings() const { return false; }
-  virtual Result<int> map_ring(const SharedRing&) { return Errno{ENOSYS}; }
+  virtual Result<uint64_t> map_ring(const SharedRing&) { return Errno{ENOSYS}; }
+  virtual void unmap_ring(uint64_t /*id*/) {}  // or it will be, in time
   // Descriptor `fd` of threads with own_descriptors is the reading or writing end of that ring from here on. False: not with this number.
-  virtual bool offer_ring(int /*fd*/, int /*ring*/, bool /*reads*/) { return false; }
+  virtual bool offer_ring(int /*fd*/, uint64_t /*id*/, bool /*reads*/) { return false; }
   virtual void withdraw_ring(int /*fd*/) {}
 
   // Copies; a short count means the rest faults. EFAULT when nothing could be copied.

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "sentry/platform/platform.h"
 
 namespace run9::sentry {
 
@@ -24,6 +25,29 @@ SharedRing::Rest SharedRing::end() {
   const uint32_t first = std::min(used, RingWord::kSize - at);
   const auto* bytes = reinterpret_cast<const std::byte*>(ring().bytes);
   return {{bytes + at, first}, {bytes, used - first}};
+}
+
+Result<std::shared_ptr<MappedRing>> MappedRing::create(const std::shared_ptr<AddressSpace>& space, const SharedRing& ring) {
+  return std::make_shared<MappedRing>(space, TRY(space->map_ring(ring)));
+}
+
+MappedRing::~MappedRing() {
+  withdraw();
+  if (const auto space = space_.lock()) space->unmap_ring(id_);
+}
+
+bool MappedRing::offer(int fd, bool reads) {
+  const auto space = space_.lock();
+  if (space == nullptr || !space->offer_ring(fd, id_, reads)) return false;
+  offered_.push_back(fd);
+  return true;
+}
+
+void MappedRing::withdraw() {
+  const auto space = space_.lock();
+  for (const int fd : std::exchange(offered_, {})) {
+    if (space != nullptr) space->withdraw_ring(fd);
+  }
 }
 
 }  // namespace run9::sentry

@@ -1,7 +1,9 @@
 // SharedRing: the kernel's side of a pipe that guests serve themselves (pipe_ring.h), from the moment that they get its memory until it is
-// taken back.
+// taken back. MappedRing: a guest's.
 #pragma once
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -9,6 +11,8 @@
 #include "sentry/platform/shared_memory.h"
 
 namespace run9::sentry {
+
+class AddressSpace;
 
 class SharedRing {
  public:
@@ -18,8 +22,8 @@ class SharedRing {
   BorrowedFd fd() const { return memory_.fd(); }
   // With these bytes in it, RingWord::kSize at most. Nobody else maps it from here on.
   void begin(ByteSpan bytes);
-  // It is over: nobody moves anything any more. Before, those who have it are told (AddressSpace::withdraw_ring). Gives what is left, one part or two; valid as long as
-  // this is, and the guests' to change.
+  // It is over: nobody moves anything any more. Before, those who have it are told (MappedRing::withdraw). Gives what is left, one part or
+  // two; valid as long as this is, and the guests' to change.
   struct Rest {
     ByteSpan first, second;
   };
@@ -28,6 +32,25 @@ class SharedRing {
  private:
   PipeRing& ring() const { return *static_cast<PipeRing*>(memory_.data()); }
   SharedMemory memory_;
+};
+
+// Of one address space, which may go before.
+class MappedRing {
+ public:
+  // Blocks.
+  static Result<std::shared_ptr<MappedRing>> create(const std::shared_ptr<AddressSpace>& space, const SharedRing& ring);
+  MappedRing(const std::shared_ptr<AddressSpace>& space, uint64_t id) : space_(space), id_(id) {}
+  MappedRing(const MappedRing&) = delete;
+  MappedRing& operator=(const MappedRing&) = delete;
+  ~MappedRing();
+  // AddressSpace::offer_ring.
+  bool offer(int fd, bool reads);
+  void withdraw();  // all descriptors
+
+ private:
+  const std::weak_ptr<AddressSpace> space_;
+  const uint64_t id_;
+  std::vector<int> offered_;
 };
 
 }  // namespace run9::sentry

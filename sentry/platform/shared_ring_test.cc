@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "sentry/platform/trap/ring_numbers.h"
+
 namespace run9::sentry {
 namespace {
 
@@ -58,6 +60,28 @@ TEST(RingWordTest, WhateverItSaysIsWithinTheRing) {
     EXPECT_LE(RingWord(bits).used(), RingWord::kSize);
     EXPECT_LE(RingWord(bits).free(), RingWord::kSize);
   }
+}
+
+TEST(RingNumbersTest, OneIsUsedAgainWhenItWasLeftAndNobodyRuns) {
+  trap::RingNumbers numbers;
+  for (uint64_t n = 0; n < STUB_RINGS_COUNT; ++n) EXPECT_EQ(n, numbers.take(true));
+  EXPECT_EQ(std::nullopt, numbers.take(true));
+  numbers.leave(3);
+  EXPECT_EQ(std::nullopt, numbers.take(false));
+  EXPECT_EQ(3, numbers.take(true));
+  EXPECT_EQ(std::nullopt, numbers.take(true));
+}
+
+TEST(RingNumbersTest, ThoseOfTheLastProgramAreNobodys) {
+  trap::RingNumbers numbers;
+  const uint64_t old = numbers.take(true).value();
+  numbers.restart();
+  EXPECT_FALSE(numbers.valid(old));
+  const uint64_t next = numbers.take(true).value();
+  EXPECT_EQ(numbers.number(old), numbers.number(next));
+  numbers.leave(old);
+  for (uint64_t n = 1; n < STUB_RINGS_COUNT; ++n) EXPECT_TRUE(numbers.take(true).has_value());
+  EXPECT_EQ(std::nullopt, numbers.take(true));
 }
 
 TEST(SharedRingTest, WhatIsLeftComesBack) {

@@ -198,6 +198,40 @@ TEST(HotPipeTest, ReadersShareWhatComes) {
   EXPECT_EQ(kWrites * 977, got.load());
 }
 
+// More than there is room for at once, of two threads on each side; some are polled in between.
+TEST(HotPipeTest, ManyPipesOneAfterAnother) {
+  constexpr size_t kPairs = 12, kThreads = 2;
+  struct Pair {
+    Pipe there, back;
+  };
+  std::vector<Pair> pairs(kPairs * kThreads);
+  const auto on_threads = [](auto talk) {
+    std::vector<std::thread> threads;
+    for (size_t t = 0; t < kThreads; ++t) threads.emplace_back(talk, t * kPairs);
+    for (auto& t : threads) t.join();
+  };
+  const pid_t child = spawn([&] {
+    on_threads([&](size_t first) {
+      for (size_t i = first; i < first + kPairs; ++i) {
+        for (char c; (c = static_cast<char>(pairs[i].there.await())) != 'e';) pairs[i].back.notify(static_cast<char>(c + 1));
+      }
+    });
+  });
+  on_threads([&](size_t first) {
+    for (size_t i = first; i < first + kPairs; ++i) {
+      Pair& pair = pairs[i];
+      for (int k = 0; k < kWarm; ++k) {
+        pair.there.notify('a');
+        pollfd p{pair.back.r, POLLIN, 0};
+        if (i % 3 == 0 && k % 100 == 99) EXPECT_EQ(1, poll(&p, 1, -1));
+        ASSERT_EQ('b', pair.back.await());
+      }
+      pair.there.notify('e');
+    }
+  });
+  EXPECT_EQ(0, reap(child));
+}
+
 TEST(HotPipeTest, ASignalEndsAReadThatWaits) {
   Pipe p;
   warm(p);

@@ -28,7 +28,8 @@ Result<void> TrapSpace::start_over(std::span<const MapRequest> list) {
 }
 
 std::vector<Command> TrapSpace::without_rings(std::vector<Command> commands) {
-  if (std::exchange(rings_, 0) != 0) commands.push_back(command(__NR_munmap, STUB_RINGS, STUB_RINGS_COUNT * STUB_RING_STRIDE));
+  if (rings_.any_taken()) commands.push_back(command(__NR_munmap, STUB_RINGS, STUB_RINGS_COUNT * STUB_RING_STRIDE));
+  rings_.restart();
   memset(header().rings, 0, sizeof header().rings);
   return commands;
 }
@@ -58,6 +59,7 @@ std::shared_ptr<TrapSpace> TrapSpace::succeed() {
   next->agent_cpus_ = agent_cpus_;
   next->next_slot_ = next_slot_;
   next->rings_ = rings_;
+  next->rings_.all_left();
   next->needs_thread_ = true;
   next->cpu_before_ns_ = next->cpu_time_ns();
   platform_.by_pid_[next->pid_] = next.get();

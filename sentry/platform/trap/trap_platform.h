@@ -16,6 +16,7 @@
 #include "sentry/platform/platform.h"
 #include "sentry/platform/shared_memory.h"
 #include "sentry/platform/trap/patcher.h"
+#include "sentry/platform/trap/ring_numbers.h"
 #include "sentry/platform/trap/sleep_blocks.h"
 #include "sentry/platform/trap/stub_abi.h"
 #include "sentry/platform/trap/wakes.h"
@@ -205,8 +206,9 @@ class TrapSpace final : public AddressSpace {
   bool can_start_over(const Context& context) const override;
   Result<void> start_over(std::span<const MapRequest>) override;
   bool has_rings() const override;
-  Result<int> map_ring(const SharedRing& ring) override;
-  bool offer_ring(int fd, int ring, bool reads) override;
+  Result<uint64_t> map_ring(const SharedRing& ring) override;
+  void unmap_ring(uint64_t id) override;
+  bool offer_ring(int fd, uint64_t id, bool reads) override;
   void withdraw_ring(int fd) override;
   Result<size_t> read(uint64_t addr, std::span<std::byte> dst) override;
   size_t read_ahead(uint64_t addr, std::span<std::byte> dst) override;
@@ -328,7 +330,7 @@ class TrapSpace final : public AddressSpace {
   FiberMutex agent_mutex_;
   std::unordered_map<uint32_t, TrapContext*> contexts_;
   uint32_t next_slot_ = 0;
-  int rings_ = 0;  // so many have been mapped
+  RingNumbers rings_;
   uint32_t sleep_word(uint32_t slot) const { return sleep_->word(slot); }
   uint32_t agent_word() const { return sleep_->agent(); }
   bool leaves_ = false;                 // told to end its thread, that another one may succeed it

@@ -5,8 +5,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
-
 #include "sentry/platform/shared_ring.h"
 #include "sentry/platform/trap/agent_commands.h"
 #include "sentry/platform/trap/trap_platform.h"
@@ -14,17 +12,12 @@
 namespace run9::sentry::trap {
 
 // Without patched call sites no call comes to where they are looked at.
-// Off: on a machine with more at work than cores one run of hot_pipe_test in a hundred did not end.
-constexpr bool kOffered = false;
-bool TrapSpace::has_rings() const { return kOffered && platform_.has_waitv_ && platform_.patcher_.has_value(); }
+bool TrapSpace::has_rings() const { return platform_.has_waitv_ && platform_.patcher_.has_value(); }
 
-// A number is not used again while a thread may be on its way to the ring that had it.
-Result<int> TrapSpace::map_ring(const SharedRing& ring) {
-  const bool in_use = std::ranges::any_of(header().rings, [](uint8_t entry) { return entry != 0; });
-  if (rings_ == STUB_RINGS_COUNT && running_ == 0 && !in_use) rings_ = 0;
-  if (rings_ == STUB_RINGS_COUNT) return Errno{ENOSPC};
-  const int number = rings_++;
-  const uint64_t at = ring_address(static_cast<uint64_t>(number));
+Result<uint64_t> TrapSpace::map_ring(const SharedRing& ring) {
+  const auto id = rings_.take(running_ == 0);
+  if (!id.has_value()) return Errno{ENOSPC};
+  const uint64_t at = ring_address(RingNumbers::number(*id));
   const Command list[] = {
       receive_command(),
       command(__NR_mmap, at, sizeof(PipeRing), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, received(0)),
@@ -32,14 +25,18 @@ Result<int> TrapSpace::map_ring(const SharedRing& ring) {
       command(__NR_close_range, 0, STUB_FD_AGENT - 1),
   };
   const int descriptor = ring.fd().get();
-  const auto results = TRY(run_agent(list, std::span(&descriptor, 1)));
-  if (results.size() != std::size(list) || results[1] != static_cast<int64_t>(at)) return Errno{EIO};
-  return number;
+  const auto results = run_agent(list, std::span(&descriptor, 1));
+  if (results.has_value() && results.value().size() == std::size(list) && results.value()[1] == static_cast<int64_t>(at)) return *id;
+  rings_.leave(*id);
+  return Errno{EIO};
 }
 
-bool TrapSpace::offer_ring(int fd, int ring, bool reads) {
-  if (fd >= STUB_RING_FDS) return false;
-  const auto entry = static_cast<uint8_t>(ring | (reads ? kRingReads : kRingWrites));
+void TrapSpace::unmap_ring(uint64_t id) { rings_.leave(id); }
+
+bool TrapSpace::offer_ring(int fd, uint64_t id, bool reads) {
+  static_assert(STUB_RING_FDS == kRingDescriptors);
+  if (fd >= STUB_RING_FDS || !rings_.valid(id)) return false;
+  const auto entry = static_cast<uint8_t>(RingNumbers::number(id) | (reads ? kRingReads : kRingWrites));
   __atomic_store_n(&header().rings[fd], entry, __ATOMIC_RELEASE);
   return true;
 }
