@@ -76,6 +76,8 @@ FILES = (
     Row("read_1_byte", "read of 1 byte", 2.5, 5),
     Row("write_1_byte", "write of 1 byte", 2.5, 2.7),
     Row("append_1_byte", "append of 1 byte", 3, 14.6),
+    Row("read_64k", "read of 64 KiB"),
+    Row("read_4_parts", "preadv of four times 1 KiB"),
     Row("call_beside_fsync", "fstat while another thread writes 4 KiB and calls fsync"),
     Row("map_file", "open + map + touch + unmap + close"),
 )

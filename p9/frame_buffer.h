@@ -3,11 +3,11 @@
 #pragma once
 #include <algorithm>
 #include <cstring>
-#include <memory>
 #include <span>
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/copy.h"
 
 namespace run9::p9 {
 
@@ -28,13 +28,13 @@ class FrameBuffer {
   template <std::unsigned_integral T>
   void patch(size_t at, T v) {
     CHECK(at + sizeof v <= size_);
-    std::memcpy(data_.get() + at, &v, sizeof v);
+    std::memcpy(data() + at, &v, sizeof v);
   }
   // n more bytes, with nothing in particular in them. Valid until the buffer grows again.
   std::span<std::byte> extend(size_t n) {
-    if (capacity_ - size_ < n) grow(n);
+    if (data_.size() - size_ < n) grow(n);
     size_ += n;
-    return {data_.get() + size_ - n, n};
+    return {data() + size_ - n, n};
   }
   void truncate(size_t size) {
     CHECK(size <= size_);
@@ -42,20 +42,20 @@ class FrameBuffer {
   }
   void clear() { size_ = 0; }
   size_t size() const { return size_; }
-  ByteSpan bytes() const { return {data_.get(), size_}; }
+  ByteSpan bytes() const { return data_.first(size_); }
 
  private:
   void grow(size_t n) {
-    const size_t capacity = std::max({capacity_ * 2, size_ + n, size_t{4096}});
-    auto bigger = std::make_unique_for_overwrite<std::byte[]>(capacity);
-    if (size_ != 0) std::memcpy(bigger.get(), data_.get(), size_);
+    const size_t capacity = std::max({data_.size() * 2, size_ + n, size_t{4096}});
+    TransferBuffer bigger(capacity);
+    if (size_ != 0) std::memcpy(bigger.bytes().data(), data(), size_);
     data_ = std::move(bigger);
-    capacity_ = capacity;
   }
 
-  std::unique_ptr<std::byte[]> data_;
+  std::byte* data() const { return data_.bytes().data(); }
+
+  TransferBuffer data_;
   size_t size_ = 0;
-  size_t capacity_ = 0;
 };
 
 }  // namespace run9::p9

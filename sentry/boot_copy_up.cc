@@ -4,6 +4,8 @@
 
 #include <array>
 
+#include "base/copy.h"
+
 namespace run9::sentry {
 namespace {
 
@@ -71,11 +73,11 @@ class Copier {
   Result<void> copy_data(const std::string& path) {
     const auto in = TRY(kernel_.mounts().open(ctx_, from_root(), source_, path, {.flags = O_RDONLY | O_NOFOLLOW}));
     const auto out = TRY(target_.open(ctx_, to_root(), target_.root(), path, {.flags = O_WRONLY | O_NOFOLLOW}));
-    std::vector<std::byte> buffer(128 << 10);
+    const TransferBuffer buffer(128 << 10);
     for (;;) {
-      const size_t n = TRY(in->read(ctx_, buffer));
+      const size_t n = TRY(in->read(ctx_, buffer.bytes()));
       if (n == 0) return ok();
-      for (size_t done = 0; done < n;) done += TRY(out->write(ctx_, {buffer.data() + done, n - done}));
+      for (size_t done = 0; done < n;) done += TRY(out->write(ctx_, buffer.first(n).subspan(done)));
     }
   }
 

@@ -66,7 +66,7 @@ class File : public std::enable_shared_from_this<File> {
   virtual Result<size_t> write(OpContext&, ByteSpan src);
   // True for streams (pipes, sockets, terminals): no position, pread gives ESPIPE.
   virtual bool is_stream() const { return false; }
-  // pread only puts bytes into `dst`, and never looks at them there: it may be memory that a guest changes meanwhile.
+  // Reads only put bytes into `dst`, writes only take them from `src`, and neither looks at them there: it may be memory that a guest changes meanwhile.
   virtual bool moves_bytes() const { return false; }
   virtual Result<uint64_t> seek(OpContext&, int64_t offset, int whence);
   uint64_t position() const { return position_; }

@@ -2,9 +2,11 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <memory>
 #include <thread>
 
 #include "bench/micro/rows.h"
@@ -81,6 +83,24 @@ Body one_byte(const std::string& path, int flags, Move move) {
   };
 }
 
+// From the beginning, into a buffer where malloc(3) places it; or into four parts.
+Body read_64k(const std::string& directory, int parts) {
+  constexpr size_t kSize = 64 * 1024;
+  const int fd = open((directory + "/large").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  check(fd >= 0, directory.c_str());
+  auto buffer = std::make_shared<std::vector<char>>(4 * kSize, 'x');
+  check(pwrite(fd, buffer->data(), kSize, 0) == kSize, "write");
+  return [fd, parts, buffer](int count) {
+    std::vector<iovec> list;
+    const size_t each = parts > 1 ? 1024 : kSize;
+    for (int i = 0; i < parts; ++i) list.push_back({buffer->data() + static_cast<size_t>(i) * 2 * each, each});
+    for (int i = 0; i < count; ++i) {
+      const ssize_t n = parts > 1 ? preadv(fd, list.data(), parts, 0) : pread(fd, buffer->data(), kSize, 0);
+      check(n == static_cast<ssize_t>(each) * parts, "read");
+    }
+  };
+}
+
 Body append_1_byte(const std::string& directory) {
   const std::string path = directory + "/log";
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -134,6 +154,8 @@ void add_files(Rows& rows, const std::string& directory) {
   rows.push_back({"read_1_byte", [=] { return one_byte(prepared(directory), O_RDONLY, read); }});
   rows.push_back({"write_1_byte", [=] { return one_byte(prepared(directory), O_WRONLY, write); }});
   rows.push_back({"append_1_byte", [=] { return prepared(directory), append_1_byte(directory); }});
+  rows.push_back({"read_64k", [=] { return prepared(directory), read_64k(directory, 1); }});
+  rows.push_back({"read_4_parts", [=] { return prepared(directory), read_64k(directory, 4); }});
   rows.push_back({"call_beside_fsync", [=] { return prepared(directory), call_beside_fsync(directory); }, 10000});
   rows.push_back({"map_file", [=] { return map_file(prepared(directory)); }});
 }

@@ -47,14 +47,14 @@ Result<vfs::FileRef> SpecialFiles::open_special(vfs::OpContext& ctx, const vfs::
 SpecialFiles::Loan::Loan(SpecialFiles& owner, size_t wanted) {
   wanted = std::min(wanted, kBigBuffer);
   if (owner.big_lent_) {
-    own_ = std::make_unique_for_overwrite<std::byte[]>(wanted);
-    bytes_ = {own_.get(), wanted};
+    own_ = TransferBuffer(wanted);
+    bytes_ = own_.bytes();
     return;
   }
-  if (owner.big_ == nullptr) owner.big_ = std::make_unique_for_overwrite<std::byte[]>(kBigBuffer);
+  if (owner.big_.size() == 0) owner.big_ = TransferBuffer(kBigBuffer);
   owner.big_lent_ = true;
   owner_ = &owner;
-  bytes_ = {owner.big_.get(), wanted};
+  bytes_ = owner.big_.first(wanted);
 }
 
 SpecialFiles::Loan::~Loan() {

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "base/copy.h"
 #include "base/wait_queue.h"
 #include "sentry/fs/anon.h"
 #include "vfs/path_walk.h"
@@ -55,7 +56,7 @@ class SpecialFiles final : public vfs::SpecialOpener {
 
    private:
     SpecialFiles* owner_ = nullptr;  // null: own_ is used
-    std::unique_ptr<std::byte[]> own_;
+    TransferBuffer own_;
     std::span<std::byte> bytes_;
   };
 
@@ -67,7 +68,7 @@ class SpecialFiles final : public vfs::SpecialOpener {
   std::map<uint32_t, DeviceOpener> majors_;
   std::unique_ptr<FileOwners> owners_;
   BusyPositions busy_positions_;
-  std::unique_ptr<std::byte[]> big_;
+  TransferBuffer big_;
   bool big_lent_ = false;
 };
 

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "sentry/fs/anon.h"
 #include "sentry/task/kernel.h"
@@ -40,8 +39,8 @@ size_t Pipe::peek(std::span<std::byte> dst) const {
   if (packets_on_ && !packets_.empty()) n = std::min<size_t>(n, packets_.front());
   if (n == 0) return 0;
   const size_t first = std::min(n, ring_size_ - head_);
-  std::memcpy(dst.data(), ring_.get() + head_, first);
-  std::memcpy(dst.data() + first, ring_.get(), n - first);
+  copy_bytes(dst.data(), ring() + head_, first);
+  copy_bytes(dst.data() + first, ring(), n - first);
   return n;
 }
 
@@ -55,7 +54,7 @@ size_t Pipe::read(std::span<std::byte> dst) {
   used_ -= gone;
   head_ = used_ == 0 ? 0 : (head_ + gone) & (ring_size_ - 1);
   if (used_ == 0 && ring_size_ > kKeptRing) {
-    ring_.reset();
+    ring_ = {};
     ring_size_ = 0;
   }
   return n;
@@ -63,11 +62,11 @@ size_t Pipe::read(std::span<std::byte> dst) {
 
 void Pipe::grow(size_t needed) {
   const size_t size = std::bit_ceil(std::max<size_t>(needed, PIPE_BUF));
-  auto next = std::make_unique_for_overwrite<std::byte[]>(size);
+  TransferBuffer next(size);
   const size_t first = std::min(used_, ring_size_ - head_);
   if (used_ > 0) {
-    std::memcpy(next.get(), ring_.get() + head_, first);
-    std::memcpy(next.get() + first, ring_.get(), used_ - first);
+    copy_bytes(next.bytes().data(), ring() + head_, first);
+    copy_bytes(next.bytes().data() + first, ring(), used_ - first);
   }
   ring_ = std::move(next);
   ring_size_ = size;
@@ -78,8 +77,8 @@ void Pipe::write(ByteSpan src) {
   if (used_ + src.size() > ring_size_) grow(used_ + src.size());
   const size_t at = (head_ + used_) & (ring_size_ - 1);
   const size_t first = std::min(src.size(), ring_size_ - at);
-  std::memcpy(ring_.get() + at, src.data(), first);
-  std::memcpy(ring_.get(), src.data() + first, src.size() - first);
+  copy_bytes(ring() + at, src.data(), first);
+  copy_bytes(ring(), src.data() + first, src.size() - first);
   used_ += src.size();
   if (packets_on_) packets_.push_back(static_cast<uint32_t>(src.size()));
 }

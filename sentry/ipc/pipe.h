@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/copy.h"
 #include "base/wait_queue.h"
 #include "sentry/fs/pipe_control.h"
 #include "sentry/platform/shared_ring.h"
@@ -75,7 +76,8 @@ class Pipe {
   std::unique_ptr<SharedRing> shared_;
   std::unique_ptr<SharedRing> prepared_;  // both sides have mapped it
   bool preparing_ = false;
-  std::unique_ptr<std::byte[]> ring_;
+  std::byte* ring() const { return ring_.bytes().data(); }
+  TransferBuffer ring_;
   size_t ring_size_ = 0;  // a power of two, as much as was needed so far
   size_t head_ = 0;       // where the next read begins
   size_t used_ = 0;

@@ -24,13 +24,36 @@ Result<size_t> MemoryManager::copy_in_some(std::span<std::byte> dst, uint64_t ad
 }
 
 bool MemoryManager::is_writable(uint64_t addr, size_t n) const {
-  const auto vma = find(addr);
-  return vma != vmas_.end() && vma->second.end - addr >= n && (vma->second.prot & PROT_WRITE) != 0;
+  const uint64_t end = addr + n;
+  for (auto vma = find(addr); vma != vmas_.end() && vma->first <= addr && (vma->second.prot & PROT_WRITE) != 0; ++vma) {
+    addr = vma->second.end;
+    if (addr >= end) return true;
+  }
+  return false;
 }
 
 std::span<std::byte> MemoryManager::room_for(uint64_t addr, size_t n) const {
   const auto room = space_->room_for(addr, n);
   return !room.empty() && is_writable(addr, room.size()) ? room : std::span<std::byte>();
+}
+
+bool MemoryManager::are_writable(std::span<const iovec> parts, size_t n) const {
+  for (const iovec& part : parts) {
+    if (n == 0) break;
+    const size_t length = std::min(n, part.iov_len);
+    if (length != 0 && !is_writable(reinterpret_cast<uint64_t>(part.iov_base), length)) return false;
+    n -= length;
+  }
+  return true;
+}
+
+std::span<std::byte> MemoryManager::room_for_all(std::span<const iovec> parts) const {
+  const auto room = space_->room_for_all(parts);
+  return !room.empty() && are_writable(parts, room.size()) ? room : std::span<std::byte>();
+}
+
+bool MemoryManager::copy_out_all(std::span<const iovec> parts, ByteSpan src) {
+  return !retired_ && are_writable(parts, src.size()) && space_->write_all_mapped(parts, src);
 }
 
 Result<size_t> MemoryManager::copy_out_some(uint64_t addr, ByteSpan src) {

@@ -66,6 +66,11 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   Result<size_t> copy_out_some(uint64_t addr, ByteSpan src);
   // AddressSpace::room_for, for copy_out_some().
   std::span<std::byte> room_for(uint64_t addr, size_t n) const;
+  // The same for several parts, those of the call at hand: AddressSpace::room_for_all, write_all_mapped.
+  std::span<std::byte> room_for_all(std::span<const iovec> parts) const;
+  bool copy_out_all(std::span<const iovec> parts, ByteSpan src);
+  // AddressSpace::given, for what only moves on.
+  ByteSpan given(uint64_t addr, size_t n) const { return retired_ ? ByteSpan() : space_->given(addr, n); }
   template <typename T>
   Result<T> read(UserPtr<T> p) {
     static_assert(std::is_trivially_copyable_v<T>);
@@ -153,7 +158,8 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   uint64_t mmap_top = 0;  // addresses are picked downward from here
 
  private:
-  bool is_writable(uint64_t addr, size_t n) const;  // in one mapping
+  bool is_writable(uint64_t addr, size_t n) const;
+  bool are_writable(std::span<const iovec> parts, size_t n) const;  // so many bytes of them
   using Map = std::map<uint64_t, Vma>;
   class Change;  // holds the lock of one change of the list
   Result<uint64_t> mmap_locked(Task& task, MapArgs args);

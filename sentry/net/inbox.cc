@@ -1,7 +1,8 @@
 #include "sentry/net/inbox.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "base/copy.h"
 
 namespace run9::sentry {
 namespace {
@@ -49,7 +50,7 @@ void Inbox::take_packet(std::span<std::byte> dst, int flags, Received& r) {
   SocketMessage& m = messages_.front();
   r.full = m.data.size();
   r.copied = std::min(dst.size(), r.full);
-  std::memcpy(dst.data(), m.data.data(), r.copied);
+  copy_bytes(dst.data(), m.data.data(), r.copied);
   r.from = m.from;
   r.creds = m.creds;
   r.files = m.files;
@@ -66,7 +67,7 @@ void Inbox::take_stream(std::span<std::byte> dst, int flags, Received& r) {
     if (r.creds && !same_sender(*r.creds, m.creds)) break;
     r.creds = m.creds;
     const size_t n = std::min(dst.size() - r.copied, m.left());
-    std::memcpy(dst.data() + r.copied, m.data.data() + m.taken, n);
+    copy_bytes(dst.data() + r.copied, m.data.data() + m.taken, n);
     r.copied += n;
     const bool with_files = !m.files.empty();
     if (with_files) r.files = peek ? m.files : std::move(m.files);

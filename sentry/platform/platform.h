@@ -5,6 +5,7 @@
 // it. Calls that say "blocks" park the calling fiber; everything runs on the worker thread.
 #pragma once
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include <array>
@@ -220,6 +221,11 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   // Where to put what write_mapped() shall write there, to have it copied once less: room for the first part of it, perhaps none. The
   // guest can change it.
   virtual std::span<std::byte> room_for(uint64_t /*addr*/, size_t /*size*/) { return {}; }
+  // The same for all that the call's own array of iovec names. False: not this way.
+  virtual bool write_all_mapped(std::span<const iovec> /*parts*/, ByteSpan /*src*/) { return false; }
+  virtual std::span<std::byte> room_for_all(std::span<const iovec> /*parts*/) { return {}; }
+  // All of it, where it came along with the call at hand in memory that the guest can change; else none.
+  virtual ByteSpan given(uint64_t /*addr*/, size_t /*size*/) { return {}; }
   // What of it came along with the call at hand: as many bytes as there are, perhaps none.
   virtual size_t read_ahead(uint64_t /*addr*/, std::span<std::byte> /*dst*/) { return 0; }
   // Atomic compare-and-swap of a word of guest memory is not offered: see sentry/ipc/futex.

@@ -1,4 +1,5 @@
 // sendfile(2) and copy_file_range(2): from a file with a position.
+#include "base/copy.h"
 #include "sentry/syscalls/file_io.h"
 #include "sentry/syscalls/file_transfer.h"
 #include "sentry/syscalls/file_util.h"
@@ -51,10 +52,10 @@ void tell(const vfs::File& in, const vfs::File& out, uint64_t n) {
 template <typename Write>
 Result<uint64_t> pump(Task& task, vfs::File& in, uint64_t from, uint64_t count, Write write) {
   const size_t size = std::min<uint64_t>(count, kChunk);
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(size);
+  const TransferBuffer buffer(size);
   uint64_t done = 0;
   while (done < count) {
-    const std::span<std::byte> room(buffer.get(), std::min<uint64_t>(size, count - done));
+    const auto room = buffer.first(std::min<uint64_t>(size, count - done));
     auto got = in.pread(task, room, from + done);
     if (!got.has_value() || got.value() == 0) {
       if (done > 0 || got.has_value()) return done;

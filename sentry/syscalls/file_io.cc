@@ -9,41 +9,14 @@
 
 #include "sentry/fs/dev/devices.h"
 #include "sentry/mm/bounds.h"
+#include "sentry/syscalls/bounce.h"
 #include "sentry/syscalls/file_util.h"
 #include "vfs/watch.h"
 
 namespace run9::sentry {
 namespace {
 
-constexpr size_t kSmallBuffer = 8 * 1024;  // on the fiber's stack
 constexpr int kRwfNoAppend = 0x20;         // RWF_NOAPPEND; newer than our headers
-
-// Where a transfer's bytes rest between the file and the guest: the stack for small ones, the worker's
-// buffer for big ones, the heap where the call may sleep for long (streams).
-class Bounce {
- public:
-  Bounce(Task& task, uint64_t wanted, bool may_sleep) {
-    if (wanted <= kSmallBuffer) {
-      bytes_ = {small_, static_cast<size_t>(wanted)};
-    } else if (may_sleep) {
-      const auto n = std::min<size_t>(wanted, SpecialFiles::kBigBuffer);
-      heap_ = std::make_unique_for_overwrite<std::byte[]>(n);
-      bytes_ = {heap_.get(), n};
-    } else {
-      loan_.emplace(task.kernel().special(), wanted);
-      bytes_ = loan_->bytes();
-    }
-  }
-  std::span<std::byte> first(uint64_t n) const {
-    return bytes_.first(std::min<uint64_t>(n, bytes_.size()));
-  }
-
- private:
-  std::byte small_[kSmallBuffer];
-  std::unique_ptr<std::byte[]> heap_;
-  std::optional<SpecialFiles::Loan> loan_;
-  std::span<std::byte> bytes_;
-};
 
 // Between two parts of a long transfer: others have their turn, and who is to die does not finish it.
 class Turns {
@@ -133,10 +106,10 @@ Result<uint64_t> read_position(Task& task, vfs::File& file, GuestSegments& dst) 
   return done;
 }
 
-// Writes all of src by `write`, a buffer at a time, until it takes less than it was given.
+// Writes all of src by `write`, a buffer at a time, until it takes less than it was given. only_moves: it does not look at the bytes.
 template <typename Write>
-Result<uint64_t> write_chunks(GuestSegments& src, uint64_t count, const Bounce& bounce,
-                              Write write) {
+Result<uint64_t> write_chunks(GuestSegments& src, uint64_t count, const Bounce& bounce, bool only_moves, Write write) {
+  if (const ByteSpan all = only_moves ? src.given(count) : ByteSpan(); !all.empty()) return TRY(write(all, 0));
   uint64_t done = 0;
   while (done < count) {
     auto buffer = bounce.first(count - done);
@@ -162,7 +135,7 @@ Result<uint64_t> write_positioned(Task& task, vfs::File& file, GuestSegments& sr
   const uint64_t count = TRY(clip_to_file_size_limit(task, file, at, src.remaining()));
   Bounce bounce(task, count, false);
   if (append) {
-    return write_chunks(src, count, bounce, [&](ByteSpan b, uint64_t) -> Result<size_t> {
+    return write_chunks(src, count, bounce, file.moves_bytes(), [&](ByteSpan b, uint64_t) -> Result<size_t> {
       uint64_t end = 0;
       const size_t n = TRY(file.append(task, b, end));
       if (own_position) file.set_position(end);
@@ -172,12 +145,12 @@ Result<uint64_t> write_positioned(Task& task, vfs::File& file, GuestSegments& sr
   Turns turns(task);  // not for what is appended: others would write into the midst of it
   // With O_APPEND set here, RWF_NOAPPEND was asked for, and File::write would append.
   if (own_position && (file.flags() & O_APPEND) == 0) {
-    return write_chunks(src, count, bounce, [&](ByteSpan b, uint64_t done) -> Result<size_t> {
+    return write_chunks(src, count, bounce, file.moves_bytes(), [&](ByteSpan b, uint64_t done) -> Result<size_t> {
       if (!turns.go_on(done)) return Errno{EINTR};
       return file.write(task, b);
     });
   }
-  return write_chunks(src, count, bounce, [&](ByteSpan b, uint64_t done) -> Result<size_t> {
+  return write_chunks(src, count, bounce, file.moves_bytes(), [&](ByteSpan b, uint64_t done) -> Result<size_t> {
     if (!turns.go_on(done)) return Errno{EINTR};
     const size_t n = TRY(file.pwrite(task, b, at + done));
     if (own_position) file.set_position(at + done + n);
@@ -275,6 +248,10 @@ Result<void> GuestSegments::check_writable() const {
 }
 
 Result<size_t> GuestSegments::copy_out(ByteSpan src) {
+  if (segments_.size() > 1 && used_ == 0 && memory_->copy_out_all(segments_, src)) {
+    skip(src.size());
+    return src.size();
+  }
   return advance(src.size(), [&](uint64_t addr, size_t at, size_t n) {
     return memory_->copy_out_some(addr, src.subspan(at, n));
   });
@@ -284,8 +261,17 @@ void GuestSegments::skip(size_t bytes) {
   (void)advance(bytes, [](uint64_t, size_t, size_t n) -> Result<size_t> { return n; }).has_value();
 }
 
+ByteSpan GuestSegments::given(uint64_t n) const {
+  if (segments_.size() != 1 || used_ != 0 || segments_.front().iov_len != n) return {};
+  return memory_->given(reinterpret_cast<uint64_t>(segments_.front().iov_base), n);
+}
+
 std::span<std::byte> GuestSegments::room() const {
-  if (segments_.size() != 1 || used_ != 0) return {};
+  if (used_ != 0 || segments_.empty()) return {};
+  if (segments_.size() > 1) {
+    const auto room = memory_->room_for_all(segments_);
+    return room.first(std::min<uint64_t>(room.size(), remaining_));
+  }
   return memory_->room_for(reinterpret_cast<uint64_t>(segments_.front().iov_base), remaining_);
 }
 
@@ -348,7 +334,7 @@ Result<uint64_t> write_file(Task& task, vfs::File& file, GuestSegments& src,
     }
     Bounce bounce(task, src.remaining(), true);
     const uint64_t n = TRY(write_chunks(src, src.remaining(), bounce,
-                                        [&](ByteSpan b, uint64_t) { return file.write(task, b); }));
+                                        false, [&](ByteSpan b, uint64_t) { return file.write(task, b); }));
     vfs::notify_path(file.path(), IN_MODIFY);
     return n;
   }

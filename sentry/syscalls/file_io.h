@@ -29,6 +29,8 @@ class GuestSegments {
   // For the first part of it, perhaps none: memory that the guest can change. copy_out() takes it from there.
   std::span<std::byte> room() const;
   Result<size_t> copy_in(std::span<std::byte> dst);
+  // All that there is, if it is `n` bytes and at hand, in memory that the guest can change; else none.
+  ByteSpan given(uint64_t n) const;
 
  private:
   GuestSegments(MemoryManager& memory, std::span<const iovec> segments)

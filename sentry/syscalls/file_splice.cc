@@ -1,6 +1,7 @@
 // splice(2), tee(2), vmsplice(2): to and from pipes. The pages are copied, not moved.
 #include <poll.h>
 
+#include "base/copy.h"
 #include "sentry/fs/pipe_control.h"
 #include "sentry/syscalls/file_io.h"
 #include "sentry/syscalls/file_transfer.h"
@@ -80,8 +81,8 @@ Result<size_t> prepare(Task& task, vfs::File& in, vfs::File& out, uint64_t count
 
 Result<uint64_t> move_bytes(Task& task, vfs::File& in, std::optional<uint64_t> in_at,
                             vfs::File& out, std::optional<uint64_t> out_at, size_t n) {
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(n);
-  const std::span<std::byte> room(buffer.get(), n);
+  const TransferBuffer buffer(n);
+  const auto room = buffer.bytes();
   PositionLock in_lock(task, in);
   if (!in.is_stream() && !in_at) TRY(in_lock.acquire());
   const size_t got = TRY(in_at ? in.pread(task, room, *in_at) : in.read(task, room));
@@ -137,9 +138,9 @@ Result<uint64_t> sys_tee(Task& task, GuestFd in_fd, GuestFd out_fd, uint64_t cou
   if (from == nullptr || to == nullptr || from->identity() == to->identity()) return Errno{EINVAL};
   const size_t n = TRY(prepare(task, *in, *out, count, flags));
   if (n == 0) return 0;
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(n);
-  const size_t got = from->peek({buffer.get(), n});
-  return TRY(out->write(task, ByteSpan(buffer.get(), got)));
+  const TransferBuffer buffer(n);
+  const size_t got = from->peek(buffer.bytes());
+  return TRY(out->write(task, buffer.first(got)));
 }
 
 Result<uint64_t> sys_vmsplice(Task& task, GuestFd fd, uint64_t iov, uint64_t count,

@@ -6,6 +6,7 @@
 #include <climits>
 #include <cstring>
 
+#include "sentry/syscalls/bounce.h"
 #include "sentry/syscalls/file_io.h"
 #include "sentry/syscalls/file_util.h"
 #include "sentry/syscalls/socket.h"
@@ -151,9 +152,9 @@ Result<uint64_t> send(Task& task, Socket& s, GuestSegments& data, Outgoing extra
     return TRY(s.send(task, packet, std::move(extra), flags));
   }
   uint64_t done = 0;
-  std::vector<std::byte> piece(std::min<uint64_t>(data.remaining(), kPiece));
+  const Bounce piece(task, std::min<uint64_t>(data.remaining(), kPiece), true);
   do {
-    const auto part = std::span(piece).first(std::min<uint64_t>(piece.size(), data.remaining()));
+    const auto part = piece.first(data.remaining());
     Result<size_t> n = size_t{0};
     if (!part.empty()) n = data.copy_in(part);
     const size_t got = n.has_value() ? n.value() : 0;
@@ -191,12 +192,12 @@ Result<Answer> receive(Task& task, Socket& s, GuestSegments& data, int flags) {
   // A big buffer for a stream is filled piece by piece only as far as data is there.
   const size_t limit = s.type() == SOCK_STREAM ? kPiece : kMaxPacket;
   const bool more_pieces = s.type() == SOCK_STREAM && (flags & MSG_PEEK) == 0;
-  std::vector<std::byte> buffer(std::min<uint64_t>(data.remaining(), limit));
+  const Bounce buffer(task, std::min<uint64_t>(data.remaining(), limit), true, kMaxPacket);
   // tcp(7): taken, and given to nobody.
   const bool discards = s.protocol() == IPPROTO_TCP && (flags & MSG_TRUNC) != 0;
   if (s.type() == SOCK_STREAM && !discards && (s.poll(task) & POLLIN) != 0) TRY(data.check_writable());
   do {
-    const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), data.remaining()));
+    const auto part = buffer.first(data.remaining());
     const bool again = a.count > 0 && (flags & MSG_WAITALL) == 0;
     auto r = s.receive(task, part, flags | (again ? MSG_DONTWAIT : 0));
     if (!r.has_value()) {

@@ -4,9 +4,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sentry/platform/trap/call_windows.h"
 #include "tests/hostile/attack.h"
 
 namespace hostile {
@@ -57,6 +59,22 @@ void* change_lengths(void* argument) {
   }
 }
 
+// Arrays of iovec that name what is there and what is not, and how much came along of them.
+void forge_vectors(ControlPage* c, uint64_t memory, uint64_t room, int to, int from) {
+  constexpr uint64_t kParts = kInBuffer / sizeof(iovec);
+  static iovec theirs[kParts];  // what the Sentry finds where none of it came along
+  const bool writes = dice(2) != 0;
+  const uint64_t at[] = {writes ? memory : room, writes ? memory : room, 0, STUB_CTL, ~uint64_t{4095}};
+  for (iovec& part : theirs) part = {reinterpret_cast<void*>(at[dice(5)]), dice(8) == 0 ? ~size_t{0} : dice(200)};
+  const uint64_t parts = 1 + dice(kParts);
+  memcpy(c->in_buffer, theirs, sizeof theirs);
+  if (dice(2) != 0) c->line.in_length[0] = static_cast<uint16_t>(parts * sizeof(iovec));
+  const auto array = reinterpret_cast<uint64_t>(theirs);
+  if (writes) forge(c, {kReqCall, SYS_writev, {static_cast<uint64_t>(to), array, parts, 0, 0, 0}});
+  if (!writes) forge(c, {kReqCall, SYS_preadv, {static_cast<uint64_t>(from), array, parts, 0, 0, 0}});
+  memset(c->in_buffer, kInPage, sizeof c->in_buffer);
+}
+
 // A control page says what a call reads; the Sentry must take it from there and from nowhere else of its own.
 void lying_windows(bool race) {
   int fds[2];
@@ -69,7 +87,7 @@ void lying_windows(bool race) {
   }
   close(fds[0]);
   in_child([&] {
-    static uint8_t memory[4096 + 2 * STUB_BULK_SIZE], directory[4096];
+    static uint8_t memory[4096 + 2 * STUB_BULK_SIZE], directory[8192];
     ControlPage* c = my_page();
     if (c == nullptr) return;
     const int file = memfd_create("page", 0);  // what is read from it lands in the bulk area
@@ -87,9 +105,10 @@ void lying_windows(bool race) {
       c->line.out_ready = static_cast<uint8_t>(dice());
       const auto fd = static_cast<uint64_t>(fds[1]);
       forge(c, {kReqCall, SYS_write, {fd, target.memory, 1 + dice(kInBuffer), 0, kInPageWord, kInPageWord}});
-      const auto size = static_cast<uint16_t>(kInBuffer + 1 + dice(STUB_BULK_SIZE + 100));
-      if (dice(2) != 0) c->line.in_length[0] = size;
+      const uint64_t size = kInBuffer + 1 + dice(STUB_BULK_SIZE + 100);
+      if (dice(2) != 0) c->line.in_length[0] = kAllInBulk;
       forge(c, {kReqCall, SYS_write, {fd, target.memory, size, 0, kInPageWord, kInPageWord}});
+      forge_vectors(c, target.memory, reinterpret_cast<uint64_t>(directory), fds[1], file);
       c->line.out_ready = static_cast<uint8_t>(dice());  // to memory that is not there, too
       const uint64_t to[] = {reinterpret_cast<uint64_t>(directory), 0, STUB_CTL, ~uint64_t{4095}};
       forge(c, {kReqCall, SYS_pread64, {static_cast<uint64_t>(file), to[dice(4)], kOutBuffer + dice(sizeof directory), dice(4096), 0, 0}});

@@ -1,6 +1,7 @@
 // Reads and writes of every size: a kernel may move small, middle and large ones in different ways.
 #include <pthread.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <atomic>
@@ -12,7 +13,7 @@ namespace run9::guest {
 namespace {
 
 constexpr size_t kSizes[] = {1,    16,    17,    1023,  1024,  1025,  2047,  2048,  2049,  4095, 4096,
-                             4097, 10240, 32767, 32768, 32769, 50000, 65535, 65536, 65537, 200'000};
+                             4097, 10240, 32767, 32768, 32769, 50000, 65535, 65536, 65537, 131071, 131072, 131073, 200'000};
 constexpr size_t kMost = 200'000, kGuard = 64;
 
 char pattern(size_t i, size_t seed) { return static_cast<char>((i * 31 + i / 251 + seed) & 0x7f); }
@@ -148,6 +149,119 @@ TEST_F(TransferTest, MessagesStayWhole) {
   }
   close(s[0]);
   close(s[1]);
+}
+
+// So many parts of one buffer, some of them empty.
+std::vector<iovec> parts_of(char* at, size_t size, size_t count) {
+  std::vector<iovec> parts;
+  for (size_t i = 0; i < count; ++i) {
+    size_t n = i % 5 == 3 ? 0 : std::min(size, 1 + (i * 7919) % (2 * size / count + 1));
+    if (i + 1 == count) n = size;
+    parts.push_back({at, n});
+    at += n;
+    size -= n;
+  }
+  return parts;
+}
+
+constexpr size_t kCounts[] = {1, 2, 3, 17, 63, 64, 65, 300};
+
+TEST_F(TransferTest, FilesInParts) {
+  ASSERT_OK(fd_);
+  for (const size_t size : kSizes) {
+    std::string data = made(size, 11);
+    for (const size_t count : kCounts) {
+      ASSERT_OK(ftruncate(fd_, 0));
+      auto parts = parts_of(data.data(), size, count);
+      const auto n = static_cast<int>(count);
+      ASSERT_EQ(pwritev(fd_, parts.data(), n, 50), static_cast<ssize_t>(size));
+      Guarded back(size + 100);  // more room than there is
+      parts = parts_of(back.data(), size + 100, count);
+      ASSERT_EQ(preadv(fd_, parts.data(), n, 50), static_cast<ssize_t>(size));
+      EXPECT_EQ(back.content(size), data);
+      EXPECT_TRUE(back.untouched_behind(size));
+    }
+  }
+}
+
+TEST_F(TransferTest, SocketsInParts) {
+  int s[2];
+  ASSERT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+  for (const size_t size : kSizes) {
+    if (size > 60'000) continue;  // fits into it
+    std::string data = made(size, 12);
+    for (const size_t count : kCounts) {
+      auto parts = parts_of(data.data(), size, count);
+      const auto n = static_cast<int>(count);
+      ASSERT_EQ(writev(s[1], parts.data(), n), static_cast<ssize_t>(size));
+      Guarded back(size);
+      for (size_t done = 0; done < size;) {
+        parts = parts_of(back.data() + done, size - done, count);
+        const ssize_t got = readv(s[0], parts.data(), n);
+        ASSERT_GT(got, 0);
+        done += static_cast<size_t>(got);
+      }
+      EXPECT_EQ(back.content(size), data);
+      EXPECT_TRUE(back.untouched_behind(size));
+    }
+  }
+  close(s[0]);
+  close(s[1]);
+}
+
+// The same memory twice: as if one part came after the other.
+TEST_F(TransferTest, PartsOfTheSameMemory) {
+  ASSERT_OK(fd_);
+  std::string data = made(3000, 1);
+  const iovec twice[] = {{data.data(), 2000}, {data.data() + 1000, 2000}, {data.data(), 10}};
+  ASSERT_EQ(pwritev(fd_, twice, 3, 0), 4010);
+  std::string back(4010, '\0');
+  ASSERT_EQ(pread(fd_, back.data(), 4010, 0), 4010);
+  EXPECT_EQ(back, data.substr(0, 2000) + data.substr(1000) + data.substr(0, 10));
+  std::string room(3000, '\0');
+  const iovec over[] = {{room.data(), 2000}, {room.data() + 1000, 2000}};
+  ASSERT_EQ(preadv(fd_, over, 2, 0), 4000);
+  EXPECT_EQ(room, back.substr(0, 1000) + back.substr(2000, 2000));
+  // The array's own memory is written: it was looked at before.
+  iovec own[2] = {{own, sizeof own}, {room.data(), 100}};
+  ASSERT_EQ(preadv(fd_, own, 2, 0), static_cast<ssize_t>(sizeof own + 100));
+  EXPECT_EQ(memcmp(own, back.data(), sizeof own), 0);
+  EXPECT_EQ(room.substr(0, 100), back.substr(sizeof own, 100));
+}
+
+TEST_F(TransferTest, HolesInTheParts) {
+  ASSERT_OK(fd_);
+  const std::string data = made(16 * kPage, 5);
+  ASSERT_EQ(write(fd_, data.data(), data.size()), static_cast<ssize_t>(data.size()));
+  auto* const room = static_cast<char*>(map_anonymous(8 * kPage, PROT_READ | PROT_WRITE));
+  std::string other(kPage, '\0');
+  for (const int left : {PROT_NONE, PROT_READ}) {
+    ASSERT_OK(mprotect(room + 3 * kPage, kPage, left));
+    const iovec parts[] = {{other.data(), 100}, {room + 2 * kPage, 3 * kPage}, {other.data() + 200, 100}};
+    EXPECT_EQ(preadv(fd_, parts, 3, 0), static_cast<ssize_t>(100 + kPage));
+    EXPECT_EQ(memcmp(room + 2 * kPage, data.data() + 100, kPage), 0);
+    EXPECT_EQ(other.substr(200, 100), std::string(100, '\0'));
+    const iovec bad_first[] = {{room + 3 * kPage, 100}, {other.data(), 100}};
+    EXPECT_ERR(EFAULT, preadv(fd_, bad_first, 2, 0));
+    const iovec bad_but_empty[] = {{room + 3 * kPage, 0}, {other.data(), 100}};
+    EXPECT_EQ(preadv(fd_, bad_but_empty, 2, 0), 100);
+    const ssize_t written = pwritev(fd_, parts, 3, static_cast<off_t>(data.size()));
+    EXPECT_EQ(written, static_cast<ssize_t>(left == PROT_NONE ? 100 + kPage : 200 + 3 * kPage));
+    ASSERT_OK(mprotect(room + 3 * kPage, kPage, PROT_READ | PROT_WRITE));
+  }
+  munmap(room, 8 * kPage);
+}
+
+// The list of mappings has a bound in the middle of the buffer, which is whole all the same.
+TEST_F(TransferTest, BuffersInTwoMappings) {
+  ASSERT_OK(fd_);
+  const std::string data = made(4 * kPage, 6);
+  ASSERT_EQ(pwrite(fd_, data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
+  auto* const room = static_cast<char*>(map_anonymous(4 * kPage, PROT_READ | PROT_WRITE));
+  ASSERT_OK(mprotect(room + 2 * kPage, 2 * kPage, PROT_READ | PROT_WRITE | PROT_EXEC));
+  ASSERT_EQ(pread(fd_, room, 4 * kPage, 0), static_cast<ssize_t>(4 * kPage));
+  EXPECT_EQ(memcmp(room, data.data(), 4 * kPage), 0);
+  munmap(room, 4 * kPage);
 }
 
 // A page that is not there, or not to be written, in the middle of the buffer: what comes before it counts.

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/copy.h"
 #include "base/layer_clock.h"
 #include "vfs/gofer/gofer_fs.h"
 #include "vfs/host_sync.h"
@@ -130,11 +131,11 @@ Result<HostFd> GoferFile::private_copy(OpContext& ctx) {
   const uint64_t size = TRY(getattr(ctx)).size;
   auto copy = std::make_shared<UniqueFd>(
       TRY(take_fd(memfd_create("run9-file", MFD_CLOEXEC))));
-  std::vector<std::byte> buffer(std::min<uint64_t>(size, 1 << 20));
+  const TransferBuffer buffer(std::min<uint64_t>(size, 1 << 20));
   for (uint64_t at = 0; at < size;) {
-    const size_t n = TRY(wire().read(open_, at, buffer));
+    const size_t n = TRY(wire().read(open_, at, buffer.bytes()));
     if (n == 0) break;
-    const ssize_t written = ::pwrite(copy->get(), buffer.data(), n, static_cast<off_t>(at));
+    const ssize_t written = ::pwrite(copy->get(), buffer.bytes().data(), n, static_cast<off_t>(at));
     if (written != static_cast<ssize_t>(n)) return Errno{ENOMEM};
     at += n;
   }

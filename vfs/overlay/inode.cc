@@ -1,5 +1,7 @@
 #include "vfs/overlay/inodes.h"
 
+#include "base/copy.h"
+
 namespace run9::vfs {
 namespace {
 
@@ -53,14 +55,14 @@ class OvlFile : public File {
 Result<void> copy_data(OpContext& ctx, const Real& from, const Path& to, uint64_t size) {
   auto src = TRY(from.inode->open(ctx, from.path(), O_RDONLY));
   auto dst = TRY(to.inode()->open(ctx, to, O_WRONLY));
-  std::vector<std::byte> buffer(std::min<uint64_t>(size, kChunk));
+  const TransferBuffer buffer(std::min<uint64_t>(size, kChunk));
   uint64_t at = 0;
   while (at < size) {
     const size_t want = std::min<uint64_t>(buffer.size(), size - at);
-    const size_t n = TRY(src->pread(ctx, std::span(buffer).first(want), at));
+    const size_t n = TRY(src->pread(ctx, buffer.first(want), at));
     if (n == 0) break;
     for (size_t done = 0; done < n;) {
-      done += TRY(dst->pwrite(ctx, ByteSpan(buffer).subspan(done, n - done), at + done));
+      done += TRY(dst->pwrite(ctx, buffer.first(n).subspan(done), at + done));
     }
     at += n;
   }

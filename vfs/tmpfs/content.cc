@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 
+#include "base/copy.h"
 #include "base/layer_clock.h"
 
 namespace run9::vfs {
@@ -57,7 +57,7 @@ Result<size_t> TmpContent::read(std::span<std::byte> dst, uint64_t offset) const
   if (offset >= size_) return 0;
   const size_t want = std::min<uint64_t>(dst.size(), size_ - offset);
   if (!fd_) {
-    std::memcpy(dst.data(), small_.data() + offset, want);
+    copy_bytes(dst.data(), small_.data() + offset, want);
     return want;
   }
   const LayerScope time(Layer::kHost);
@@ -133,7 +133,7 @@ Result<size_t> TmpContent::write(ByteSpan src, uint64_t offset) {
   if (!fd_ && (end > kSmallLimit || gap)) TRY(to_memfd());
   if (!fd_) {
     if (end > small_.size()) small_.resize(end);
-    std::memcpy(small_.data() + offset, src.data(), length);
+    copy_bytes(small_.data() + offset, src.data(), length);
     size_ = std::max(size_, end);
     charge();
     return length;

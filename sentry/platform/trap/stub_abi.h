@@ -45,7 +45,7 @@
 #define STUB_AGENT_PAGE STUB_CTL       // behind the header: what the agent receives, and its results
 #define STUB_BULK (STUB_CTL + (STUB_SLOTS + 1) * 0x1000)  // room for larger data of the first threads' calls
 #define STUB_BULK_SLOTS 64
-#define STUB_BULK_SIZE 0x8000         // of one of them
+#define STUB_BULK_SIZE 0x20000        // of one of them
 #define STUB_BASES 0x7fff10000000    // this process's own: where each patched file is mapped
 #define STUB_BASES_SIZE 0x4000
 #define STUB_STACKS 0x7fff10008000   // alternate stacks, one for each slot

@@ -142,9 +142,15 @@ class TrapContext final : public Context {
   const std::byte* input(const Window& w) const;
   bool read_window(uint64_t addr, std::span<std::byte> dst) const;
   size_t read_window_part(uint64_t addr, std::span<std::byte> dst) const;
+  ByteSpan given(uint64_t addr, size_t size) const;
   bool write_window(uint64_t addr, ByteSpan src);
   bool write_bulk(uint64_t addr, ByteSpan src);
   std::span<std::byte> room_for(uint64_t addr, size_t size) const;
+  // Of a call with an array of iovec.
+  void take_gathered(uint32_t used);
+  bool takes_scattered(std::span<const iovec> parts) const;
+  bool write_scattered(std::span<const iovec> parts, ByteSpan src);
+  std::span<std::byte> room_for_all(std::span<const iovec> parts) const;
   std::byte* bulk() const;  // shared with the guest
   void note_bulk(size_t size);
   // Puts what write_window has kept into the guest's memory, if it lies in this range.
@@ -180,7 +186,11 @@ class TrapContext final : public Context {
   uint64_t frame_ = 0;
   Window in_[kWindows] = {}, out_[kWindows] = {};
   Window bulk_ = {};  // what of the guest's memory may be written by way of the bulk area
-  std::vector<Window> kept_;  // written, and not in the guest's memory yet
+  std::vector<Window> gathered_;  // their offsets from the first, at gathered_at_
+  const std::byte* gathered_at_ = nullptr;
+  uint64_t scatters_ = 0;          // that many parts, which can be written as one
+  std::vector<Window> kept_;       // written, and not in the guest's memory yet
+  std::vector<Window> scattered_;  // the parts of one with kScattered
   alignas(8) std::byte small_in_[16], small_out_[16];
   uint32_t out_used_ = 0;
   std::vector<ThreadOrder> orders_;
@@ -212,9 +222,12 @@ class TrapSpace final : public AddressSpace {
   void withdraw_ring(int fd) override;
   Result<size_t> read(uint64_t addr, std::span<std::byte> dst) override;
   size_t read_ahead(uint64_t addr, std::span<std::byte> dst) override;
+  ByteSpan given(uint64_t addr, size_t size) override;
   Result<size_t> write(uint64_t addr, ByteSpan src) override;
   Result<size_t> write_mapped(uint64_t addr, ByteSpan src) override;
   std::span<std::byte> room_for(uint64_t addr, size_t size) override;
+  bool write_all_mapped(std::span<const iovec> parts, ByteSpan src) override;
+  std::span<std::byte> room_for_all(std::span<const iovec> parts) override;
   Result<Child> fork(Context& parent, const Regs& regs) override;
   Result<std::unique_ptr<Context>> clone_thread(Context& parent, const Regs& regs,
                                                 bool parent_waits) override;

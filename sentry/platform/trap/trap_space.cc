@@ -403,6 +403,11 @@ size_t TrapSpace::read_ahead(uint64_t addr, std::span<std::byte> dst) {
   return c != nullptr ? c->read_window_part(addr, dst) : 0;
 }
 
+ByteSpan TrapSpace::given(uint64_t addr, size_t size) {
+  const TrapContext* c = caller();
+  return c != nullptr ? c->given(addr, size) : ByteSpan();
+}
+
 Result<size_t> TrapSpace::write(uint64_t addr, ByteSpan src) {
   if (TrapContext* c = caller()) {
     if (c->write_window(addr, src)) return src.size();
@@ -420,6 +425,16 @@ Result<size_t> TrapSpace::write_mapped(uint64_t addr, ByteSpan src) {
 std::span<std::byte> TrapSpace::room_for(uint64_t addr, size_t size) {
   const TrapContext* const c = caller();
   return c != nullptr ? c->room_for(addr, size) : std::span<std::byte>();
+}
+
+bool TrapSpace::write_all_mapped(std::span<const iovec> parts, ByteSpan src) {
+  TrapContext* const c = caller();
+  return c != nullptr && c->write_scattered(parts, src);
+}
+
+std::span<std::byte> TrapSpace::room_for_all(std::span<const iovec> parts) {
+  const TrapContext* const c = caller();
+  return c != nullptr ? c->room_for_all(parts) : std::span<std::byte>();
 }
 
 Result<size_t> TrapSpace::read_host(uint64_t addr, std::span<std::byte> dst) {

@@ -15,6 +15,9 @@ void TrapContext::drop_windows() {
   out_used_ = 0;
   for (int i = 0; i < kWindows; ++i) in_[i] = out_[i] = {};
   bulk_ = {};
+  gathered_.clear();
+  scattered_.clear();
+  scatters_ = 0;
 }
 
 // From the call's number and arguments, as taken: the guest only says how much of it is in the page.
@@ -25,9 +28,9 @@ void TrapContext::take_windows(const uint64_t* args) {
   uint32_t used = 0;
   for (int i = 0; i < kWindows && rules.in[i].kind != WindowKind::kNone; ++i) {
     const uint32_t size = take(line.in_length[i]);
-    if (rules.large && slot_ < STUB_BULK_SLOTS && goes_by_bulk(size) && size == rules.in[i].bytes(args)) {
-      in_[i] = {args[rules.in[i].arg], size, kInBulk};
-      note_bulk(size);
+    if (const uint64_t all = rules.in[i].bytes(args); rules.large && size == kAllInBulk && slot_ < STUB_BULK_SLOTS && goes_by_bulk(all)) {
+      in_[i] = {args[rules.in[i].arg], static_cast<uint32_t>(all), kInBulk};
+      note_bulk(all);
       continue;
     }
     if (size > kInBuffer - used) break;
@@ -36,7 +39,9 @@ void TrapContext::take_windows(const uint64_t* args) {
     in_[i] = {args[rules.in[i].arg], size, small ? kInLine : used};
     used = std::min(used + padded(size), kInBuffer);
   }
+  if (rules.vectors == Vectors::kGather) take_gathered(used);
   const uint8_t ready = take(line.out_ready);
+  if (rules.vectors == Vectors::kScatter && slot_ < STUB_BULK_SLOTS && (ready & kBulkReady) != 0) scatters_ = args[2];
   for (int i = 0; i < kWindows && (ready >> i) != 0; ++i) {
     const WindowRule& rule = rules.out[i];
     if (rule.kind == WindowKind::kNone || (ready >> i & 1) == 0) continue;
@@ -45,6 +50,49 @@ void TrapContext::take_windows(const uint64_t* args) {
       bulk_ = {args[rule.arg], static_cast<uint32_t>(rule.bulk_bytes(args)), 0};
     }
   }
+}
+
+// The array is read once more by the kernel. What came along is under the addresses that stood here; the guest can only take in itself.
+void TrapContext::take_gathered(uint32_t used) {
+  const uint32_t size = take(page().line.in_length[1]);
+  const uint32_t parts = in_[0].size / sizeof(iovec);
+  in_[1] = {};
+  const bool in_page = size <= kInBuffer - used;
+  if (size == 0 || (!in_page && (slot_ >= STUB_BULK_SLOTS || size > kMostGathered))) return;
+  gathered_at_ = in_page ? reinterpret_cast<const std::byte*>(page().in_buffer + used) : bulk();
+  if (!in_page) note_bulk(size);
+  uint32_t at = 0;
+  for (uint32_t i = 0; i < parts; ++i) {
+    iovec part;
+    memcpy(&part, input(in_[0]) + i * sizeof part, sizeof part);
+    if (part.iov_len > size - at) return;
+    const auto length = static_cast<uint32_t>(part.iov_len);
+    if (length != 0) gathered_.push_back({reinterpret_cast<uint64_t>(part.iov_base), length, at});
+    at += length;
+  }
+}
+
+// The parts that the guest thread knows.
+bool TrapContext::takes_scattered(std::span<const iovec> parts) const {
+  return scatters_ != 0 && parts.size() == scatters_ && kept_.empty();
+}
+
+std::span<std::byte> TrapContext::room_for_all(std::span<const iovec> parts) const {
+  return takes_scattered(parts) ? std::span(bulk(), STUB_BULK_SIZE) : std::span<std::byte>();
+}
+
+bool TrapContext::write_scattered(std::span<const iovec> parts, ByteSpan src) {
+  if (!takes_scattered(parts) || src.size() > STUB_BULK_SIZE) return false;
+  if (src.data() != bulk()) memcpy(bulk(), src.data(), src.size());
+  note_bulk(src.size());
+  uint32_t at = 0;
+  for (const iovec& part : parts) {
+    const auto n = static_cast<uint32_t>(std::min<uint64_t>(part.iov_len, src.size() - at));
+    scattered_.push_back({reinterpret_cast<uint64_t>(part.iov_base), n, at});
+    at += n;
+  }
+  kept_.push_back({0, static_cast<uint32_t>(src.size()), kScattered});
+  return true;
 }
 
 std::byte* TrapContext::bulk() const {
@@ -81,7 +129,19 @@ bool TrapContext::read_window(uint64_t addr, std::span<std::byte> dst) const {
     memcpy(dst.data(), input(w) + (addr - w.addr), dst.size());
     return true;
   }
+  for (const Window& w : gathered_) {
+    if (addr < w.addr || addr - w.addr > w.size || dst.size() > w.size - (addr - w.addr)) continue;
+    memcpy(dst.data(), gathered_at_ + w.offset + (addr - w.addr), dst.size());
+    return true;
+  }
   return false;
+}
+
+ByteSpan TrapContext::given(uint64_t addr, size_t size) const {
+  for (const Window& w : in_) {
+    if (w.offset == kInBulk && w.addr == addr && w.size == size) return ByteSpan(bulk(), size);
+  }
+  return {};
 }
 
 size_t TrapContext::read_window_part(uint64_t addr, std::span<std::byte> dst) const {
@@ -135,11 +195,14 @@ bool TrapContext::tell_of_thread(uint64_t addr, int32_t tid) {
 }
 
 void TrapContext::flush_windows(uint64_t addr, uint64_t size) {
-  const bool touched = std::any_of(kept_.begin(), kept_.end(), [&](const Window& k) {
-    return k.addr < addr + size && addr < k.addr + k.size;
-  });
+  const auto touches = [&](const Window& k) { return k.addr < addr + size && addr < k.addr + k.size; };
+  const bool touched = std::ranges::any_of(kept_, touches) || std::ranges::any_of(scattered_, touches);
   if (!touched && !(addr == 0 && size == ~uint64_t{0})) return;
+  for (const Window& part : std::exchange(scattered_, {})) {
+    [[maybe_unused]] const auto done = space_->write_host(part.addr, ByteSpan(bulk() + part.offset, part.size));
+  }
   for (const Window& k : std::exchange(kept_, {})) {
+    if (k.offset == kScattered) continue;
     const std::byte* from = reinterpret_cast<const std::byte*>(page().out_buffer) + k.offset;
     if (rides_in_line(k.offset)) from = small_out_;
     if (k.offset == kInBulk) from = bulk();

@@ -60,6 +60,47 @@ inline void leave_list(ControlPage* c, uint64_t nr) {
   }
 }
 
+inline iovec part_of_call(const ControlPage* c, uint32_t i) { return reinterpret_cast<const iovec*>(c->in_buffer)[i]; }
+
+// All that the array at the beginning of in_buffer names, behind what is `used` there or in the bulk area. 0: it is too much, or
+// cannot be read.
+inline uint32_t gather(ControlPage* c, uint32_t parts, uint32_t used, uint64_t slot) {
+  uint64_t total = 0;
+  for (uint32_t i = 0; i < parts; ++i) {
+    const uint64_t length = part_of_call(c, i).iov_len;
+    if (length > kMostGathered - total) return 0;
+    total += length;
+  }
+  auto* to = total <= kInBuffer - used ? c->in_buffer + used : reinterpret_cast<uint8_t*>(bulk_address(slot));
+  for (uint32_t i = 0; i < parts; ++i) {
+    const iovec part = part_of_call(c, i);
+    if (part.iov_len != 0 && try_copy(to, part.iov_base, part.iov_len) != 0) return 0;
+    to += part.iov_len;
+  }
+  return static_cast<uint32_t>(total);
+}
+
+inline bool all_writable(const ControlPage* c, uint32_t parts) {
+  for (uint32_t i = 0; i < parts; ++i) {
+    const iovec part = part_of_call(c, i);
+    auto* const first = static_cast<uint8_t*>(part.iov_base);
+    if (part.iov_len != 0 && try_writable(first, first + part.iov_len - 1) != 0) return false;
+  }
+  return true;
+}
+
+inline bool scatter(const ControlPage* c, uint64_t size) {
+  auto* from = reinterpret_cast<const uint8_t*>(bulk_address(slot_of_page(c)));
+  for (uint32_t i = 0; size > 0 && i < kInBuffer / sizeof(iovec); ++i) {
+    const iovec part = part_of_call(c, i);
+    const uint64_t n = part.iov_len < size ? part.iov_len : size;
+    if (n != 0 && try_copy(part.iov_base, from, n) != 0) return false;
+    from += n;
+    size -= n;
+  }
+  return true;
+}
+
 // What the Sentry reads and writes for this call (call_windows.h), as far as it can be brought along.
 inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot) {
   CallLine& line = c->line;
@@ -80,8 +121,8 @@ inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot) {
     } else {
       size = w.in[i].bytes(line.args);
       if (large && goes_by_bulk(size)) {
-        if (try_copy(reinterpret_cast<void*>(bulk_address(slot)), reinterpret_cast<void*>(from), size) != 0) size = 0;
-        line.in_length[i] = static_cast<uint16_t>(size);
+        const bool copied = try_copy(reinterpret_cast<void*>(bulk_address(slot)), reinterpret_cast<void*>(from), size) == 0;
+        line.in_length[i] = copied ? kAllInBulk : 0;
         continue;
       }
       const bool small = w.spare && size <= kSmall;
@@ -91,6 +132,11 @@ inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot) {
     line.in_length[i] = static_cast<uint16_t>(size);
     used += padded(static_cast<uint32_t>(size));
     if (used > kInBuffer) used = kInBuffer;
+  }
+  const uint32_t parts = line.in_length[0] / sizeof(iovec);
+  if (w.vectors != Vectors::kNone && parts != 0 && slot < STUB_BULK_SLOTS) {
+    if (w.vectors == Vectors::kGather) line.in_length[1] = static_cast<uint16_t>(gather(c, parts, used, slot));
+    if (w.vectors == Vectors::kScatter && all_writable(c, parts)) line.out_ready |= kBulkReady;
   }
   for (int i = 0; i < kWindows && w.out[i].kind != WindowKind::kNone; ++i) {
     const uint64_t to = line.args[w.out[i].arg];
@@ -110,6 +156,7 @@ inline bool store_results(const ControlPage* c) {
   for (int i = 0; i < kWindows; ++i) {
     const Window& w = c->line.reply.results[i];
     if (w.size == 0) break;
+    if (w.offset == kScattered) return scatter(c, w.size);
     const void* from = c->out_buffer + w.offset;
     if (rides_in_line(w.offset)) from = &c->line.reply.results[1];
     if (w.offset == kInBulk) from = reinterpret_cast<const void*>(bulk_address(slot_of_page(c)));

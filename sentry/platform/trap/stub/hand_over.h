@@ -77,7 +77,11 @@ inline uint8_t patience_for(const uint64_t* gregs) {
     case __NR_write:
     case __NR_pread64:
     case __NR_pwrite64:
+    case __NR_sendto:
     case __NR_getdents64: return gregs[kRdx] > kMuch ? 3 : 0;
+    case __NR_sendfile: return gregs[kR10] > kMuch ? 3 : 0;
+    case __NR_splice:
+    case __NR_copy_file_range: return gregs[kR8] > kMuch ? 3 : 0;
     default: return 0;
   }
 }
