@@ -14,9 +14,9 @@
 namespace run9::sentry::trap {
 namespace {
 
-constexpr uint64_t kPatienceNs = 5'000;
+constexpr uint64_t kPatienceNs = 5'000, kLongPatienceNs = 20'000;
 constexpr uint64_t kForkPatienceNs = 1'000'000;
-constexpr uint64_t kTurnNs = 300'000, kThick = 3;  // requests in kPatienceNs
+constexpr uint64_t kTurnNs = 300'000;
 constexpr uint64_t kCheckNs = 1'000'000;
 constexpr int kTooOften = 8;
 constexpr uint64_t kMoveAgainNs = 20'000'000;
@@ -26,7 +26,7 @@ bool sleeps_still(const uint32_t* state) { return __atomic_load_n(state, __ATOMI
 }  // namespace
 
 Wakes::Wakes(TrapPlatform& platform)
-    : platform_(platform), check_(platform.loop_, [this] { check_handed(); }) {}
+    : platform_(platform), check_(platform.loop_, [this] { check_handed(); }), patience_ns_(kPatienceNs) {}
 
 uint32_t* Wakes::word(uint32_t n) const {
   auto* words = static_cast<char*>(platform_.shared_.data()) + (STUB_SLEEP_WORDS - STUB_SHARED);
@@ -48,7 +48,7 @@ void Wakes::soon(uint32_t n, const uint32_t* state) {
   if (left_to_offered({n, state}) || left_to_ending({n, state})) return;
   // The new one runs already by the platform's count.
   if (platform_.running_contexts() <= 1) return now(n);
-  wait({n, state}, kPatienceNs);
+  wait({n, state}, patience_ns_);
 }
 
 bool Wakes::left_to_offered(const Sleeper& sleeper) {
@@ -94,7 +94,7 @@ void Wakes::wait(const Sleeper& sleeper, uint64_t patience) {
 }
 
 void Wakes::begin_turn(uint64_t now) {
-  due_ns_ = now + kPatienceNs;
+  due_ns_ = now + patience_ns_;
   turn_ends_ns_ = now + kTurnNs;
   requests_seen_ = platform_.requests_;
   turn_over_ = false;
@@ -103,10 +103,10 @@ void Wakes::begin_turn(uint64_t now) {
 // Whoever is woken from here, while no core is free, takes ours: what the others ask for meanwhile waits.
 void Wakes::due(uint64_t now) {
   const bool core_free = platform_.running_contexts() + 1 < platform_.cpus_;
-  const bool thick = platform_.requests_ - requests_seen_ >= kThick;
-  if (core_free || !thick || platform_.loop_.crowded()) return all_now();
-  requests_seen_ = platform_.requests_;
-  due_ns_ = now + kPatienceNs;
+  const bool others_ask = std::exchange(requests_seen_, platform_.requests_) != platform_.requests_;
+  patience_ns_ = others_ask ? kLongPatienceNs : kPatienceNs;
+  if (core_free || !others_ask || platform_.loop_.crowded()) return all_now();
+  due_ns_ = now + patience_ns_;
   turn_over_ = now >= turn_ends_ns_;
 }
 

@@ -83,7 +83,7 @@ class Wakes {
   std::vector<Sleeper> waiting_;
   std::vector<uint32_t> leaving_;
   ControlPage *offered_ = nullptr, *ending_ = nullptr;
-  uint64_t due_ns_ = 0;
+  uint64_t due_ns_ = 0, patience_ns_;  // longer where others went on asking the last time
   uint64_t turn_ends_ns_ = 0, requests_seen_ = 0;
   bool turn_over_ = false;
   // Left to guest threads, which may be stopped, or lie: looked after once more.
