@@ -14,7 +14,7 @@
 namespace run9::sentry::trap {
 namespace {
 
-constexpr uint64_t kPatienceNs = 5'000, kLongPatienceNs = 20'000;
+constexpr uint64_t kPatienceNs = 5'000, kLongPatienceNs = 60'000;
 constexpr uint64_t kForkPatienceNs = 1'000'000;
 constexpr uint64_t kTurnNs = 300'000;
 constexpr uint64_t kCheckNs = 1'000'000;
