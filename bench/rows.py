@@ -31,7 +31,7 @@ class Job:
     directory: str = "/tmp"  # for the rows of files
 
     def key(self, row):
-        return row.name if row in CALLS + PROCESSES + COMMANDS else f"{row.name}@{self.name}"
+        return row.name if row in CALLS + PROCESSES + SOCKETS + COMMANDS else f"{row.name}@{self.name}"
 
 
 TRUE_300 = ("sh", "-c", "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done")
@@ -65,6 +65,14 @@ PROCESSES = (
     # From here on forks copy page tables for 1 GiB.
     Row("fork_after_1g", "fork + exit of a process that touched 1 GiB", 1.5),
     Row("pipe_ping_pong", "pipe ping-pong of two processes", 1.0, 2.1),
+)
+
+SOCKETS = (
+    Row("requests_tcp", "a server with 8 connections over TCP, each request"),
+    Row("requests_unix", "the same over AF_UNIX"),
+    Row("stream_tcp", "64 KiB to another process over TCP"),
+    Row("stream_unix", "the same over AF_UNIX"),
+    Row("connect_accept", "connect + accept + close over TCP"),
 )
 
 # Marks of the first file system are for tmpfs and overlay; a gofer root has its own.
@@ -109,6 +117,7 @@ def jobs(work):
     return (
         Job("calls", CALLS),
         Job("processes", PROCESSES),
+        Job("sockets", SOCKETS),
         Job("tmpfs", FILES, "root", "/dev/shm/run9-bench"),
         Job("overlay", FILES, "do", files),
         Job("gofer root", tuple(on_gofer(row) for row in FILES), "root", files),

@@ -111,6 +111,7 @@ int main_of_rows(int argc, char** argv) {
   add_memory(rows);
   add_processes(rows);
   add_threads(rows);
+  add_sockets(rows);
   if (next == argc) {
     for (const Row& row : rows) std::puts(row.name.c_str());
     return 0;

@@ -24,6 +24,7 @@ void add_files(Rows& rows, const std::string& directory);
 void add_memory(Rows& rows);
 void add_processes(Rows& rows);
 void add_threads(Rows& rows);
+void add_sockets(Rows& rows);
 
 // The program of bench/memory.
 int hold(const std::string& kind, int count, const std::string& directory);
