@@ -19,11 +19,6 @@ T read_as(const SocketName& name) {
   return out;
 }
 
-template <typename T>
-SocketName name_of(const T& address) {
-  return SocketName(reinterpret_cast<const char*>(&address), sizeof address);
-}
-
 }  // namespace
 
 InetAddress InetAddress::any(int family, uint16_t port) {
@@ -71,13 +66,13 @@ Result<InetAddress> read_inet_name(const SocketName& name, int family) {
 
 SocketName make_inet_name(const InetAddress& a, int family) {
   if (family == AF_INET) {
-    return name_of(sockaddr_in{.sin_family = AF_INET, .sin_port = htons(a.port), .sin_addr = {htonl(a.v4())}, .sin_zero = {}});
+    return bytes_of(sockaddr_in{.sin_family = AF_INET, .sin_port = htons(a.port), .sin_addr = {htonl(a.v4())}, .sin_zero = {}});
   }
   sockaddr_in6 in{};
   in.sin6_family = AF_INET6;
   in.sin6_port = htons(a.port);
   std::memcpy(&in.sin6_addr, a.ip.data(), a.ip.size());
-  return name_of(in);
+  return bytes_of(in);
 }
 
 InetAddress source_for(const InetAddress& to) {

@@ -81,8 +81,7 @@ Result<void> InetSocket::bind(vfs::OpContext& ctx, const SocketName& name) {
   if (family() == AF_INET && name.size() >= sizeof(sockaddr_in) && TRY(family_of(name)) == AF_UNSPEC) {
     // Old programs leave sin_family out; the address has to be 0.0.0.0 then.
     SocketName inet = name;
-    const sa_family_t family = AF_INET;
-    inet.replace(0, sizeof family, reinterpret_cast<const char*>(&family), sizeof family);
+    inet.replace(0, sizeof(sa_family_t), bytes_of(sa_family_t{AF_INET}));
     at = TRY(read_inet_name(inet, AF_INET));
     if (!at.is_any()) return Errno{EAFNOSUPPORT};
   } else {

@@ -18,7 +18,6 @@ constexpr uint32_t kMaxGroup = 36;  // of NETLINK_ROUTE: RTNLGRP_MAX
 constexpr uint32_t kSwitches = 1 << NETLINK_PKTINFO | 1 << NETLINK_BROADCAST_ERROR | 1 << NETLINK_NO_ENOBUFS | 1 << NETLINK_CAP_ACK |
                                1 << NETLINK_EXT_ACK | 1 << NETLINK_GET_STRICT_CHK;
 
-SocketName name_of(const sockaddr_nl& a) { return SocketName(bytes_of(a)); }
 
 // EINVAL as netlink_bind() and netlink_connect().
 Result<sockaddr_nl> address(const SocketName& name) {
@@ -153,7 +152,7 @@ void NetlinkSocket::deliver(std::string datagram) {
   m.data = std::move(datagram);
   sockaddr_nl from{};
   from.nl_family = AF_NETLINK;
-  m.from = name_of(from);
+  m.from = bytes_of(from);
   inbox_.push(std::move(m));
   queue_.notify(kIn);
 }
@@ -177,10 +176,10 @@ Result<SocketName> NetlinkSocket::local_name() {
   a.nl_family = AF_NETLINK;
   a.nl_pid = port_;
   a.nl_groups = static_cast<uint32_t>(groups_);
-  return name_of(a);
+  return bytes_of(a);
 }
 
-Result<SocketName> NetlinkSocket::peer_name() { return name_of(peer_); }
+Result<SocketName> NetlinkSocket::peer_name() { return bytes_of(peer_); }
 
 uint32_t NetlinkSocket::poll(vfs::OpContext&) { return kOut | (inbox_.empty() ? 0 : kIn) | (error_ != 0 ? POLLERR : 0); }
 

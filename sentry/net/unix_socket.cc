@@ -32,8 +32,7 @@ Result<std::string_view> path_part(const SocketName& name) {
 }
 
 SocketName make_name(std::string_view path) {
-  const sa_family_t family = AF_UNIX;
-  SocketName n(reinterpret_cast<const char*>(&family), sizeof family);
+  SocketName n = bytes_of(sa_family_t{AF_UNIX});
   n += path;
   return n;
 }

@@ -16,7 +16,7 @@
 namespace run9::sentry {
 namespace {
 
-constexpr int kRwfNoAppend = 0x20;         // RWF_NOAPPEND; newer than our headers
+constexpr int kRwfNoAppend = 0x20;  // RWF_NOAPPEND; newer than our headers
 
 // Between two parts of a long transfer: others have their turn, and who is to die does not finish it.
 class Turns {
@@ -333,8 +333,8 @@ Result<uint64_t> write_file(Task& task, vfs::File& file, GuestSegments& src,
       return Errno{EAGAIN};
     }
     Bounce bounce(task, src.remaining(), true);
-    const uint64_t n = TRY(write_chunks(src, src.remaining(), bounce,
-                                        false, [&](ByteSpan b, uint64_t) { return file.write(task, b); }));
+    const uint64_t n =
+        TRY(write_chunks(src, src.remaining(), bounce, false, [&](ByteSpan b, uint64_t) { return file.write(task, b); }));
     vfs::notify_path(file.path(), IN_MODIFY);
     return n;
   }

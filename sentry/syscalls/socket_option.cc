@@ -12,11 +12,6 @@ namespace {
 constexpr int kMaxOption = 4096;
 constexpr int kMaxBuffer = 212992;  // net.core.wmem_max, before doubling
 
-template <typename T>
-std::string bytes_of(const T& v) {
-  return std::string(reinterpret_cast<const char*>(&v), sizeof v);
-}
-
 bool* flag_of(SocketOptions& o, int name) {
   switch (name) {
     case SO_PASSCRED: return &o.pass_credentials;

@@ -93,8 +93,7 @@ std::string model_name() {
   if (cpuid(0x80000000).a < 0x80000004) return "unknown";
   std::string t;
   for (uint32_t leaf = 0x80000002; leaf <= 0x80000004; ++leaf) {
-    const Leaf l = cpuid(leaf);
-    t.append(reinterpret_cast<const char*>(&l), sizeof l);
+    t += bytes_of(cpuid(leaf));
   }
   t.resize(std::min(t.find('\0'), t.size()));
   return std::string(trimmed(t));

@@ -152,6 +152,7 @@ class TrapContext final : public Context {
   bool write_scattered(std::span<const iovec> parts, ByteSpan src);
   std::span<std::byte> room_for_all(std::span<const iovec> parts) const;
   std::byte* bulk() const;  // shared with the guest
+  void fill_bulk(ByteSpan src);
   void note_bulk(size_t size);
   // Puts what write_window has kept into the guest's memory, if it lies in this range.
   void flush_windows(uint64_t addr, uint64_t size);

@@ -8,6 +8,14 @@
 #include "sentry/platform/trap/trap_platform.h"
 
 namespace run9::sentry::trap {
+namespace {
+
+// All of these bytes.
+bool holds(const Window& w, uint64_t addr, size_t size) {
+  return addr >= w.addr && addr - w.addr <= w.size && size <= w.size - (addr - w.addr);
+}
+
+}  // namespace
 
 // They end with the call, and where a signal's frame is made for it.
 void TrapContext::drop_windows() {
@@ -83,8 +91,7 @@ std::span<std::byte> TrapContext::room_for_all(std::span<const iovec> parts) con
 
 bool TrapContext::write_scattered(std::span<const iovec> parts, ByteSpan src) {
   if (!takes_scattered(parts) || src.size() > STUB_BULK_SIZE) return false;
-  if (src.data() != bulk()) memcpy(bulk(), src.data(), src.size());
-  note_bulk(src.size());
+  fill_bulk(src);
   uint32_t at = 0;
   for (const iovec& part : parts) {
     const auto n = static_cast<uint32_t>(std::min<uint64_t>(part.iov_len, src.size() - at));
@@ -99,6 +106,12 @@ std::byte* TrapContext::bulk() const {
   return static_cast<std::byte*>(space_->memory_.control.data()) + (bulk_address(slot_) - STUB_CTL);
 }
 
+// What was put into the room is there.
+void TrapContext::fill_bulk(ByteSpan src) {
+  if (src.data() != bulk()) memcpy(bulk(), src.data(), src.size());
+  note_bulk(src.size());
+}
+
 void TrapContext::note_bulk(size_t size) {
   auto& pages = space_->memory_.bulk_pages[slot_];
   pages = std::max(pages, static_cast<uint8_t>((size + 0xfff) / 0x1000));
@@ -109,11 +122,10 @@ std::span<std::byte> TrapContext::room_for(uint64_t addr, size_t size) const {
   return {bulk(), std::min<size_t>(size, bulk_.size)};
 }
 
-// The first that is written, and once. What was put into the room is there.
+// The first that is written, and once.
 bool TrapContext::write_bulk(uint64_t addr, ByteSpan src) {
   if (addr != bulk_.addr || src.size() > bulk_.size || !kept_.empty()) return false;
-  if (src.data() != bulk()) memcpy(bulk(), src.data(), src.size());
-  note_bulk(src.size());
+  fill_bulk(src);
   kept_.push_back({addr, static_cast<uint32_t>(src.size()), kInBulk});
   return true;
 }
@@ -125,12 +137,12 @@ const std::byte* TrapContext::input(const Window& w) const {
 
 bool TrapContext::read_window(uint64_t addr, std::span<std::byte> dst) const {
   for (const Window& w : in_) {
-    if (addr < w.addr || addr - w.addr > w.size || dst.size() > w.size - (addr - w.addr)) continue;
+    if (!holds(w, addr, dst.size())) continue;
     memcpy(dst.data(), input(w) + (addr - w.addr), dst.size());
     return true;
   }
   for (const Window& w : gathered_) {
-    if (addr < w.addr || addr - w.addr > w.size || dst.size() > w.size - (addr - w.addr)) continue;
+    if (!holds(w, addr, dst.size())) continue;
     memcpy(dst.data(), gathered_at_ + w.offset + (addr - w.addr), dst.size());
     return true;
   }
@@ -156,10 +168,7 @@ size_t TrapContext::read_window_part(uint64_t addr, std::span<std::byte> dst) co
 
 bool TrapContext::write_window(uint64_t addr, ByteSpan src) {
   if (kept_.size() >= kWindows) return false;
-  const bool fits = std::any_of(std::begin(out_), std::end(out_), [&](const Window& w) {
-    return addr >= w.addr && addr - w.addr <= w.size && src.size() <= w.size - (addr - w.addr);
-  });
-  if (!fits) return false;
+  if (std::ranges::none_of(out_, [&](const Window& w) { return holds(w, addr, src.size()); })) return false;
   auto* const buffer = reinterpret_cast<std::byte*>(page().out_buffer);
   if (kept_.empty() && src.size() <= kSmall) {
     memcpy(small_out_, src.data(), src.size());
