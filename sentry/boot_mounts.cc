@@ -25,6 +25,11 @@ constexpr std::string_view kGoferFileName = "file";
 // those that somebody has.
 size_t kept_files(size_t host_files) { return std::clamp<size_t>(host_files / 8, 64, 8192); }
 
+// Fids of all trees together: the gofer has as many descriptors as we have, and needs some for what it is doing; and a tree has p9's
+// max_fids at most.
+size_t most_fids(size_t host_files) { return std::min<size_t>(host_files / 4 * 3, 49152); }
+constexpr size_t kNamesAtOnce = 256;
+
 // Calls a function when a descriptor is readable, as long as it lives.
 class OnReadable final : private FdHandler {
  public:
@@ -45,14 +50,21 @@ class OnReadable final : private FdHandler {
   const std::function<void()> call_;
 };
 
-Result<vfs::FileSystemRef> connect_gofer(Kernel& kernel, MountSpec& m, size_t host_files) {
+// What the trees of the gofer share.
+struct Shares {
+  size_t host_files;
+  std::shared_ptr<vfs::gofer::FidBudget> fids;
+};
+
+Result<vfs::FileSystemRef> connect_gofer(Kernel& kernel, MountSpec& m, const Shares& shares) {
   auto channel = TRY(GoferChannel::create(kernel.loop(), std::move(m.gofer)));
   vfs::gofer::GoferOptions options;
   options.aname = m.aname;
   options.caching = m.exclusive || m.overlay ? vfs::Caching::kAuthoritative : vfs::Caching::kRevalidate;
   options.read_only = (m.flags & vfs::kMntReadOnly) != 0 && !m.overlay;
   options.source = m.source;
-  options.max_host_files = kept_files(host_files);
+  options.max_host_files = kept_files(shares.host_files);
+  options.fids = shares.fids;
   options.on_readable = [&loop = kernel.loop()](BorrowedFd fd, std::function<void()> call) {
     return std::shared_ptr<void>(OnReadable::create(loop, fd, std::move(call)));
   };
@@ -60,10 +72,10 @@ Result<vfs::FileSystemRef> connect_gofer(Kernel& kernel, MountSpec& m, size_t ho
   return vfs::gofer::GoferFs::create(kernel.context(), std::make_unique<p9::Client>(*channel), options);
 }
 
-Result<vfs::FileSystemRef> make_fs(Kernel& kernel, MountSpec& m, size_t host_files) {
+Result<vfs::FileSystemRef> make_fs(Kernel& kernel, MountSpec& m, const Shares& shares) {
   vfs::FileSystemRef fs;
   if (m.type == "gofer") {
-    fs = TRY(connect_gofer(kernel, m, host_files));
+    fs = TRY(connect_gofer(kernel, m, shares));
   } else {
     fs = TRY(make_file_system(kernel, kernel.context(), m.type, m.source, m.data));
   }
@@ -131,8 +143,14 @@ Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, size_t 
     error = "the first mount must be /";
     return Errno{EINVAL};
   }
+  // The first tree has no names to forget before it is mounted.
+  const auto mounted_root = std::make_shared<bool>(false);
+  auto forget_some = [&kernel, mounted_root] {
+    if (*mounted_root) kernel.mounts().forget_names(kNamesAtOnce);
+  };
+  const Shares shares{host_files, std::make_shared<vfs::gofer::FidBudget>(most_fids(host_files), forget_some)};
   for (MountSpec& m : mounts) {
-    auto fs = make_fs(kernel, m, host_files);
+    auto fs = make_fs(kernel, m, shares);
     if (!fs.has_value() && fs.error() == Errno{ENODEV}) {
       log_warn("mount {}: no file system {}", m.destination, m.type);
       continue;
@@ -147,6 +165,7 @@ Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, size_t 
       auto ns = std::make_unique<vfs::MountNamespace>(std::move(fs).value(), flags, m.source);
       ns->set_special_opener(&kernel.special());
       kernel.set_mounts(std::move(ns));
+      *mounted_root = true;
       continue;
     }
     auto where = mount_point(kernel, m.destination, m.is_file);

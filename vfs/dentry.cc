@@ -78,7 +78,7 @@ void DentryCache::touch(const DentryRef& d) {
   if (d->cached_ || d->unlinked_ || limit_ == 0) return;
   d->cached_ = true;
   d->cache_slot_ = entries_.insert(entries_.end(), d);
-  shrink();
+  shrink_to(limit_);
 }
 
 void DentryCache::drop(Dentry& d) {
@@ -90,12 +90,14 @@ void DentryCache::drop(Dentry& d) {
 
 void DentryCache::set_limit(size_t limit) {
   limit_ = limit;
-  shrink();
+  shrink_to(limit);
 }
 
-void DentryCache::shrink() {
+void DentryCache::forget_oldest(size_t count) { shrink_to(entries_.size() - std::min(entries_.size(), count)); }
+
+void DentryCache::shrink_to(size_t limit) {
   size_t chances = entries_.size();
-  while (entries_.size() > limit_) {
+  while (entries_.size() > limit) {
     Dentry& oldest = *entries_.front();
     if (oldest.recent_ && limit_ != 0 && chances-- > 0) {
       oldest.recent_ = false;

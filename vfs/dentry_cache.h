@@ -15,11 +15,13 @@ class DentryCache {
   // Of a removed name: the cache must not keep the inode, and its blocks, alive.
   void drop(Dentry& d);
   void set_limit(size_t limit);
+  // Lets go of those used longest ago.
+  void forget_oldest(size_t count);
   // Lets go of every dentry of `fs`; the last umount calls it.
   void forget(const FileSystem& fs);
 
  private:
-  void shrink();
+  void shrink_to(size_t limit);
   std::list<DentryRef> entries_;  // oldest first
   size_t limit_ = 32768;
 };

@@ -22,6 +22,7 @@ MountNamespace::~MountNamespace() {
 Path MountNamespace::root() const { return Path{root_mount_, root_mount_->root}; }
 
 void MountNamespace::set_cache_limit(size_t dentries) { shared_->cache.set_limit(dentries); }
+void MountNamespace::forget_names(size_t count) { shared_->cache.forget_oldest(count); }
 
 MountRef MountNamespace::mounted_at(const Path& at) const {
   // The newest is the one on top.

@@ -121,6 +121,8 @@ class MountNamespace {
   void set_special_opener(SpecialOpener* o) { special_ = o; }
   // How many unused dentries the cache keeps alive.
   void set_cache_limit(size_t dentries);
+  // Lets go of unused dentries, those used longest ago.
+  void forget_names(size_t count);
 
  private:
   friend class Walk;

@@ -29,7 +29,13 @@ GoferFs::GoferFs(Wire wire, Leases leases, GoferOptions options, Fid root_fid, c
   }
 }
 
-GoferFs::~GoferFs() = default;
+GoferFs::~GoferFs() {
+  if (options_.fids != nullptr) options_.fids->end(fids_counted_);
+}
+
+void GoferFs::make_room() {
+  if (options_.fids != nullptr) options_.fids->make_room(fids_counted_, wire_.fids_in_use());
+}
 
 Result<void> GoferFs::writable() const {
   if (options_.read_only) return Errno{EROFS};

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "vfs/gofer/cold_reads.h"
+#include "vfs/gofer/fid_budget.h"
 #include "vfs/gofer/gofer_inode.h"
 #include "vfs/gofer/host_events.h"
 #include "vfs/gofer/host_files.h"
@@ -34,6 +35,7 @@ struct GoferOptions {
   std::chrono::milliseconds staleness{0};
   size_t max_host_files = 512;            // files whose donated descriptors are kept while idle
   size_t max_listed_names = 128 * 1024;   // names kept in listings
+  std::shared_ptr<FidBudget> fids{};      // null: no limit but the server's
   // Has the function called whenever the descriptor is readable, until what it gives is gone: for inotify in a tree that
   // others change. Without it there are only our own events.
   std::function<std::shared_ptr<void>(BorrowedFd, std::function<void()>)> on_readable{};
@@ -71,6 +73,8 @@ class GoferFs final : public FileSystem {
   void note_relatime(dev_t device) {
     if (!has_relatime(device)) relatime_.push_back(device);
   }
+  // Before fids are asked for.
+  void make_room();
   Result<void> writable() const;
   // The one live inode of that file, made if there is none; takes the fid over (kNoFid: none).
   std::shared_ptr<GoferInode> intern(Qid qid, const AttrX& attr, Fid fid);
@@ -97,6 +101,7 @@ class GoferFs final : public FileSystem {
   uint64_t events_ = 0;
   std::list<GoferInode*> listings_;  // newest first
   size_t listed_ = 0;                // what they cost together
+  size_t fids_counted_ = 0;          // by the budget
   std::shared_ptr<GoferInode> root_;  // last: goes first
 };
 

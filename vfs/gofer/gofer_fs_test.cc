@@ -459,4 +459,26 @@ TEST(GoferFsOpenTest, AListedFileIsWholeAfterItsNameHasGone) {
 }
 
 }  // namespace
+TEST(GoferFs, ForgetsNamesBeforeFidsRunOut) {
+  constexpr size_t kMost = 40, kFiles = 400;
+  MountNamespace* ns = nullptr;
+  int forgotten = 0;
+  const auto fids = std::make_shared<FidBudget>(kMost, [&] {
+    ++forgotten;
+    ns->forget_names(16);
+  });
+  Rig rig({.fids = fids});
+  ns = rig.ns.get();
+  for (size_t i = 0; i < kFiles; ++i) rig.host_write(std::to_string(i), "x");
+  // The second time round each is known anew, or still.
+  for (size_t i = 0; i < 2 * kFiles; ++i) {
+    const auto path = rig.walk(std::to_string(i % kFiles));
+    ASSERT_TRUE(path.has_value());
+    EXPECT_TRUE(static_cast<GoferInode&>(*path.value().inode()).fid().has_value());
+  }
+  EXPECT_GT(forgotten, 0);
+  // Some have been let go of, and wait to be clunked together.
+  EXPECT_LT(static_cast<GoferFs&>(*rig.fs).wire().fids_in_use(), 3 * kMost + 64);
+}
+
 }  // namespace run9::vfs::gofer

@@ -56,6 +56,7 @@ GoferFs& GoferInode::gofer() const { return static_cast<GoferFs&>(fs()); }
 Wire& GoferInode::wire() const { return gofer().wire(); }
 
 Result<Fid> GoferInode::fid() {
+  if (fid_ == p9::kNoFid) gofer().make_room();
   // A rename while we were away moves the name: then it is walked once more.
   for (int tries = 0; fid_ == p9::kNoFid && tries < 3; ++tries) {
     if (parent_ == nullptr) return Errno{ESTALE};
@@ -64,6 +65,7 @@ Result<Fid> GoferInode::fid() {
     const std::string_view names[] = {name};
     const Fid dir = TRY(parent->fid());
     const Walked w = TRY(wire().walk(dir, names, Bind::kYes));
+    if (w.end == p9::WalkStatus::kFailed) return w.error;
     if (w.found.empty()) continue;
     if (fid_ != p9::kNoFid || w.found[0].qid.path != qid_.path) {
       wire().drop(w.first);

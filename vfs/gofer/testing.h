@@ -86,6 +86,7 @@ struct RigOptions {
   uint32_t msize = 128 * 1024;
   std::chrono::milliseconds staleness{0};
   bool leases = true;
+  std::shared_ptr<FidBudget> fids{};
 };
 
 class Rig {
@@ -118,6 +119,7 @@ class Rig {
                           .source = "test",
                           .staleness = o.staleness,
                           .max_host_files = o.max_host_files,
+                          .fids = o.fids,
                           .channel = channel})
              .value();
     ns = std::make_unique<MountNamespace>(fs, 0, "test");

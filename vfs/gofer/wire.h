@@ -79,6 +79,7 @@ class Wire {
   // As drop(), for a file without a name, whose space the fid holds: many bytes do not wait long.
   void drop_unlinked(Fid fid, uint64_t bytes);
   void flush_drops();
+  size_t fids_in_use() const { return client_->fids_in_use(); }
   Result<void> clunk(Fid fid) { return client_->clunk(fid); }
 
   // Walks up to max_walk() names. With Bind::kNo no fid is left behind; in plain 9P2000.L it is one name then.
