@@ -481,4 +481,19 @@ TEST(GoferFs, ForgetsNamesBeforeFidsRunOut) {
   EXPECT_LT(static_cast<GoferFs&>(*rig.fs).wire().fids_in_use(), 3 * kMost + 64);
 }
 
+TEST(GoferFs, WhatWasWrittenIsKnownWhenTheNameIsForgotten) {
+  Rig rig;
+  std::filesystem::create_directory(rig.at_host("d"));
+  rig.host_write("d/f", "1");
+  const auto dir = rig.walk("d");
+  ASSERT_TRUE(dir.has_value());
+  ASSERT_TRUE(rig.list("d").has_value());
+  // By its name: no fid is needed.
+  ASSERT_TRUE(rig.write("d/f", "12345", O_WRONLY).has_value());
+  rig.ns->forget_names(100);
+  const auto st = rig.stat("d/f");
+  ASSERT_TRUE(st.has_value());
+  EXPECT_EQ(st.value().size, 5u);
+}
+
 }  // namespace run9::vfs::gofer

@@ -40,7 +40,10 @@ GoferInode::GoferInode(GoferFs& fs, Qid qid, const AttrX& attr, Fid fid, KeepFs 
 
 GoferInode::~GoferInode() {
   drop_listing();
-  if (fid_ == p9::kNoFid && parent_ != nullptr) parent_->take_back(*this);
+  if (fid_ == p9::kNoFid && parent_ != nullptr) {
+    if (touched_) refresh_from_host_file();
+    parent_->take_back(*this);
+  }
   if (spare_open_.fid != p9::kNoFid) wire().drop(spare_open_.fid);
   if (fid_ != p9::kNoFid) {
     if (unlinked_) {
