@@ -144,9 +144,8 @@ Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, size_t 
     return Errno{EINVAL};
   }
   // The first tree has no names to forget before it is mounted.
-  const auto mounted_root = std::make_shared<bool>(false);
-  auto forget_some = [&kernel, mounted_root] {
-    if (*mounted_root) kernel.mounts().forget_names(kNamesAtOnce);
+  auto forget_some = [&kernel] {
+    if (kernel.has_mounts()) kernel.mounts().forget_names(kNamesAtOnce);
   };
   const Shares shares{host_files, std::make_shared<vfs::gofer::FidBudget>(most_fids(host_files), forget_some)};
   for (MountSpec& m : mounts) {
@@ -165,7 +164,6 @@ Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, size_t 
       auto ns = std::make_unique<vfs::MountNamespace>(std::move(fs).value(), flags, m.source);
       ns->set_special_opener(&kernel.special());
       kernel.set_mounts(std::move(ns));
-      *mounted_root = true;
       continue;
     }
     auto where = mount_point(kernel, m.destination, m.is_file);

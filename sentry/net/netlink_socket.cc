@@ -18,7 +18,6 @@ constexpr uint32_t kMaxGroup = 36;  // of NETLINK_ROUTE: RTNLGRP_MAX
 constexpr uint32_t kSwitches = 1 << NETLINK_PKTINFO | 1 << NETLINK_BROADCAST_ERROR | 1 << NETLINK_NO_ENOBUFS | 1 << NETLINK_CAP_ACK |
                                1 << NETLINK_EXT_ACK | 1 << NETLINK_GET_STRICT_CHK;
 
-
 // EINVAL as netlink_bind() and netlink_connect().
 Result<sockaddr_nl> address(const SocketName& name) {
   sockaddr_nl a{};

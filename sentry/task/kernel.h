@@ -66,6 +66,7 @@ class Kernel : public EventSink {
   // `run9 update`: what is in use already stays, only more is refused.
   void set_limits(const Limits& limits) { options_.limits = limits; }
   vfs::MountNamespace& mounts() { return *mounts_; }
+  bool has_mounts() const { return mounts_ != nullptr; }
   void set_mounts(std::unique_ptr<vfs::MountNamespace> m) { mounts_ = std::move(m); }
   FutexTable& futexes() { return *futexes_; }
   SpecialFiles& special() { return *special_; }

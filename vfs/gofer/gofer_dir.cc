@@ -170,7 +170,6 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext& ctx,
                                                       std::span<const std::string_view> names,
                                                       Intent intent) {
   if (!is_dir()) return Errno{ENOTDIR};
-  gofer().make_room();
   std::vector<InodeRef> found;
   const Intent first = names.size() == 1 ? intent : Intent::kLook;
   auto known = TRY(known_child(ctx, names[0], first));

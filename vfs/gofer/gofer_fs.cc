@@ -24,6 +24,9 @@ GoferFs::GoferFs(Wire wire, Leases leases, GoferOptions options, Fid root_fid, c
       host_files_(options_.max_host_files),
       root_(std::make_shared<GoferInode>(*this, root.qid, root.attr, root_fid, KeepFs::kNo)) {
   inodes_[root.qid.path] = root_;
+  if (options_.fids != nullptr) {
+    wire_.before_fids([this] { options_.fids->make_room(fids_counted_, wire_.fids_in_use()); });
+  }
   if (!authoritative() && options_.on_readable && wire_.has(p9::kCapEvents) && wire_.has(p9::kCapFd)) {
     host_events_ = std::make_unique<HostEvents>(wire_, options_.on_readable);
   }
@@ -31,10 +34,6 @@ GoferFs::GoferFs(Wire wire, Leases leases, GoferOptions options, Fid root_fid, c
 
 GoferFs::~GoferFs() {
   if (options_.fids != nullptr) options_.fids->end(fids_counted_);
-}
-
-void GoferFs::make_room() {
-  if (options_.fids != nullptr) options_.fids->make_room(fids_counted_, wire_.fids_in_use());
 }
 
 Result<void> GoferFs::writable() const {

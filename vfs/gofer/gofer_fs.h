@@ -73,8 +73,6 @@ class GoferFs final : public FileSystem {
   void note_relatime(dev_t device) {
     if (!has_relatime(device)) relatime_.push_back(device);
   }
-  // Before fids are asked for.
-  void make_room();
   Result<void> writable() const;
   // The one live inode of that file, made if there is none; takes the fid over (kNoFid: none).
   std::shared_ptr<GoferInode> intern(Qid qid, const AttrX& attr, Fid fid);

@@ -458,8 +458,7 @@ TEST(GoferFsOpenTest, AListedFileIsWholeAfterItsNameHasGone) {
   }
 }
 
-}  // namespace
-TEST(GoferFs, ForgetsNamesBeforeFidsRunOut) {
+TEST(FidBudgetTest, ForgetsNamesBeforeFidsRunOut) {
   constexpr size_t kMost = 40, kFiles = 400;
   MountNamespace* ns = nullptr;
   int forgotten = 0;
@@ -481,7 +480,7 @@ TEST(GoferFs, ForgetsNamesBeforeFidsRunOut) {
   EXPECT_LT(static_cast<GoferFs&>(*rig.fs).wire().fids_in_use(), 3 * kMost + 64);
 }
 
-TEST(GoferFs, WhatWasWrittenIsKnownWhenTheNameIsForgotten) {
+TEST(FidBudgetTest, WhatWasWrittenIsKnownWhenTheNameIsForgotten) {
   Rig rig;
   std::filesystem::create_directory(rig.at_host("d"));
   rig.host_write("d/f", "1");
@@ -496,4 +495,5 @@ TEST(GoferFs, WhatWasWrittenIsKnownWhenTheNameIsForgotten) {
   EXPECT_EQ(st.value().size, 5u);
 }
 
+}  // namespace
 }  // namespace run9::vfs::gofer

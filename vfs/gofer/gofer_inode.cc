@@ -59,7 +59,6 @@ GoferFs& GoferInode::gofer() const { return static_cast<GoferFs&>(fs()); }
 Wire& GoferInode::wire() const { return gofer().wire(); }
 
 Result<Fid> GoferInode::fid() {
-  if (fid_ == p9::kNoFid) gofer().make_room();
   // A rename while we were away moves the name: then it is walked once more.
   for (int tries = 0; fid_ == p9::kNoFid && tries < 3; ++tries) {
     if (parent_ == nullptr) return Errno{ESTALE};

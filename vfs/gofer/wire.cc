@@ -23,6 +23,11 @@ void Wire::flush_drops() {
   client_->flush_drops();
 }
 
+Result<Fid> Wire::new_fids(uint32_t count) {
+  if (before_fids_) before_fids_();
+  return client_->alloc_fids(count);
+}
+
 void Wire::release(Fid first, size_t from, size_t to) {
   for (size_t i = from; i < to; ++i) client_->free_fid(first + i);
 }
@@ -37,7 +42,7 @@ Result<Walked> Wire::walk(Fid from, std::span<const std::string_view> names, Bin
   p9::Twalkx t{.fid = from, .attrmask = p9::kAttrAll};
   t.names.assign(names.begin(), names.end());
   if (bind == Bind::kYes) {
-    t.newfid = TRY(client_->alloc_fids(static_cast<uint32_t>(names.size())));
+    t.newfid = TRY(new_fids(static_cast<uint32_t>(names.size())));
     t.wflags = p9::kWalkAllFids;
   }
   if (leases_) t.wflags |= p9::kWalkLease;
@@ -112,7 +117,7 @@ Result<Created> Wire::create(Fid dir, std::string_view name, uint32_t mode, Owne
   if (!has(p9::kCapWalkx)) return create_plain(dir, name, mode, owner);
   // A donated descriptor does all that an open fid could, so the server need not keep one.
   const bool donates = has(p9::kCapFd);
-  const Fid control = TRY(client_->alloc_fids(donates ? 1 : 2));
+  const Fid control = TRY(new_fids(donates ? 1 : 2));
   p9::Twalkx t{.fid = dir, .newfid = control, .openfid = donates ? p9::kNoFid : control + 1,
                .wflags = p9::kWalkOpen | p9::kWalkCreate | p9::kWalkExclusive |
                          p9::kWalkKeepControl,
@@ -136,7 +141,7 @@ Result<Made> Wire::mkdir(Fid dir, std::string_view name, uint32_t mode, Owner ow
     TRY(call(p9::Tmkdir{.dfid = dir, .name = name, .mode = mode, .gid = owner.gid}));
     return found_new(dir, name, owner);
   }
-  const Fid control = TRY(client_->alloc_fid());
+  const Fid control = TRY(new_fids());
   p9::Twalkx t{.fid = dir, .newfid = control,
                .wflags = p9::kWalkMkdir | p9::kWalkKeepControl,
                .attrmask = p9::kAttrAll, .mode = mode, .uid = owner.uid, .gid = owner.gid};
@@ -148,7 +153,7 @@ Result<Made> Wire::mkdir(Fid dir, std::string_view name, uint32_t mode, Owner ow
 }
 
 Result<Made> Wire::make(p9::Tmkx request) {
-  request.newfid = TRY(client_->alloc_fid());
+  request.newfid = TRY(new_fids());
   request.attrmask = p9::kAttrAll;
   const auto made = call(request);
   if (!made) {
@@ -260,7 +265,7 @@ Result<UniqueFd> Wire::donated(Fid fid, p9::OpenFlags flags) {
 
 Result<Wire::OpenHost> Wire::open_host(Fid fid, p9::OpenFlags flags) {
   if (!has(p9::kCapFd) || !has(p9::kCapWalkx)) return Errno{EOPNOTSUPP};
-  const Fid open = TRY(client_->alloc_fid());
+  const Fid open = TRY(new_fids());
   const p9::Twalkx t{.fid = fid, .openfid = open, .wflags = p9::kWalkOpen | p9::kWalkWantFd, .oflags = flags};
   auto r = call(t);
   if (!r || r.assume_value()->status != p9::WalkStatus::kOk) {
@@ -326,7 +331,7 @@ Result<std::vector<Wire::Opened>> Wire::donated_by_names(Fid dir, std::span<cons
 }
 
 Result<Fid> Wire::clone(Fid fid) {
-  const Fid copy = TRY(client_->alloc_fid());
+  const Fid copy = TRY(new_fids());
   if (auto r = call(p9::Twalk{.fid = fid, .newfid = copy}); !r) {
     client_->free_fid(copy);
     return r.error();
@@ -457,7 +462,7 @@ std::vector<Wire::ReadDir> Wire::read_directories(
   std::vector<p9::Twalkdir> requests;
   std::vector<ReadDir> out(names.size());
   for (const std::string& name : names) {
-    const auto fid = client_->alloc_fid();
+    const auto fid = new_fids();
     if (!fid) break;  // those that are not asked for say ENFILE
     p9::Twalkdir t{.fid = parent, .newfid = fid.assume_value(), .count = chunk(0),
                    .attrmask = p9::kAttrAll};

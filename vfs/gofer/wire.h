@@ -80,6 +80,8 @@ class Wire {
   void drop_unlinked(Fid fid, uint64_t bytes);
   void flush_drops();
   size_t fids_in_use() const { return client_->fids_in_use(); }
+  // Called before fids are bound: may drop() others.
+  void before_fids(std::function<void()> call) { before_fids_ = std::move(call); }
   Result<void> clunk(Fid fid) { return client_->clunk(fid); }
 
   // Walks up to max_walk() names. With Bind::kNo no fid is left behind; in plain 9P2000.L it is one name then.
@@ -187,6 +189,7 @@ class Wire {
   // Gives back the numbers first + from .. first + to - 1, which are not bound.
   void release(Fid first, size_t from, size_t to);
 
+  Result<Fid> new_fids(uint32_t count = 1);
   Result<Fid> clone(Fid fid);
   Result<void> check_made(const Result<p9::Answer<p9::Rwalkx>>& answer, Fid control);
   Result<Walked> walk_plain(Fid from, std::span<const std::string_view> names, Bind bind);
@@ -197,6 +200,7 @@ class Wire {
   Result<std::vector<std::byte>> read_xattr_plain(Fid fid, std::string_view name);
 
   std::unique_ptr<p9::Client> client_;
+  std::function<void()> before_fids_;
   bool leases_ = false;      // walks ask for them
   uint64_t held_bytes_ = 0;  // by dropped fids of unlinked files
 };

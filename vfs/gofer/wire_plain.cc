@@ -10,7 +10,7 @@ namespace run9::vfs::gofer {
 // One Twalk a component: each gets a fid, and its attributes must be asked for anyhow.
 Result<Walked> Wire::walk_plain(Fid from, std::span<const std::string_view> names, Bind bind) {
   CHECK(bind == Bind::kYes || names.size() == 1);
-  Walked out{.first = TRY(client_->alloc_fids(static_cast<uint32_t>(names.size())))};
+  Walked out{.first = TRY(new_fids(static_cast<uint32_t>(names.size())))};
   Errno stop{};
   for (size_t i = 0; i < names.size(); ++i) {
     p9::Twalk t{.fid = i == 0 ? from : out.first + (i - 1), .newfid = out.first + i};
@@ -92,7 +92,7 @@ Result<void> Wire::read_directory_plain(Fid dir,
 }
 
 Result<std::vector<std::byte>> Wire::read_xattr_plain(Fid fid, std::string_view name) {
-  const Fid xattr = TRY(client_->alloc_fid());
+  const Fid xattr = TRY(new_fids());
   auto found = call(p9::Txattrwalk{.fid = fid, .newfid = xattr, .name = name});
   if (!found) {
     client_->free_fid(xattr);
