@@ -56,7 +56,9 @@ class Channel {
     e.exchange.take(round_trip(std::move(e.exchange.frame), e.exchange.tag));
     e.answered = true;
   }
-  // There will be no answer to a request that begin() has sent.
+  // Blocks the caller until a request that begin() has sent is answered.
+  virtual void wait(SlowExchange&) {}
+  // There will be no answer to a request that begin() has sent, or the connection ends now.
   virtual void forget(SlowExchange&) {}
   // The frame limit, once the version is agreed on: refuse larger ones.
   virtual void set_msize(uint32_t msize) = 0;

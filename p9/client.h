@@ -2,6 +2,7 @@
 // replies a Channel brings. Several fibers of one thread may have calls in flight at once; nothing
 // here is touched between the encoding of a request and the return of its round trip.
 #pragma once
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -47,6 +48,30 @@ struct ClientOptions {
 struct Attached {
   Fid fid{};
   Qid qid;
+};
+
+class Client;
+
+// A request that was sent (Client::begin), and that nobody waits for yet. The client outlives it, and nothing more is
+// asked of that once it went without an answer.
+template <typename T>
+class Begun {
+ public:
+  ~Begun();
+  Begun(const Begun&) = delete;
+  Begun& operator=(const Begun&) = delete;
+  bool answered() const { return slow_.answered; }
+  // Blocks the caller until it is answered. Several may.
+  void wait();
+  // Once, when it is answered: what call() would have given.
+  Result<Answer<typename T::Reply>> take();
+
+ private:
+  friend Client;
+  Begun(Client& client, Tag tag) : client_(client) { slow_.exchange.tag = tag; }
+  Client& client_;
+  SlowExchange slow_;
+  bool taken_ = false;
 };
 
 class Client {
@@ -95,6 +120,23 @@ class Client {
     for (size_t i = 0; i < requests.size(); ++i) {
       done(i, i < all.size() ? answer_of<T>(all[i].result()) : Errno{EIO});
     }
+  }
+
+  // As call(), without waiting for the answer. It may have to wait for its turn to send.
+  template <typename T>
+  Result<std::shared_ptr<Begun<T>>> begin(const T& request) {
+    if (is_dialect(T::kType) && !dialect_) return Errno{EOPNOTSUPP};
+    if (lost_) return Errno{EIO};
+    const Tag tag = TRY(take_tag());
+    std::vector<std::byte> frame = encode(tag, request);
+    if (frame.size() > msize_) {
+      tags_.give_back(static_cast<uint32_t>(tag));
+      return Errno{EMSGSIZE};
+    }
+    std::shared_ptr<Begun<T>> begun(new Begun<T>(*this, tag));
+    begun->slow_.exchange.frame = std::move(frame);
+    channel_.begin(begun->slow_);
+    return begun;
   }
 
   // As call(), for a request that the server answers when it can (Tlockx with kLockWait). `sleep` waits for the queue
@@ -157,6 +199,8 @@ class Client {
     }
     return answer;
   }
+  template <typename T>
+  friend class Begun;
   Result<Tag> take_tag();
   // Gives the tag back; turns Rlerror into its errno.
   Result<Reply> exchange(std::vector<std::byte> frame, Tag tag);
@@ -177,5 +221,26 @@ class Client {
   bool dialect_ = false;
   bool lost_ = false;
 };
+
+template <typename T>
+Begun<T>::~Begun() {
+  if (!slow_.answered) {
+    client_.channel_.forget(slow_);
+  } else if (!taken_) {
+    static_cast<void>(take());
+  }
+}
+
+template <typename T>
+void Begun<T>::wait() {
+  while (!slow_.answered) client_.channel_.wait(slow_);
+}
+
+template <typename T>
+Result<Answer<typename T::Reply>> Begun<T>::take() {
+  taken_ = true;
+  client_.tags_.give_back(static_cast<uint32_t>(slow_.exchange.tag));
+  return Client::answer_of<T>(client_.checked(slow_.exchange.result(), slow_.exchange.tag));
+}
 
 }  // namespace run9::p9

@@ -88,14 +88,14 @@ Result<void> GoferChannel::send_in_turn(std::span<const std::byte> frames) {
   return sent;
 }
 
-void GoferChannel::wait_for(const Waiting& w) {
+void GoferChannel::wait_for(const bool& answered) {
   // The calling guest thread looks for its answer on a core that the gofer needs: have it sleep.
-  if (!w.answered && !lost_ && !loop_.core_for_peer()) loop_.yield();
+  if (!answered && !lost_ && !loop_.core_for_peer()) loop_.yield();
   const uint64_t spin_until = loop_.may_spin() ? EventLoop::now_ns() + kSpinNs : 0;
-  while (!w.answered && !lost_ && spin_until != 0 && EventLoop::now_ns() < spin_until) {
+  while (!answered && !lost_ && spin_until != 0 && EventLoop::now_ns() < spin_until) {
     if (!receive()) __builtin_ia32_pause();
   }
-  while (!w.answered && !lost_) loop_.park();
+  while (!answered && !lost_) loop_.park();
 }
 
 Result<p9::Reply> GoferChannel::round_trip(std::vector<std::byte> frame, p9::Tag tag) {
@@ -116,7 +116,7 @@ void GoferChannel::round_trips(std::span<p9::Exchange> all) {
   }
   const auto sent = send_in_turn(all.size() > 1 ? joined : all[0].frame);
   for (size_t i = 0; i < all.size(); ++i) {
-    if (sent.has_value()) wait_for(waits[i]);
+    if (sent.has_value()) wait_for(waits[i].answered);
     if (waits[i].answered) {
       all[i].take(std::move(waits[i].reply));
     } else {
@@ -131,6 +131,20 @@ void GoferChannel::begin(p9::SlowExchange& e) {
   if (!lost_ && send_in_turn(e.exchange.frame).has_value()) return;
   slow_.erase(tag);
   e.answered = true;
+}
+
+void GoferChannel::wait(p9::SlowExchange& e) {
+  struct Wake final : Waiter {
+    explicit Wake(EventLoop& l) : loop(l), fiber(l.current()) {}
+    void on_notify(uint32_t) override {
+      if (fiber != loop.current()) loop.ready(fiber);
+    }
+    EventLoop& loop;
+    Fiber* const fiber;
+  } wake(loop_);
+  const LayerScope time(Layer::kGofer);
+  e.queue.add(wake);
+  wait_for(e.answered);
 }
 
 void GoferChannel::on_ready(uint32_t events) {

@@ -18,6 +18,7 @@ class GoferChannel final : public p9::Channel, private FdHandler {
   Result<p9::Reply> round_trip(std::vector<std::byte> frame, p9::Tag tag) override;
   void round_trips(std::span<p9::Exchange> all) override;
   void begin(p9::SlowExchange& e) override;
+  void wait(p9::SlowExchange& e) override;
   void forget(p9::SlowExchange& e) override { slow_.erase(static_cast<uint16_t>(e.exchange.tag)); }
   void set_msize(uint32_t msize) override { demux_.set_msize(msize); }
 
@@ -37,7 +38,8 @@ class GoferChannel final : public p9::Channel, private FdHandler {
   Result<void> send(std::span<const std::byte> frame);
   // In turn with other fibers: their frames must not be mixed with these.
   Result<void> send_in_turn(std::span<const std::byte> frames);
-  void wait_for(const Waiting& w);
+  // Parks the calling fiber until the answer is there or the connection is lost: whoever receives it readies the fiber.
+  void wait_for(const bool& answered);
 
   EventLoop& loop_;
   UniqueFd socket_;

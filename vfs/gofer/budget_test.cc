@@ -190,6 +190,62 @@ TEST_F(BudgetTest, OpenedAheadAndReplaced) {
   EXPECT_EQ(rig.read("/dir/" + order[5]).error(), Errno{EACCES});
 }
 
+// Nobody waits for what is opened before he has asked for it, unless he asks too early.
+TEST_F(BudgetTest, OpenedBeforeNeed) {
+  for (const std::string dir : {"tree/a", "tree/b", "tree/c", "tree/d", "tree/e", "tree/f"}) {
+    std::filesystem::create_directories(rig.at_host(dir));
+    for (int i = 0; i < 20; ++i) rig.host_write(dir + "/f" + std::to_string(i), dir + std::to_string(i));
+  }
+  rig.channel->slow = true;
+  int directories = 0;
+  for (const std::string& dir : in_order("/tree")) {
+    const std::string path = "/tree/" + dir;
+    rig.channel->take_waits();
+    const std::vector<std::string> files = in_order(path);
+    for (const std::string& name : files) {
+      ASSERT_EQ(rig.read(path + "/" + name).value(), path.substr(1) + name.substr(1));
+      rig.channel->answer_all();  // while the guest is busy
+    }
+    // The first two are opened when they are needed: all that is known by then is their order.
+    if (++directories > 2) EXPECT_EQ(rig.channel->take_waits(), 0) << dir;
+  }
+}
+
+TEST_F(BudgetTest, OpenedBeforeNeedAndGone) {
+  std::filesystem::create_directories(rig.at_host("dir"));
+  for (int i = 0; i < 40; ++i) rig.host_write("dir/f" + std::to_string(i), "old");
+  const std::vector<std::string> order = in_order("/dir");
+  rig.channel->slow = true;
+  const auto read = [&](int i) { return rig.read("/dir/" + order[static_cast<size_t>(i)]); };
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(read(i));
+  ASSERT_GT(rig.channel->begun(), 0u);  // files 9 to 24
+  // What happens to a file while it is being opened.
+  ASSERT_TRUE(rig.unlink("/dir/" + order[10]));
+  ASSERT_TRUE(rig.write("/new", "new"));
+  ASSERT_TRUE(rig.rename("/new", "/dir/" + order[11]));
+  ASSERT_TRUE(rig.rename("/dir/" + order[12], "/elsewhere"));
+  ASSERT_TRUE(rig.write("/dir/" + order[13], "more than before"));
+  EXPECT_EQ(read(9).value(), "old");
+  EXPECT_EQ(read(10).error(), Errno{ENOENT});
+  EXPECT_EQ(read(11).value(), "new");
+  EXPECT_EQ(read(12).error(), Errno{ENOENT});
+  EXPECT_EQ(rig.read("/elsewhere").value(), "old");
+  EXPECT_EQ(read(13).value(), "more than before");
+  for (int i = 14; i < 40; ++i) EXPECT_EQ(read(i).value(), "old") << i;
+}
+
+TEST_F(BudgetTest, OpenedBeforeNeedByAGoferThatDies) {
+  std::filesystem::create_directories(rig.at_host("dir"));
+  for (int i = 0; i < 40; ++i) rig.host_write("dir/f" + std::to_string(i), "text");
+  const std::vector<std::string> order = in_order("/dir");
+  rig.channel->slow = true;
+  for (size_t i = 0; i < 5; ++i) ASSERT_TRUE(rig.read("/dir/" + order[i]));
+  ASSERT_GT(rig.channel->begun(), 0u);
+  rig.kill_gofer();
+  EXPECT_EQ(rig.read("/dir/" + order[8]).value(), "text");  // was here before
+  EXPECT_EQ(rig.read("/dir/" + order[12]).error(), Errno{EIO});
+}
+
 TEST_F(BudgetTest, Append) {
   ASSERT_TRUE(rig.write("/file", "one"));
   const FileRef file = rig.open("/file", O_WRONLY | O_APPEND).value();

@@ -471,7 +471,7 @@ void GoferInode::lost_name(OpContext& ctx) {
   unlinked_ = true;
   drop_listing();
   gofer().forget(*this);
-  static_cast<void>(gofer().opened_ahead().take(qid_.path));
+  gofer().opened_ahead().drop(qid_.path);
 }
 
 Result<std::shared_ptr<Listing>> GoferInode::fetch_listing() {
@@ -552,6 +552,7 @@ Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
     if (dir.names_.listing != nullptr) continue;
     dir.forget_inodes_of(*reads[i].listing);
     dir.keep_listing(reads[i].listing);
+    dir.names_.above = parent;
     parent->names_.listed_ahead.push_back(dirs[i]);
   }
   constexpr size_t kMostAhead = 64;
@@ -561,6 +562,7 @@ Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
   if (done[0].error == Errno{ENOENT}) return Errno{ESTALE};
   if (done[0].error != Errno{}) return done[0].error;
   if (!reads[0].same) return Errno{ESTALE};
+  names_.above = parent;
   return reads[0].listing;
 }
 

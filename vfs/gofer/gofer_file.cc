@@ -197,6 +197,7 @@ Result<void> GoferDir::readdir(OpContext& ctx, DirSink& sink) {
   if (listing_ == nullptr || position() == 0) {
     listing_ = TRY(node_->listing(ctx));
     node_->listed_at(*path().dentry);
+    node_->about_to_be_told();
   }
   if (position() < 1) {
     if (!sink.add({.ino = node_->ino(), .next = 1, .type = DT_DIR, .name = "."})) return ok();

@@ -87,6 +87,8 @@ class GoferInode final : public Inode, public HostFiles {
   Result<std::shared_ptr<Listing>> listing(OpContext&);
   // Somebody begins to read this directory.
   void read_from_the_start();
+  // Its names are about to be told to somebody, who may open them next.
+  void about_to_be_told();
   // It was listed by this place.
   void listed_at(const Dentry& place);
   void drop_listing();
@@ -122,6 +124,10 @@ class GoferInode final : public Inode, public HostFiles {
   UniqueFd take_opened_ahead();
   std::vector<Named> open_next(Named first);
   Result<UniqueFd> open_together(std::span<const Named> files);
+  void next_files(size_t count, size_t looks, std::vector<Named>& files);
+  void open_on();
+  // Those in it that are known, in the listing's order.
+  std::vector<std::shared_ptr<GoferInode>> directories_after(std::string_view name, size_t most) const;
 
   // Directories (gofer_dir.cc).
   Result<std::shared_ptr<GoferInode>> known_child(OpContext&, std::string_view name, Intent intent);
@@ -220,9 +226,11 @@ class GoferInode final : public Inode, public HostFiles {
     struct Run {
       static constexpr uint64_t kNever = ~uint64_t{0};  // opening ahead was in vain
       uint64_t last = 0;  // the position of the last one that was opened
-      size_t batch = 0;   // how many were opened ahead of need along with one that was needed,
+      size_t batch = 0;   // how many were opened ahead of need since that was last looked at,
       size_t used = 0;    // and how many of them somebody has opened since
+      bool foreseen = false;  // begun before the directory is read
     } run;
+    std::weak_ptr<GoferInode> above;  // the directory along with whose others it was listed
   };
   Names names_;
 };

@@ -9,6 +9,14 @@
 
 namespace run9::vfs::gofer {
 
+namespace {
+
+constexpr size_t kFirstAhead = 8, kMostAhead = p9::kMaxOpens - 1;
+// Of a large directory of other things only a part is looked at.
+constexpr size_t kMostLooks = 8 * p9::kMaxOpens;
+
+}  // namespace
+
 Result<HostFd> GoferInode::host_file(Access access, bool exact) {
   const bool write = access == Access::kReadWrite;
   HostFd& slot = write ? rw_ : ro_;
@@ -63,30 +71,51 @@ Result<UniqueFd> GoferInode::donated_by_name(p9::OpenFlags flags) {
 
 UniqueFd GoferInode::take_opened_ahead() {
   UniqueFd host = gofer().opened_ahead().take(qid_.path);
-  if (host.valid() && parent_ != nullptr) ++parent_->names_.run.used;
+  const auto dir = parent_;
+  if (host.valid() && dir != nullptr) {
+    ++dir->names_.run.used;
+    dir->open_on();
+  }
   return host;
 }
 
-void GoferInode::read_from_the_start() { names_.run = {}; }
+void GoferInode::read_from_the_start() {
+  if (!std::exchange(names_.run.foreseen, false)) names_.run = {};
+}
 
-// `first`, and the files behind it in the directory, if those before it were opened in this order too.
-std::vector<GoferInode::Named> GoferInode::open_next(Named first) {
-  constexpr size_t kAtFirst = 8, kMost = p9::kMaxOpens, kMayLeaveOut = 4;
-  std::vector<Named> files{std::move(first)};
-  Names::Run& run = names_.run;
-  const uint64_t* own = names_.listing == nullptr ? nullptr : names_.listing->position_of(files[0].name);
-  if (own == nullptr || *own <= run.last || !gofer().authoritative() || !wire().has(p9::kCapMopen)) return files;
-  const auto& entries = names_.listing->entries();
-  // Of a large directory of other things only a part is looked at.
-  size_t looks = 8 * kMost, left_out = 0;
-  for (auto it = entries.upper_bound(run.last); it->first < *own; ++it) {
-    if (it->second.type == DT_REG) ++left_out;
-    if (--looks == 0 || left_out > kMayLeaveOut) return files;
+// Those whose files are opened one directory after the other get the first of them before they ask, of the directory that
+// is read now and of those after it.
+void GoferInode::about_to_be_told() {
+  constexpr size_t kNeighbours = 2;
+  if (!gofer().authoritative() || !wire().has(p9::kCapMopen) || !gofer().opened_ahead().pays()) return;
+  if (names_.run.last == 0) open_on();
+  const auto parent = names_.above.lock();
+  if (parent == nullptr) return;
+  for (const auto& dir : parent->directories_after(name_, kNeighbours)) {
+    if (dir->names_.run.last != 0) continue;
+    dir->open_on();
+    dir->names_.run.foreseen = dir->names_.run.last != 0;
   }
-  // Who wanted few of them will not want the next ones either.
-  const size_t ahead = 2 * run.used < run.batch ? 0 : run.batch == 0 ? kAtFirst : std::min(2 * run.batch, kMost - 1);
-  run = {.last = ahead == 0 ? Names::Run::kNever : *own};
-  for (auto it = entries.upper_bound(*own); it != entries.end() && run.batch < ahead && looks > 0; ++it, --looks) {
+}
+
+std::vector<std::shared_ptr<GoferInode>> GoferInode::directories_after(std::string_view name, size_t most) const {
+  std::vector<std::shared_ptr<GoferInode>> dirs;
+  const uint64_t* at = names_.listing == nullptr ? nullptr : names_.listing->position_of(name);
+  if (at == nullptr) return dirs;
+  const auto& entries = names_.listing->entries();
+  size_t looks = kMostLooks;
+  for (auto it = entries.upper_bound(*at); it != entries.end() && looks > 0 && dirs.size() < most; ++it, --looks) {
+    if (it->second.type != DT_DIR) continue;
+    if (auto dir = gofer().find_live(it->second.qid)) dirs.push_back(std::move(dir));
+  }
+  return dirs;
+}
+
+// Adds the next `count` files that nobody has open yet.
+void GoferInode::next_files(size_t count, size_t looks, std::vector<Named>& files) {
+  Names::Run& run = names_.run;
+  const auto& entries = names_.listing->entries();
+  for (auto it = entries.upper_bound(run.last); it != entries.end() && count > 0 && looks > 0; ++it, --looks) {
     const auto& [position, entry] = *it;
     if (entry.type != DT_REG || gofer().opened_ahead().has(entry.qid.path)) continue;
     const auto live = gofer().find_live(entry.qid);
@@ -94,8 +123,43 @@ std::vector<GoferInode::Named> GoferInode::open_next(Named first) {
     files.push_back({entry.name, entry.qid.path});
     run.last = position;
     ++run.batch;
+    --count;
   }
+}
+
+// `first`, and the files behind it in the directory, if those before it were opened in this order too.
+std::vector<GoferInode::Named> GoferInode::open_next(Named first) {
+  constexpr size_t kMayLeaveOut = 4;
+  std::vector<Named> files{std::move(first)};
+  Names::Run& run = names_.run;
+  const uint64_t* own = names_.listing == nullptr ? nullptr : names_.listing->position_of(files[0].name);
+  if (own == nullptr || *own <= run.last || !gofer().authoritative() || !wire().has(p9::kCapMopen)) return files;
+  const auto& entries = names_.listing->entries();
+  size_t looks = kMostLooks, left_out = 0;
+  for (auto it = entries.upper_bound(run.last); it->first < *own; ++it) {
+    if (it->second.type == DT_REG) ++left_out;
+    if (--looks == 0 || left_out > kMayLeaveOut) return files;
+  }
+  // Who wanted few of them will not want the next ones either.
+  const size_t ahead = 2 * run.used < run.batch ? 0 : run.batch == 0 ? kFirstAhead : std::min(2 * run.batch, kMostAhead);
+  run = {.last = ahead == 0 ? Names::Run::kNever : *own};
+  next_files(ahead, looks, files);
   return files;
+}
+
+// Asks for the files after those that were opened ahead, once most of them were wanted. Nobody waits for the answer.
+void GoferInode::open_on() {
+  Names::Run& run = names_.run;
+  if (names_.listing == nullptr || fid_ == p9::kNoFid || run.last == Names::Run::kNever || 2 * run.used < run.batch) return;
+  const size_t most = run.batch == 0 ? kMostAhead : std::clamp(2 * run.batch, kFirstAhead, kMostAhead);
+  std::vector<Named> files;
+  next_files(std::min(most, gofer().opened_ahead().room()), kMostLooks, files);
+  if (files.empty()) return;
+  run.batch -= std::min(run.batch, std::exchange(run.used, 0));
+  // What it does not bring is opened when somebody wants it.
+  if (auto opening = wire().begin_opening(fid_, std::move(files))) {
+    gofer().opened_ahead().expect(std::move(opening.assume_value()));
+  }
 }
 
 // One round trip for all of them; gives the first one's descriptor. ESTALE: another file has its name, or none.

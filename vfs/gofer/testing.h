@@ -64,6 +64,27 @@ class CountingChannel final : public p9::Channel {
       e.take(inner_.round_trip(std::move(e.frame), e.tag));
     }
   }
+  // Answers come when somebody waits for them, if `slow`, or with answer_all().
+  void begin(p9::SlowExchange& e) override {
+    begun_.push_back(&e);
+    if (!slow) answer_all();
+  }
+  void wait(p9::SlowExchange&) override {
+    ++waits_;
+    answer_all();
+  }
+  void forget(p9::SlowExchange& e) override { std::erase(begun_, &e); }
+  void answer_all() {
+    for (p9::SlowExchange* e : std::exchange(begun_, {})) {
+      e->exchange.take(round_trip(std::move(e->exchange.frame), e->exchange.tag));
+      e->answered = true;
+      e->queue.notify_all();
+    }
+  }
+  // How often somebody had to wait for what was begun, since the last time.
+  int take_waits() { return std::exchange(waits_, 0); }
+  size_t begun() const { return begun_.size(); }
+  bool slow = false;
   void set_msize(uint32_t msize) override { inner_.set_msize(msize); }
   int take() {
     log_.clear();
@@ -76,6 +97,8 @@ class CountingChannel final : public p9::Channel {
   p9::BlockingChannel inner_;
   std::atomic<int> count_ = 0;
   std::string log_;
+  std::vector<p9::SlowExchange*> begun_;
+  int waits_ = 0;
 };
 
 struct RigOptions {

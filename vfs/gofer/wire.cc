@@ -313,15 +313,20 @@ Result<Wire::Donated> Wire::donated_by_name(Fid dir, std::string_view name,
   return Donated{r->walked[0].qid, std::move(r.fd)};
 }
 
-Result<std::vector<Wire::Opened>> Wire::donated_by_names(Fid dir, std::span<const Named> files) {
+namespace {
+
+p9::Tmopen request_to_open(Fid dir, std::span<const Wire::Named> files) {
   p9::Tmopen t{.fid = dir};
-  for (const Named& f : files) t.names.emplace_back(f.name);
-  auto r = TRY(call(t));
-  if (r->files.size() > files.size()) return Errno{EPROTO};
-  std::vector<Opened> opened;
+  for (const Wire::Named& f : files) t.names.emplace_back(f.name);
+  return t;
+}
+
+Result<std::vector<Wire::Opened>> opened_by(p9::Answer<p9::Rmopen> r, size_t asked) {
+  if (r->files.size() > asked) return Errno{EPROTO};
+  std::vector<Wire::Opened> opened;
   auto fd = r.fds.begin();
   for (const p9::OpenedX& f : r->files) {
-    Opened& o = opened.emplace_back(Errno{static_cast<int>(f.error)}, f.qid);
+    Wire::Opened& o = opened.emplace_back(Errno{static_cast<int>(f.error)}, f.qid);
     if (f.error != 0) continue;
     // None came: there is no room for them here.
     if (fd == r.fds.end()) return r.fds.empty() ? Errno{ENFILE} : Errno{EPROTO};
@@ -329,6 +334,19 @@ Result<std::vector<Wire::Opened>> Wire::donated_by_names(Fid dir, std::span<cons
   }
   return opened;
 }
+
+}  // namespace
+
+Result<std::vector<Wire::Opened>> Wire::donated_by_names(Fid dir, std::span<const Named> files) {
+  return opened_by(TRY(call(request_to_open(dir, files))), files.size());
+}
+
+Result<Wire::Opening> Wire::begin_opening(Fid dir, std::vector<Named> files) {
+  auto begun = TRY(client_->begin(request_to_open(dir, files)));
+  return Opening{std::move(files), std::move(begun)};
+}
+
+Result<std::vector<Wire::Opened>> Wire::Opening::take() { return opened_by(TRY(begun->take()), files.size()); }
 
 Result<Fid> Wire::clone(Fid fid) {
   const Fid copy = TRY(new_fids());

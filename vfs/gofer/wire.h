@@ -138,8 +138,9 @@ class Wire {
   // (p9::Client::call_slowly).
   Result<void> lock(const p9::Tlockx& request, const std::function<Result<void>(WaitQueue&)>& sleep);
   struct Named {
+    static constexpr uint64_t kNobody = 0;
     std::string name;
-    uint64_t path = 0;  // its qid's, as far as we know
+    uint64_t path = kNobody;  // its qid's, as far as we know
   };
   struct Opened {
     Errno error{};
@@ -148,6 +149,16 @@ class Wire {
   };
   // For reading, by the names in `dir`, in one round trip: in their order, as far as the server went. Needs kCapMopen.
   Result<std::vector<Opened>> donated_by_names(Fid dir, std::span<const Named> files);
+  // The same without waiting for the answer.
+  struct Opening {
+    std::vector<Named> files;
+    std::shared_ptr<p9::Begun<p9::Tmopen>> begun;
+    bool answered() const { return begun->answered(); }
+    void wait() { begun->wait(); }
+    // Once, when it is answered.
+    Result<std::vector<Opened>> take();
+  };
+  Result<Opening> begin_opening(Fid dir, std::vector<Named> files);
   // Opens the file of `fid`, which stays as it is.
   Result<OpenFid> open(Fid fid, p9::OpenFlags flags);
   Result<size_t> read(OpenFid file, uint64_t offset, std::span<std::byte> dst);

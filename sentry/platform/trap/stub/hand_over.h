@@ -72,6 +72,8 @@ inline uint8_t patience_for(const uint64_t* gregs) {
     case __NR_clone:
     case __NR_clone3: return 4;
     case __NR_mmap: return (gregs[kR10] & MAP_ANONYMOUS) != 0 ? 0 : 3;
+    case __NR_open:
+    case __NR_openat: return 2;
     case __NR_exit_group: return 2;  // it may be asked to wake whoever waits for this end
     case __NR_read:
     case __NR_write:
