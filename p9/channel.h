@@ -51,10 +51,12 @@ class Channel {
   virtual void round_trips(std::span<Exchange> all) {
     for (Exchange& e : all) e.take(round_trip(std::move(e.frame), e.tag));
   }
-  // Sends the request and comes back, with the answer or without. Here: with it.
-  virtual void begin(SlowExchange& e) {
-    e.exchange.take(round_trip(std::move(e.exchange.frame), e.exchange.tag));
-    e.answered = true;
+  // Sends the requests together and comes back, with the answers or without. Here: with them.
+  virtual void begin(std::span<SlowExchange* const> all) {
+    for (SlowExchange* e : all) {
+      e->exchange.take(round_trip(std::move(e->exchange.frame), e->exchange.tag));
+      e->answered = true;
+    }
   }
   // Blocks the caller until a request that begin() has sent is answered.
   virtual void wait(SlowExchange&) {}

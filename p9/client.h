@@ -63,6 +63,8 @@ class Begun {
   bool answered() const { return slow_.answered; }
   // Blocks the caller until it is answered. Several may.
   void wait();
+  // Has `w` told when it is answered.
+  void tell(Waiter& w) { slow_.queue.add(w); }
   // Once, when it is answered: what call() would have given.
   Result<Answer<typename T::Reply>> take();
 
@@ -122,21 +124,28 @@ class Client {
     }
   }
 
-  // As call(), without waiting for the answer. It may have to wait for its turn to send.
+  // As call() for each, sent together, without waiting for the answers. It may have to wait for its turn to send. Null
+  // for those that cannot be sent.
   template <typename T>
-  Result<std::shared_ptr<Begun<T>>> begin(const T& request) {
-    if (is_dialect(T::kType) && !dialect_) return Errno{EOPNOTSUPP};
-    if (lost_) return Errno{EIO};
-    const Tag tag = TRY(take_tag());
-    std::vector<std::byte> frame = encode(tag, request);
-    if (frame.size() > msize_) {
-      tags_.give_back(static_cast<uint32_t>(tag));
-      return Errno{EMSGSIZE};
+  std::vector<std::shared_ptr<Begun<T>>> begin(std::span<const T> requests) {
+    std::vector<std::shared_ptr<Begun<T>>> all(requests.size());
+    std::vector<SlowExchange*> sent;
+    if (lost_ || (is_dialect(T::kType) && !dialect_)) return all;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const auto tag = take_tag();
+      if (!tag) break;
+      all[i].reset(new Begun<T>(*this, tag.assume_value()));
+      all[i]->slow_.exchange.frame = encode(tag.assume_value(), requests[i]);
+      if (all[i]->slow_.exchange.frame.size() <= msize_) {
+        sent.push_back(&all[i]->slow_);
+      } else {
+        tags_.give_back(static_cast<uint32_t>(tag.assume_value()));
+        all[i]->slow_.answered = all[i]->taken_ = true;
+        all[i].reset();
+      }
     }
-    std::shared_ptr<Begun<T>> begun(new Begun<T>(*this, tag));
-    begun->slow_.exchange.frame = std::move(frame);
-    channel_.begin(begun->slow_);
-    return begun;
+    if (!sent.empty()) channel_.begin(sent);
+    return all;
   }
 
   // As call(), for a request that the server answers when it can (Tlockx with kLockWait). `sleep` waits for the queue
@@ -146,7 +155,7 @@ class Client {
     const Tag tag = TRY(take_tag());
     SlowExchange slow{.exchange = {.frame = encode(tag, request), .tag = tag}};
     if (lost_) slow.answered = true;
-    else channel_.begin(slow);
+    else begin_one(slow);
     Errno interrupted{};
     while (!slow.answered) {
       const Result<void> woken = sleep(slow.queue);
@@ -201,6 +210,10 @@ class Client {
   }
   template <typename T>
   friend class Begun;
+  void begin_one(SlowExchange& e) {
+    SlowExchange* const one = &e;
+    channel_.begin({&one, 1});
+  }
   Result<Tag> take_tag();
   // Gives the tag back; turns Rlerror into its errno.
   Result<Reply> exchange(std::vector<std::byte> frame, Tag tag);

@@ -125,12 +125,19 @@ void GoferChannel::round_trips(std::span<p9::Exchange> all) {
   }
 }
 
-void GoferChannel::begin(p9::SlowExchange& e) {
-  const auto tag = static_cast<uint16_t>(e.exchange.tag);
-  slow_[tag] = &e;
-  if (!lost_ && send_in_turn(e.exchange.frame).has_value()) return;
-  slow_.erase(tag);
-  e.answered = true;
+void GoferChannel::begin(std::span<p9::SlowExchange* const> all) {
+  const LayerScope time(Layer::kGofer);
+  std::vector<std::byte> joined;
+  for (p9::SlowExchange* e : all) {
+    slow_[static_cast<uint16_t>(e->exchange.tag)] = e;
+    if (all.size() > 1) joined.insert(joined.end(), e->exchange.frame.begin(), e->exchange.frame.end());
+  }
+  if (!lost_ && send_in_turn(all.size() > 1 ? joined : all[0]->exchange.frame).has_value()) return;
+  // Those that lose() has not seen.
+  for (p9::SlowExchange* e : all) {
+    slow_.erase(static_cast<uint16_t>(e->exchange.tag));
+    e->answered = true;
+  }
 }
 
 void GoferChannel::wait(p9::SlowExchange& e) {

@@ -13,18 +13,7 @@ namespace run9::vfs::gofer {
 
 namespace {
 
-uint8_t dirent_type(uint32_t mode) { return static_cast<uint8_t>((mode & S_IFMT) >> 12); }
-
 p9::TimeX to_wire(Timespec t) { return {.sec = static_cast<uint64_t>(t.sec), .nsec = t.nsec}; }
-
-void add_entry(Listing& listing, const WireEntry& e) {
-  if (e.name == ".") return;
-  if (e.name == "..") return listing.set_parent_ino(e.qid.path);
-  AttrX attr = e.attr;
-  // A file of several names may be changed through another one.
-  if (!S_ISDIR(attr.mode) && attr.nlink != 1) attr.valid = 0;
-  listing.add(e.name, e.qid, attr.mode != 0 ? dirent_type(attr.mode) : e.type, attr);
-}
 
 GoferInode& as_gofer(Inode& inode) { return static_cast<GoferInode&>(inode); }
 
@@ -227,28 +216,6 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext& ctx,
     case p9::WalkStatus::kNotDir: return Errno{ENOTDIR};
     default: return Errno{EPROTO};
   }
-}
-
-// Who asks for many names of a directory (git status, a compiler's search path) asks for more of them. The server is to have
-// spent no more on an answer that is of no use, since the directory is larger, than it has on the questions: some 40 entries
-// for each, so that larger ones are tried again after four times as many.
-Result<void> GoferInode::list_for_lookups() {
-  constexpr uint32_t kBytesEach = 8192;
-  constexpr size_t kMostLookups = 1024;
-  if (!gofer().authoritative() || !wire().has(p9::kCapReaddirx) || unlinked_) return ok();
-  if (names_.listing != nullptr || ++names_.lookups < names_.list_after || names_.list_after > kMostLookups) return ok();
-  const auto bytes = static_cast<uint32_t>(names_.list_after) * kBytesEach;
-  names_.list_after *= 4;
-  const uint64_t version = version_;
-  auto listing = std::make_shared<Listing>();
-  listing->set_parent_ino(ino());
-  const Fid dir = TRY(fid());
-  const auto whole = wire().read_beginning(dir, bytes, [&](const WireEntry& e) { add_entry(*listing, e); });
-  // Who may search a directory may not always read it.
-  if (!whole || !whole.assume_value() || version != version_ || unlinked_ || names_.listing != nullptr) return ok();
-  forget_inodes_of(*listing);
-  keep_listing(std::move(listing));
-  return ok();
 }
 
 Owner GoferInode::new_owner_of(OpContext& ctx, uint32_t& mode) const {
@@ -472,144 +439,6 @@ void GoferInode::lost_name(OpContext& ctx) {
   drop_listing();
   gofer().forget(*this);
   gofer().opened_ahead().drop(qid_.path);
-}
-
-Result<std::shared_ptr<Listing>> GoferInode::fetch_listing() {
-  if (gofer().authoritative() && fid_ == p9::kNoFid && parent_ != nullptr && wire().has(p9::kCapWalkdir)) {
-    auto listing = fetch_by_name();
-    if (listing || listing.error() != Errno{ESTALE}) return listing;
-  }
-  const Fid dir = TRY(fid());
-  auto listing = std::make_shared<Listing>();
-  listing->set_parent_ino(ino());
-  TRY(wire().read_directory(dir, [&](const WireEntry& e) { add_entry(*listing, e); }));
-  return listing;
-}
-
-// The directories after us in our parent's listing, which a walk over the whole tree reads next: none
-// when we are the first of them to be read, then more each time.
-std::vector<std::shared_ptr<GoferInode>> GoferInode::read_next() {
-  constexpr size_t kMost = 32;
-  std::vector<std::shared_ptr<GoferInode>> next;
-  Names& names = parent_->names_;
-  const size_t wanted = std::exchange(names.ahead, std::clamp<size_t>(names.ahead * 2, 4, kMost));
-  const auto* own = names.listing == nullptr ? nullptr : names.listing->position_of(name_);
-  // Inodes keep their file system alive, and that its root: the root keeps none of them.
-  if (wanted == 0 || own == nullptr || parent_ == gofer().root()) return next;
-  const auto& entries = names.listing->entries();
-  // Of a large directory of files only a part is looked at.
-  size_t looks = 8 * kMost;
-  for (auto it = entries.upper_bound(*own); looks > 0; ++it, --looks) {
-    if (it == entries.end()) it = entries.begin();
-    if (it->first == *own) break;
-    if (it->second.type != DT_DIR) continue;
-    const auto child = parent_->own_child(it->second.name);
-    if (!child || child.assume_value() == nullptr) continue;
-    GoferInode& dir = *child.assume_value();
-    if (dir.fid_ != p9::kNoFid || dir.parent_ != parent_ || dir.names_.listing != nullptr) continue;
-    next.push_back(child.assume_value());
-    if (next.size() == wanted) break;
-  }
-  return next;
-}
-
-// Lists a directory without a fid, and with it those that will be asked for soon.
-Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
-  const auto parent = parent_;
-  const Fid from = TRY(parent->fid());
-  if (fid_ != p9::kNoFid || parent_ != parent) return Errno{ESTALE};
-  std::vector<std::shared_ptr<GoferInode>> dirs = read_next();
-  dirs.insert(dirs.begin(), std::static_pointer_cast<GoferInode>(shared_from_this()));
-  struct Read {
-    std::shared_ptr<Listing> listing = std::make_shared<Listing>();
-    uint64_t version = 0;
-    AttrX attr;  // its own, of "."
-    bool same = false;
-  };
-  std::vector<Read> reads(dirs.size());
-  std::vector<std::string> names;
-  for (size_t i = 0; i < dirs.size(); ++i) {
-    reads[i].version = dirs[i]->version_;
-    reads[i].listing->set_parent_ino(parent->ino());
-    names.push_back(dirs[i]->name_);
-  }
-  const auto done = wire().read_directories(from, names, [&](size_t i, const WireEntry& e) {
-    if (e.name == ".") {
-      reads[i].same = e.qid.path == dirs[i]->qid_.path;
-      reads[i].attr = e.attr;
-    }
-    add_entry(*reads[i].listing, e);
-  });
-  for (size_t i = 0; i < dirs.size(); ++i) {
-    if (done[i].error != Errno{}) continue;
-    GoferInode& dir = *dirs[i];
-    if (!reads[i].same) {
-      wire().drop(done[i].fid);
-      continue;
-    }
-    dir.meet_again(reads[i].attr, done[i].fid);
-    if (i == 0 || dir.version_ != reads[i].version || dir.unlinked_) continue;
-    if (dir.names_.listing != nullptr) continue;
-    dir.forget_inodes_of(*reads[i].listing);
-    dir.keep_listing(reads[i].listing);
-    dir.names_.above = parent;
-    parent->names_.listed_ahead.push_back(dirs[i]);
-  }
-  constexpr size_t kMostAhead = 64;
-  while (parent->names_.listed_ahead.size() > kMostAhead) {
-    parent->names_.listed_ahead.pop_front();
-  }
-  if (done[0].error == Errno{ENOENT}) return Errno{ESTALE};
-  if (done[0].error != Errno{}) return done[0].error;
-  if (!reads[0].same) return Errno{ESTALE};
-  names_.above = parent;
-  return reads[0].listing;
-}
-
-Result<std::shared_ptr<Listing>> GoferInode::listing(OpContext& ctx) {
-  const bool own = gofer().authoritative();
-  if (names_.listing != nullptr && (own || gofer().leases().alive(names_.lease, ctx.moment()))) return names_.listing;
-  if (unlinked_) return Errno{ENOENT};
-  if (!own) TRY(renew_lease(ctx));
-  const uint64_t version = version_, lease = lease_;
-  const uint64_t told = gofer().next_event();
-  const int64_t told_at_ns = coarse_now();
-  auto listing = TRY(fetch_listing());
-  if (version != version_ || unlinked_) return listing;
-  if (own) {
-    if (names_.listing != nullptr) return names_.listing;  // another fiber was quicker
-    forget_inodes_of(*listing);
-  }
-  drop_listing();
-  names_.told = told;
-  names_.told_at_ns = told_at_ns;
-  names_.lease = lease == lease_ ? lease : 0;
-  return keep_listing(std::move(listing));
-}
-
-// An inode that lives may have changed since it was listed by its old attributes: it is asked first, and what it leaves
-// behind must not be found in the listing.
-void GoferInode::forget_inodes_of(Listing& listing) const {
-  for (const auto& [position, entry] : listing.entries()) {
-    if (gofer().find_live(entry.qid) != nullptr) listing.find(entry.name)->attr.valid = 0;
-  }
-}
-
-std::shared_ptr<Listing> GoferInode::keep_listing(std::shared_ptr<Listing> listing) {
-  names_.listing = std::move(listing);
-  names_.cost = names_.listing->size() + 16;
-  names_.place = gofer().listing_kept(*this, names_.cost);
-  return names_.listing;
-}
-
-void GoferInode::drop_listing() {
-  names_.listed_ahead.clear();
-  names_.run = {};
-  names_.lookups = 0;
-  names_.list_after = Names::kListAfter;
-  if (names_.listing == nullptr) return;
-  gofer().listing_dropped(names_.place, names_.cost);
-  names_.listing.reset();
 }
 
 }  // namespace run9::vfs::gofer

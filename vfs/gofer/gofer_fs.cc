@@ -75,6 +75,21 @@ std::shared_ptr<GoferInode> GoferFs::intern(Qid qid, const AttrX& attr, Fid fid)
   return inode;
 }
 
+void GoferFs::settle_listings() {
+  for (const auto& e : listed_ahead_.answered()) {
+    if (const auto parent = e->parent.lock()) {
+      parent->take_listed_ahead(*e);
+    } else {
+      discard(*e);
+    }
+  }
+}
+
+void GoferFs::discard(const ListedAhead::Expected& e) {
+  listed_ahead_.foresight().wasted();
+  if (const auto got = wire_.take(e.reading, [](const WireEntry&) {})) wire_.drop(got.assume_value().fid);
+}
+
 void GoferFs::forget(GoferInode& inode) {
   const auto it = inodes_.find(inode.qid().path);
   if (it == inodes_.end()) return;

@@ -20,6 +20,7 @@
 #include "vfs/gofer/host_events.h"
 #include "vfs/gofer/host_files.h"
 #include "vfs/gofer/leases.h"
+#include "vfs/gofer/listed_ahead.h"
 #include "vfs/gofer/opened_ahead.h"
 #include "vfs/gofer/wire.h"
 
@@ -65,6 +66,13 @@ class GoferFs final : public FileSystem {
   HostFileCache& host_files() { return host_files_; }
   ColdReadsOfTree& cold_reads() { return cold_reads_; }
   OpenedAhead& opened_ahead() { return opened_ahead_; }
+  ListedAhead& listed_ahead() { return listed_ahead_; }
+  // Takes the listings that have come before anybody wanted them.
+  void settle_listings();
+  void discard(const ListedAhead::Expected& e);
+  // Counts what we do to the files of this tree: attributes that were asked for before may be older.
+  uint64_t changes() const { return changes_; }
+  void note_change() { ++changes_; }
   bool authoritative() const { return options_.caching == Caching::kAuthoritative; }
   // Numbers the answers that were told and the changes that we made, in their order; never 0.
   uint64_t next_event() { return ++events_; }
@@ -93,10 +101,12 @@ class GoferFs final : public FileSystem {
   std::unique_ptr<HostEvents> host_events_;
   HostFileCache host_files_;
   OpenedAhead opened_ahead_;
+  ListedAhead listed_ahead_;
   ColdReadsOfTree cold_reads_;
   std::vector<dev_t> relatime_;
   std::unordered_map<uint64_t, std::weak_ptr<GoferInode>> inodes_;  // by qid.path
   uint64_t events_ = 0;
+  uint64_t changes_ = 0;
   std::list<GoferInode*> listings_;  // newest first
   size_t listed_ = 0;                // what they cost together
   size_t fids_counted_ = 0;          // by the budget

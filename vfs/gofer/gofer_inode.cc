@@ -40,6 +40,7 @@ GoferInode::GoferInode(GoferFs& fs, Qid qid, const AttrX& attr, Fid fid, KeepFs 
 
 GoferInode::~GoferInode() {
   drop_listing();
+  if ((touched_ && !only_read_) || mapped_) gofer().note_change();
   if (fid_ == p9::kNoFid && parent_ != nullptr) {
     if (touched_) refresh_from_host_file();
     parent_->take_back(*this);
@@ -205,9 +206,15 @@ void GoferInode::before_host_files_go() {
 }
 
 // What the server tells now may be from before.
-void GoferInode::own_change() {
+void GoferInode::new_version() {
   version_ = gofer().next_event();
   fresh_until_ns_ = 0;
+}
+
+void GoferInode::own_change() {
+  new_version();
+  gofer().note_change();
+  if (is_dir()) gofer().listed_ahead().changed(qid_.path);
 }
 
 bool GoferInode::read_changes_nothing(int64_t at_ns) const {
@@ -218,15 +225,20 @@ void GoferInode::was_read() {
   const int64_t now = coarse_now(CLOCK_REALTIME_COARSE);
   if (!touched_ && read_changes_nothing(now)) return;
   const bool only = !touched_ || only_read_;
-  touched();
+  new_version();
+  data_moved();
   only_read_ = only && touched_;
   read_at_ns_ = now;
   if (only_read_ && device_ == 0) refresh_from_host_file();  // which tells the device
 }
 
 void GoferInode::touched() {
-  only_read_ = false;
   own_change();
+  data_moved();
+}
+
+void GoferInode::data_moved() {
+  only_read_ = false;
   if (has_host_file()) {
     touched_ = true;
   } else {

@@ -5,7 +5,7 @@
 // Owned by dentries and open files; GoferFs finds live ones by qid. One object a file, however many
 // names it has.
 #pragma once
-#include <deque>
+#include <list>
 #include <memory>
 #include <optional>
 #include <set>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "vfs/gofer/host_files.h"
+#include "vfs/gofer/listed_ahead.h"
 #include "vfs/gofer/listing.h"
 #include "vfs/gofer/wire.h"
 #include "vfs/inode.h"
@@ -92,6 +93,8 @@ class GoferInode final : public Inode, public HostFiles {
   // It was listed by this place.
   void listed_at(const Dentry& place);
   void drop_listing();
+  // The answer to begin_listing() of a directory in it.
+  void take_listed_ahead(const ListedAhead::Expected& e);
 
  private:
   GoferFs& gofer() const;
@@ -126,10 +129,11 @@ class GoferInode final : public Inode, public HostFiles {
   Result<UniqueFd> open_together(std::span<const Named> files);
   void next_files(size_t count, size_t looks, std::vector<Named>& files);
   void open_on();
+  void open_neighbours();
   // Those in it that are known, in the listing's order.
   std::vector<std::shared_ptr<GoferInode>> directories_after(std::string_view name, size_t most) const;
 
-  // Directories (gofer_dir.cc).
+  // Directories (gofer_dir.cc, gofer_listing.cc).
   Result<std::shared_ptr<GoferInode>> known_child(OpContext&, std::string_view name, Intent intent);
   Result<std::shared_ptr<GoferInode>> own_child(std::string_view name);
   Result<std::shared_ptr<GoferInode>> listed_child(OpContext&, std::string_view name, Intent intent);
@@ -137,8 +141,24 @@ class GoferInode final : public Inode, public HostFiles {
   bool take_listed(const GoferInode& dir, Listing::Entry& entry, Listed how);
   Result<std::shared_ptr<Listing>> fetch_listing();
   Result<std::shared_ptr<Listing>> fetch_by_name();
-  std::vector<std::shared_ptr<GoferInode>> read_next();
   std::shared_ptr<Listing> keep_listing(std::shared_ptr<Listing> listing);
+  struct Told {
+    std::shared_ptr<Listing> listing;
+    std::optional<uint64_t> rest;  // where it goes on
+  };
+  Result<Told> told_by(const Wire::Reading& reading, uint64_t parent_ino);
+  struct Unlisted {
+    std::shared_ptr<GoferInode> parent;
+    std::string name;
+    Qid qid;
+  };
+  void unlisted_after(uint64_t own, size_t window, std::vector<Unlisted>& next);
+  size_t widen_window();
+  enum class Await { kNone, kFirst };
+  static std::vector<Wire::Reading> begin_listing(GoferFs& fs, std::span<const Unlisted> dirs, Await await);
+  void list_on();
+  void list_after(std::string_view name, std::vector<Unlisted>& next);
+  void list_first(std::vector<Unlisted>& next);
   // Before a name is asked for: lists the directory instead, if enough names were.
   Result<void> list_for_lookups();
   void forget_inodes_of(Listing& listing) const;
@@ -147,7 +167,9 @@ class GoferInode final : public Inode, public HostFiles {
   InodeRef made(OpContext&, std::string_view name, const Made& file);
   void name_added(OpContext&, std::string_view name, const GoferInode& child);
   void name_removed(OpContext&, std::string_view name, const GoferInode& child);
+  void new_version();
   void own_change();
+  void data_moved();
   void changed(OpContext&);
   void attributes_changed();
   void renamed(OpContext&);
@@ -220,8 +242,9 @@ class GoferInode final : public Inode, public HostFiles {
     // Names that were asked for, one by one, and after how many of them to try to list the directory.
     static constexpr size_t kListAfter = 4;
     size_t lookups = 0, list_after = kListAfter;
-    size_t ahead = 0;     // how many directories in it to list along with the next one that is read
-    std::deque<std::shared_ptr<GoferInode>> listed_ahead;  // kept until somebody else does
+    size_t window = 0;    // how many directories in it to have listed after the one that is read
+    std::list<std::shared_ptr<GoferInode>> listed_ahead;  // kept until somebody else does
+    bool before_need = false;  // the listing has come so, and nobody has read it yet
     // Files that are opened one after the other, in the listing's order, since it was read.
     struct Run {
       static constexpr uint64_t kNever = ~uint64_t{0};  // opening ahead was in vain
@@ -230,7 +253,7 @@ class GoferInode final : public Inode, public HostFiles {
       size_t used = 0;    // and how many of them somebody has opened since
       bool foreseen = false;  // begun before the directory is read
     } run;
-    std::weak_ptr<GoferInode> above;  // the directory along with whose others it was listed
+    std::weak_ptr<GoferInode> above;  // whose listing it was found in when it was listed
   };
   Names names_;
 };

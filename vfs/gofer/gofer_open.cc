@@ -85,9 +85,9 @@ void GoferInode::read_from_the_start() {
 
 // Those whose files are opened one directory after the other get the first of them before they ask, of the directory that
 // is read now and of those after it.
-void GoferInode::about_to_be_told() {
+void GoferInode::open_neighbours() {
   constexpr size_t kNeighbours = 2;
-  if (!gofer().authoritative() || !wire().has(p9::kCapMopen) || !gofer().opened_ahead().pays()) return;
+  if (!wire().has(p9::kCapMopen) || !gofer().opened_ahead().pays()) return;
   if (names_.run.last == 0) open_on();
   const auto parent = names_.above.lock();
   if (parent == nullptr) return;

@@ -14,6 +14,9 @@
 
 namespace run9::vfs::gofer {
 
+// The type that a directory entry of such a file has: DT_*.
+inline uint8_t dirent_type(uint32_t mode) { return static_cast<uint8_t>((mode & 0170000) >> 12); }
+
 class Listing {
  public:
   struct Entry {
@@ -53,6 +56,9 @@ class Listing {
     const uint64_t position = it->second;
     by_name_.erase(it);  // its key is the entry's
     entries_.erase(position);
+  }
+  void forget_attributes() {
+    for (auto& [position, entry] : entries_) entry.attr.valid = 0;
   }
   size_t size() const { return entries_.size(); }
 

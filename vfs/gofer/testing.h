@@ -53,38 +53,39 @@ class CountingChannel final : public p9::Channel {
  public:
   explicit CountingChannel(UniqueFd socket) : inner_(std::move(socket)) {}
   Result<p9::Reply> round_trip(std::vector<std::byte> frame, p9::Tag tag) override {
+    answer_all();
     ++count_;
     log_ += p9::describe(frame) + "\n";
     return inner_.round_trip(std::move(frame), tag);
   }
   void round_trips(std::span<p9::Exchange> all) override {
+    answer_all();
     ++count_;
     for (p9::Exchange& e : all) {
       log_ += p9::describe(e.frame) + "\n";
       e.take(inner_.round_trip(std::move(e.frame), e.tag));
     }
   }
-  // Answers come when somebody waits for them, if `slow`, or with answer_all().
-  void begin(p9::SlowExchange& e) override {
-    begun_.push_back(&e);
-    if (!slow) answer_all();
+  // Costs nothing unless somebody waits for it: the answers come with the next message, or answer_all().
+  void begin(std::span<p9::SlowExchange* const> all) override {
+    answer_all();
+    begun_.insert(begun_.end(), all.begin(), all.end());
+    if (p9::decode_header(all[0]->exchange.frame).value().type == p9::MsgType::kTlockx) wait(*all[0]);
   }
   void wait(p9::SlowExchange&) override {
-    ++waits_;
+    ++count_;
     answer_all();
   }
   void forget(p9::SlowExchange& e) override { std::erase(begun_, &e); }
   void answer_all() {
     for (p9::SlowExchange* e : std::exchange(begun_, {})) {
-      e->exchange.take(round_trip(std::move(e->exchange.frame), e->exchange.tag));
+      log_ += p9::describe(e->exchange.frame) + "\n";
+      e->exchange.take(inner_.round_trip(std::move(e->exchange.frame), e->exchange.tag));
       e->answered = true;
       e->queue.notify_all();
     }
   }
-  // How often somebody had to wait for what was begun, since the last time.
-  int take_waits() { return std::exchange(waits_, 0); }
   size_t begun() const { return begun_.size(); }
-  bool slow = false;
   void set_msize(uint32_t msize) override { inner_.set_msize(msize); }
   int take() {
     log_.clear();
@@ -98,7 +99,6 @@ class CountingChannel final : public p9::Channel {
   std::atomic<int> count_ = 0;
   std::string log_;
   std::vector<p9::SlowExchange*> begun_;
-  int waits_ = 0;
 };
 
 struct RigOptions {

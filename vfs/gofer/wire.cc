@@ -342,8 +342,10 @@ Result<std::vector<Wire::Opened>> Wire::donated_by_names(Fid dir, std::span<cons
 }
 
 Result<Wire::Opening> Wire::begin_opening(Fid dir, std::vector<Named> files) {
-  auto begun = TRY(client_->begin(request_to_open(dir, files)));
-  return Opening{std::move(files), std::move(begun)};
+  const p9::Tmopen request = request_to_open(dir, files);
+  auto begun = client_->begin(std::span(&request, 1));
+  if (begun[0] == nullptr) return Errno{EIO};
+  return Opening{std::move(files), std::move(begun[0])};
 }
 
 Result<std::vector<Wire::Opened>> Wire::Opening::take() { return opened_by(TRY(begun->take()), files.size()); }
@@ -474,38 +476,40 @@ Result<bool> Wire::read_beginning(Fid dir, uint32_t bytes, const std::function<v
   return (r->flags & p9::kReaddirEof) != 0;
 }
 
-std::vector<Wire::ReadDir> Wire::read_directories(
-    Fid parent, std::span<const std::string> names,
-    const std::function<void(size_t, const WireEntry&)>& take) {
+std::vector<Wire::Reading> Wire::begin_reading(std::span<const NameIn> dirs, size_t whole) {
+  std::vector<Reading> all(dirs.size());
   std::vector<p9::Twalkdir> requests;
-  std::vector<ReadDir> out(names.size());
-  for (const std::string& name : names) {
+  for (size_t i = 0; i < dirs.size(); ++i) {
     const auto fid = new_fids();
-    if (!fid) break;  // those that are not asked for say ENFILE
-    p9::Twalkdir t{.fid = parent, .newfid = fid.assume_value(), .count = chunk(0),
-                   .attrmask = p9::kAttrAll};
-    t.names.emplace_back(name);
+    if (!fid) break;
+    all[i].fid = fid.assume_value();
+    const uint32_t count = i < whole ? chunk(0) : std::min(chunk(0), kAhead);
+    p9::Twalkdir t{.fid = dirs[i].dir, .newfid = all[i].fid, .count = count, .attrmask = p9::kAttrAll};
+    t.names.emplace_back(dirs[i].name);
     requests.push_back(std::move(t));
   }
   if (held_bytes_ >= kMostHeldBytes) flush_drops();
-  const auto read_one = [&](size_t i, Result<p9::Answer<p9::Rwalkdir>> answer) -> Result<void> {
-    const auto one = [&](const WireEntry& e) { take(i, e); };
-    const auto got = TRY(std::move(answer));
-    out[i].fid = requests[i].newfid;
-    const Chunk c = TRY(take_entries(got->data, one));
-    if (!c.any || (got->flags & p9::kReaddirEof) != 0) return ok();
-    return read_on(out[i].fid, c.offset, one);
-  };
-  client_->call_all(std::span<const p9::Twalkdir>(requests), [&](size_t i, auto answer) {
-    const auto done = read_one(i, std::move(answer));
-    if (done) {
-      out[i].error = Errno{};
-      return;
-    }
-    out[i].error = done.error();
-    if (out[i].fid == p9::kNoFid) release(requests[i].newfid, 0, 1);
-    drop(std::exchange(out[i].fid, p9::kNoFid));
-  });
+  const auto begun = client_->begin(std::span<const p9::Twalkdir>(requests));
+  for (size_t i = 0; i < begun.size(); ++i) {
+    all[i].begun = begun[i];
+    if (begun[i] == nullptr) release(std::exchange(all[i].fid, p9::kNoFid), 0, 1);
+  }
+  return all;
+}
+
+Result<Wire::ReadDir> Wire::take(const Reading& reading, const std::function<void(const WireEntry&)>& entry) {
+  auto got = reading.begun->take();
+  if (!got) {
+    release(reading.fid, 0, 1);
+    return got.error();
+  }
+  const auto c = take_entries(got.assume_value()->data, entry);
+  if (!c) {
+    drop(reading.fid);
+    return c.error();
+  }
+  ReadDir out{reading.fid};
+  if (c.assume_value().any && (got.assume_value()->flags & p9::kReaddirEof) == 0) out.rest = c.assume_value().offset;
   return out;
 }
 

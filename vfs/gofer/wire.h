@@ -7,6 +7,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -175,15 +176,26 @@ class Wire {
   // Its first entries with attributes, `bytes` of them at most, in one message: true if those are all. Needs kCapReaddirx.
   Result<bool> read_beginning(Fid dir, uint32_t bytes, const std::function<void(const WireEntry&)>& take);
 
-  // Whole directories by their names in `parent`, in one round trip unless they are large. Needs
-  // kCapWalkdir.
+  // Directories by their names, asked for together without waiting for the answers. The first `whole` of them
+  // as far as one message goes, the others kAhead bytes of entries. Needs kCapWalkdir.
+  static constexpr uint32_t kAhead = 64 * 1024;
+  struct Reading {
+    Fid fid = p9::kNoFid;
+    std::shared_ptr<p9::Begun<p9::Twalkdir>> begun;  // null: could not be asked for
+  };
+  struct NameIn {
+    Fid dir = p9::kNoFid;
+    std::string name;
+  };
+  std::vector<Reading> begin_reading(std::span<const NameIn> dirs, size_t whole);
+  // Once, when it is answered. Gives the directory's fid, and where to go on reading if there is more.
   struct ReadDir {
     Fid fid = p9::kNoFid;
-    Errno error{ENFILE};  // Errno{}: read, and `fid` is the directory
+    std::optional<uint64_t> rest{};
   };
-  std::vector<ReadDir> read_directories(
-      Fid parent, std::span<const std::string> names,
-      const std::function<void(size_t, const WireEntry&)>& take);
+  Result<ReadDir> take(const Reading& reading, const std::function<void(const WireEntry&)>& entry);
+  // The rest of a directory, from `offset` on.
+  Result<void> read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take);
 
   Result<std::vector<std::byte>> getxattr(Fid fid, std::string_view name);
   Result<void> setxattr(Fid fid, std::string_view name, ByteSpan value, uint32_t flags);
@@ -195,8 +207,6 @@ class Wire {
   template <typename M>
   Result<p9::Answer<typename M::Reply>> call(const M& request);
   uint32_t chunk(uint32_t iounit) const;
-  // The rest of a directory, from `offset` on.
-  Result<void> read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take);
   // Gives back the numbers first + from .. first + to - 1, which are not bound.
   void release(Fid first, size_t from, size_t to);
 

@@ -1,0 +1,267 @@
+// How the listing of a directory comes here: because somebody reads it, asks for many of its names, or is likely to read it soon.
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "vfs/gofer/coarse_now.h"
+#include "vfs/gofer/gofer_fs.h"
+#include "vfs/gofer/gofer_inode.h"
+
+namespace run9::vfs::gofer {
+
+namespace {
+
+// Of a large directory of files only a part is looked at.
+constexpr size_t kFirstDirectories = 4, kMostDirectories = 32, kMostLooks = 8 * kMostDirectories;
+
+void add_entry(Listing& listing, const WireEntry& e) {
+  if (e.name == ".") return;
+  if (e.name == "..") return listing.set_parent_ino(e.qid.path);
+  AttrX attr = e.attr;
+  // A file of several names may be changed through another one.
+  if (!S_ISDIR(attr.mode) && attr.nlink != 1) attr.valid = 0;
+  listing.add(e.name, e.qid, attr.mode != 0 ? dirent_type(attr.mode) : e.type, attr);
+}
+
+}  // namespace
+
+// Who asks for many names of a directory (git status, a compiler's search path) asks for more of them. The server is to have
+// spent no more on an answer that is of no use, since the directory is larger, than it has on the questions: some 40 entries
+// for each, so that larger ones are tried again after four times as many.
+Result<void> GoferInode::list_for_lookups() {
+  constexpr uint32_t kBytesEach = 8192;
+  constexpr size_t kMostLookups = 1024;
+  if (!gofer().authoritative() || !wire().has(p9::kCapReaddirx) || unlinked_) return ok();
+  if (names_.listing != nullptr || ++names_.lookups < names_.list_after || names_.list_after > kMostLookups) return ok();
+  const auto bytes = static_cast<uint32_t>(names_.list_after) * kBytesEach;
+  names_.list_after *= 4;
+  const uint64_t version = version_;
+  auto listing = std::make_shared<Listing>();
+  listing->set_parent_ino(ino());
+  const Fid dir = TRY(fid());
+  const auto whole = wire().read_beginning(dir, bytes, [&](const WireEntry& e) { add_entry(*listing, e); });
+  // Who may search a directory may not always read it.
+  if (!whole || !whole.assume_value() || version != version_ || unlinked_ || names_.listing != nullptr) return ok();
+  forget_inodes_of(*listing);
+  keep_listing(std::move(listing));
+  return ok();
+}
+
+Result<std::shared_ptr<Listing>> GoferInode::fetch_listing() {
+  if (gofer().authoritative() && fid_ == p9::kNoFid && parent_ != nullptr && wire().has(p9::kCapWalkdir)) {
+    auto listing = fetch_by_name();
+    if (listing || listing.error() != Errno{ESTALE}) return listing;
+  }
+  const Fid dir = TRY(fid());
+  auto listing = std::make_shared<Listing>();
+  listing->set_parent_ino(ino());
+  TRY(wire().read_directory(dir, [&](const WireEntry& e) { add_entry(*listing, e); }));
+  return listing;
+}
+
+// The answer to a request to list this directory. What it says of the directory itself is learned. ESTALE: the name is
+// another one's.
+Result<GoferInode::Told> GoferInode::told_by(const Wire::Reading& reading, uint64_t parent_ino) {
+  Told told{std::make_shared<Listing>(), {}};
+  told.listing->set_parent_ino(parent_ino);
+  AttrX attr;
+  bool same = false;
+  const Wire::ReadDir got = TRY(wire().take(reading, [&](const WireEntry& e) {
+    if (e.name == ".") {
+      same = e.qid.path == qid_.path;
+      attr = e.attr;
+    }
+    add_entry(*told.listing, e);
+  }));
+  if (!same) {
+    wire().drop(got.fid);
+    return Errno{ESTALE};
+  }
+  meet_again(attr, got.fid);
+  told.rest = got.rest;
+  return told;
+}
+
+// Lists a directory without a fid, and with it those that will be asked for soon.
+Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
+  const auto parent = parent_;
+  if (gofer().listed_ahead().expects(qid_.path)) {
+    gofer().listed_ahead().wait_for(qid_.path);
+    gofer().settle_listings();
+    if (names_.listing != nullptr) return names_.listing;
+    if (fid_ != p9::kNoFid || parent_ != parent) return Errno{ESTALE};
+  }
+  const Fid from = TRY(parent->fid());
+  if (fid_ != p9::kNoFid || parent_ != parent) return Errno{ESTALE};
+  std::vector<Unlisted> dirs{{parent, name_, qid_}};
+  const uint64_t* own = parent->names_.listing == nullptr ? nullptr : parent->names_.listing->position_of(name_);
+  if (own != nullptr) parent->unlisted_after(*own, parent->widen_window(), dirs);
+  const auto readings = begin_listing(gofer(), dirs, Await::kFirst);
+  if (readings.empty()) return Errno{ENFILE};
+  readings[0].begun->wait();
+  auto told = told_by(readings[0], parent->ino());
+  gofer().settle_listings();
+  if (!told) return told.error() == Errno{ENOENT} ? Errno{ESTALE} : told.error();
+  names_.above = parent;
+  const auto listing = told.assume_value().listing;
+  if (const auto rest = told.assume_value().rest) {
+    TRY(wire().read_on(fid_, *rest, [&](const WireEntry& e) { add_entry(*listing, e); }));
+  }
+  return listing;
+}
+
+// Of the next `window` directories behind the one at position `own` of our listing, and then of those before it: adds
+// those which nobody has listed yet, unless the first half is.
+void GoferInode::unlisted_after(uint64_t own, size_t window, std::vector<Unlisted>& next) {
+  ListedAhead& ahead = gofer().listed_ahead();
+  // Inodes keep their file system alive, and that its root: the root keeps none of them.
+  if (names_.listing == nullptr || fid_ == p9::kNoFid || this == gofer().root().get()) return;
+  const auto me = std::static_pointer_cast<GoferInode>(shared_from_this());
+  const size_t before = next.size();
+  const auto& entries = names_.listing->entries();
+  window = std::min(window, ahead.room() - std::min(ahead.room(), before));
+  size_t looks = kMostLooks, seen = 0;
+  for (auto it = entries.upper_bound(own); looks > 0 && seen < window; ++it, --looks) {
+    if (next.size() == before && seen > window / 2) return;
+    if (it == entries.end()) {
+      if (own == 0) break;
+      it = entries.begin();
+    }
+    if (it->first == own) break;
+    if (it->second.type != DT_DIR) continue;
+    ++seen;
+    const auto live = gofer().find_live(it->second.qid);
+    const bool known = live != nullptr && (live->fid_ != p9::kNoFid || live->parent_.get() != this || live->names_.listing != nullptr);
+    if (!known && !ahead.expects(it->second.qid.path)) next.push_back({me, it->second.name, it->second.qid});
+  }
+}
+
+// How many directories in it to list along with one that is read: none with the first, then more each time.
+size_t GoferInode::widen_window() {
+  return std::exchange(names_.window, std::clamp<size_t>(names_.window * 2, kFirstDirectories, kMostDirectories));
+}
+
+// Asks for listings, all at once. Gives the answer that is awaited, if it could be asked for.
+std::vector<Wire::Reading> GoferInode::begin_listing(GoferFs& fs, std::span<const Unlisted> dirs, Await await) {
+  std::vector<Wire::NameIn> names;
+  for (const Unlisted& d : dirs) names.push_back({d.parent->fid_, d.name});
+  const size_t awaited = await == Await::kFirst ? 1 : 0;
+  const uint64_t changes = fs.changes();
+  auto all = fs.wire().begin_reading(names, awaited);
+  for (size_t i = awaited; i < all.size(); ++i) {
+    if (all[i].begun == nullptr) continue;
+    fs.listed_ahead().expect({.qid = dirs[i].qid, .name = dirs[i].name, .parent = dirs[i].parent, .reading = all[i], .changes = changes});
+  }
+  all.resize(awaited);
+  if (awaited != 0 && all[0].begun == nullptr) all.clear();
+  return all;
+}
+
+// What was asked for before anybody wanted it has come.
+void GoferInode::take_listed_ahead(const ListedAhead::Expected& e) {
+  const auto child = own_child(e.name);
+  if (!child || child.assume_value() == nullptr || child.assume_value()->qid_.path != e.qid.path) return gofer().discard(e);
+  GoferInode& dir = *child.assume_value();
+  const auto told = dir.told_by(e.reading, ino());
+  // Large ones are read when they are wanted.
+  if (!told || told.assume_value().rest || e.changed || dir.unlinked_ || dir.names_.listing != nullptr) return;
+  Listing& listing = *told.assume_value().listing;
+  if (e.changes != gofer().changes()) listing.forget_attributes();
+  dir.forget_inodes_of(listing);
+  dir.keep_listing(told.assume_value().listing);
+  dir.names_.above = std::static_pointer_cast<GoferInode>(shared_from_this());
+  dir.names_.before_need = true;
+  names_.listed_ahead.push_back(child.assume_value());
+  constexpr size_t kMostKept = 64;
+  if (names_.listed_ahead.size() > kMostKept) names_.listed_ahead.pop_front();
+}
+
+void GoferInode::about_to_be_told() {
+  if (!gofer().authoritative()) return;
+  list_on();
+  open_neighbours();
+}
+
+// Those who read one directory after the other get the next ones listed before they ask: those beside this one, and where
+// that was of use so far, the first ones in it and in the one after it.
+void GoferInode::list_on() {
+  if (!wire().has(p9::kCapWalkdir)) return;
+  gofer().settle_listings();
+  Foresight& foresight = gofer().listed_ahead().foresight();
+  if (std::exchange(names_.before_need, false)) foresight.used();
+  const auto parent = names_.above.lock();
+  std::vector<Unlisted> next;
+  if (foresight.pays()) list_first(next);
+  if (parent != nullptr) {
+    parent->list_after(name_, next);
+    if (foresight.pays()) {
+      for (const auto& dir : parent->directories_after(name_, 1)) dir->list_first(next);
+    }
+  }
+  if (!next.empty()) begin_listing(gofer(), next, Await::kNone);
+}
+
+void GoferInode::list_after(std::string_view name, std::vector<Unlisted>& next) {
+  const uint64_t* own = names_.listing == nullptr ? nullptr : names_.listing->position_of(name);
+  if (own == nullptr || names_.window == 0) return;
+  const size_t before = next.size();
+  unlisted_after(*own, names_.window, next);
+  if (next.size() != before) widen_window();
+}
+
+void GoferInode::list_first(std::vector<Unlisted>& next) {
+  if (names_.window != 0) return;
+  const size_t before = next.size();
+  unlisted_after(0, kFirstDirectories, next);
+  if (next.size() != before) names_.window = kFirstDirectories;
+}
+
+Result<std::shared_ptr<Listing>> GoferInode::listing(OpContext& ctx) {
+  const bool own = gofer().authoritative();
+  if (names_.listing != nullptr && (own || gofer().leases().alive(names_.lease, ctx.moment()))) return names_.listing;
+  if (unlinked_) return Errno{ENOENT};
+  if (!own) TRY(renew_lease(ctx));
+  const uint64_t version = version_, lease = lease_;
+  const uint64_t told = gofer().next_event();
+  const int64_t told_at_ns = coarse_now();
+  auto listing = TRY(fetch_listing());
+  if (version != version_ || unlinked_) return listing;
+  if (own) {
+    if (names_.listing != nullptr) return names_.listing;  // another fiber was quicker
+    forget_inodes_of(*listing);
+  }
+  drop_listing();
+  names_.told = told;
+  names_.told_at_ns = told_at_ns;
+  names_.lease = lease == lease_ ? lease : 0;
+  return keep_listing(std::move(listing));
+}
+
+// An inode that lives may have changed since it was listed by its old attributes: it is asked first, and what it leaves
+// behind must not be found in the listing.
+void GoferInode::forget_inodes_of(Listing& listing) const {
+  for (const auto& [position, entry] : listing.entries()) {
+    if (gofer().find_live(entry.qid) != nullptr) listing.find(entry.name)->attr.valid = 0;
+  }
+}
+
+std::shared_ptr<Listing> GoferInode::keep_listing(std::shared_ptr<Listing> listing) {
+  names_.listing = std::move(listing);
+  names_.cost = names_.listing->size() + 16;
+  names_.place = gofer().listing_kept(*this, names_.cost);
+  return names_.listing;
+}
+
+void GoferInode::drop_listing() {
+  names_.listed_ahead.clear();
+  if (std::exchange(names_.before_need, false)) gofer().listed_ahead().foresight().wasted();
+  names_.run = {};
+  names_.lookups = 0;
+  names_.list_after = Names::kListAfter;
+  if (names_.listing == nullptr) return;
+  gofer().listing_dropped(names_.place, names_.cost);
+  names_.listing.reset();
+}
+
+}  // namespace run9::vfs::gofer
