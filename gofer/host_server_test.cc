@@ -1,6 +1,8 @@
 // Every operation of the gofer's backend, through a Session and a Client, on a real directory.
+#include <dirent.h>
 #include <sys/xattr.h>
 
+#include <map>
 #include <set>
 
 #include "gofer/test_server.h"
@@ -124,6 +126,27 @@ TEST_F(HostServerTest, ParentEntryOfRootIsRoot) {
   DirentReader<DirentX> entries(r->data);
   const uint64_t root = getattr(root_).assume_value().qid.path;
   while (auto e = entries.next().assume_value()) EXPECT_EQ(e->attr.ino, root) << e->name;
+}
+
+TEST_F(HostServerTest, AttributesOfDirectoriesOnly) {
+  ASSERT_EQ(mkdir(dir_.path("d").c_str(), 0755), 0);
+  dir_.write("f", "text");
+  ASSERT_EQ(symlink("f", dir_.path("l").c_str()), 0);
+  serve();
+  const auto list = [&](uint64_t mask) {
+    const auto r = client().call(Treaddirx{.fid = root_, .count = 8192, .attrmask = mask, .flags = kReaddirOpen}).assume_value();
+    DirentReader<DirentX> entries(r->data);
+    std::map<std::string, DirentX> all;
+    while (auto e = entries.next().assume_value()) all.emplace(e->name, *e);
+    return all;
+  };
+  auto few = list(kAttrBasic | kAttrOfDirectories), all = list(kAttrBasic);
+  ASSERT_EQ(few.size(), all.size());
+  for (const auto& [name, e] : few) {
+    EXPECT_EQ(e.qid.path, all[name].qid.path) << name;
+    EXPECT_EQ(e.type, all[name].type) << name;
+    EXPECT_EQ(e.attr.valid, e.type == DT_DIR ? all[name].attr.valid : 0u) << name;
+  }
 }
 
 TEST_F(HostServerTest, SpecialFilesAreNotOpened) {

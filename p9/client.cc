@@ -7,11 +7,16 @@ namespace run9::p9 {
 Result<uint32_t> IdPool::take(uint32_t count) {
   uint32_t run = 0;
   for (uint32_t id = lowest_; id < limit_; ++id) {
-    if (id == used_.size()) used_.push_back(false);
-    run = used_[id] ? 0 : run + 1;
+    if (id / kBits == used_.size()) used_.push_back(0);
+    if (id % kBits == 0 && used_[id / kBits] == ~uint64_t{0}) {
+      run = 0;
+      id += kBits - 1;
+      continue;
+    }
+    run = used(id) ? 0 : run + 1;
     if (run < count) continue;
     const uint32_t first = id + 1 - count;
-    std::fill(used_.begin() + first, used_.begin() + id + 1, true);
+    for (uint32_t i = first; i <= id; ++i) used_[i / kBits] |= uint64_t{1} << (i % kBits);
     if (first == lowest_) lowest_ = id + 1;
     in_use_ += count;
     return first;
@@ -20,8 +25,8 @@ Result<uint32_t> IdPool::take(uint32_t count) {
 }
 
 void IdPool::give_back(uint32_t id) {
-  CHECK(id < used_.size() && used_[id]);
-  used_[id] = false;
+  CHECK(id / kBits < used_.size() && used(id));
+  used_[id / kBits] &= ~(uint64_t{1} << (id % kBits));
   lowest_ = std::min(lowest_, id);
   --in_use_;
 }

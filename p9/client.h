@@ -21,7 +21,9 @@ class IdPool {
   size_t in_use() const { return in_use_; }
 
  private:
-  std::vector<bool> used_;
+  static constexpr uint32_t kBits = 64;
+  bool used(uint32_t id) const { return (used_[id / kBits] >> (id % kBits) & 1) != 0; }
+  std::vector<uint64_t> used_;  // a bit each
   uint32_t limit_;
   uint32_t lowest_ = 0;  // nothing below is free
   size_t in_use_ = 0;

@@ -130,6 +130,32 @@ TEST_F(BudgetTest, ManyNewFiles) {
   }), 3 + 1 + 100) << log;
 }
 
+// Who only wants names gets those of a tree for less, until he wants more.
+TEST_F(BudgetTest, NamesOnly) {
+  for (int d = 0; d < 60; ++d) {
+    const std::string dir = "tree/d" + std::to_string(d);
+    std::filesystem::create_directories(rig.at_host(dir + "/sub"));
+    for (int i = 0; i < 20; ++i) rig.host_write(dir + "/f" + std::to_string(i), "text");
+  }
+  const std::string light = std::to_string(p9::kAttrAll | p9::kAttrOfDirectories);
+  rig.channel->take();
+  const std::vector<std::string> dirs = in_order("/tree");
+  for (const std::string& dir : dirs) EXPECT_EQ(in_order("/tree/" + dir).size(), 21u);
+  EXPECT_NE(rig.channel->log().find(light), std::string::npos);
+  // Directories are known as ever, and what is missing.
+  EXPECT_EQ(cost([&] { return rig.stat("/tree/" + dirs.back() + "/sub"); }), 0) << log;
+  EXPECT_EQ(cost_of_failure([&] { return rig.stat("/tree/" + dirs.back() + "/none"); }, ENOENT), 0);
+  EXPECT_EQ(cost([&]() -> Result<void> {
+    for (int i = 0; i < 20; ++i) EXPECT_EQ(TRY(rig.stat("/tree/" + dirs.back() + "/f" + std::to_string(i))).size, 4u);
+    return ok();
+  }), 4) << log;
+  // A tree that is read now comes with attributes again.
+  std::filesystem::rename(rig.at_host("tree"), rig.at_host("other"));
+  rig.channel->take();
+  for (const std::string& dir : in_order("/other")) EXPECT_EQ(in_order("/other/" + dir).size(), 21u);
+  EXPECT_NE(rig.channel->log().find(std::to_string(p9::kAttrAll)), std::string::npos);
+}
+
 // A file whose name is known from a listing needs no fid to be opened; those that are opened in the listing's order come many
 // at a time.
 TEST_F(BudgetTest, OpenOfListedFiles) {
@@ -206,7 +232,9 @@ TEST_F(BudgetTest, OpenedBeforeNeed) {
       rig.channel->answer_all();  // while the guest is busy
     }
     // Of the first two only the order is known by then.
-    if (++directories > 2) EXPECT_EQ(rig.channel->count(), 0) << rig.channel->log();
+    if (++directories > 2) {
+      EXPECT_EQ(rig.channel->count(), 0) << rig.channel->log();
+    }
   }
 }
 

@@ -36,6 +36,7 @@ Result<std::shared_ptr<GoferInode>> GoferInode::own_child(std::string_view name)
       live != nullptr && dirent_type(live->type()) == entry->type) {
     return live;
   }
+  if (entry->type != DT_DIR) gofer().attribute_use().wanted();
   if ((entry->attr.valid & p9::kAttrBasic) != p9::kAttrBasic) return nullptr;
   auto child = gofer().intern(entry->qid, entry->attr, p9::kNoFid);
   child->moved_to(*this, name);

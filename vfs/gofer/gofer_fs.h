@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "vfs/gofer/attribute_use.h"
 #include "vfs/gofer/cold_reads.h"
 #include "vfs/gofer/fid_budget.h"
 #include "vfs/gofer/gofer_inode.h"
@@ -67,6 +68,7 @@ class GoferFs final : public FileSystem {
   ColdReadsOfTree& cold_reads() { return cold_reads_; }
   OpenedAhead& opened_ahead() { return opened_ahead_; }
   ListedAhead& listed_ahead() { return listed_ahead_; }
+  AttributeUse& attribute_use() { return attribute_use_; }
   // Takes the listings that have come before anybody wanted them.
   void settle_listings();
   void discard(const ListedAhead::Expected& e);
@@ -102,6 +104,7 @@ class GoferFs final : public FileSystem {
   HostFileCache host_files_;
   OpenedAhead opened_ahead_;
   ListedAhead listed_ahead_;
+  AttributeUse attribute_use_;
   ColdReadsOfTree cold_reads_;
   std::vector<dev_t> relatime_;
   std::unordered_map<uint64_t, std::weak_ptr<GoferInode>> inodes_;  // by qid.path

@@ -33,7 +33,7 @@ Result<void> GoferInode::list_for_lookups() {
   constexpr uint32_t kBytesEach = 8192;
   constexpr size_t kMostLookups = 1024;
   if (!gofer().authoritative() || !wire().has(p9::kCapReaddirx) || unlinked_) return ok();
-  if (names_.listing != nullptr || ++names_.lookups < names_.list_after || names_.list_after > kMostLookups) return ok();
+  if ((names_.listing != nullptr && !names_.listing->light()) || ++names_.lookups < names_.list_after || names_.list_after > kMostLookups) return ok();
   const auto bytes = static_cast<uint32_t>(names_.list_after) * kBytesEach;
   names_.list_after *= 4;
   const uint64_t version = version_;
@@ -42,7 +42,11 @@ Result<void> GoferInode::list_for_lookups() {
   const Fid dir = TRY(fid());
   const auto whole = wire().read_beginning(dir, bytes, [&](const WireEntry& e) { add_entry(*listing, e); });
   // Who may search a directory may not always read it.
-  if (!whole || !whole.assume_value() || version != version_ || unlinked_ || names_.listing != nullptr) return ok();
+  if (!whole || !whole.assume_value() || version != version_ || unlinked_) return ok();
+  if (names_.listing != nullptr) {
+    if (!names_.listing->light()) return ok();
+    drop_listing();
+  }
   forget_inodes_of(*listing);
   keep_listing(std::move(listing));
   return ok();
@@ -63,7 +67,7 @@ Result<std::shared_ptr<Listing>> GoferInode::fetch_listing() {
 // The answer to a request to list this directory. What it says of the directory itself is learned. ESTALE: the name is
 // another one's.
 Result<GoferInode::Told> GoferInode::told_by(const Wire::Reading& reading, uint64_t parent_ino) {
-  Told told{std::make_shared<Listing>(), {}};
+  Told told{std::make_shared<Listing>(reading.light), {}};
   told.listing->set_parent_ino(parent_ino);
   AttrX attr;
   bool same = false;
@@ -92,7 +96,7 @@ Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
     if (names_.listing != nullptr) return names_.listing;
     if (fid_ != p9::kNoFid || parent_ != parent) return Errno{ESTALE};
   }
-  const Fid from = TRY(parent->fid());
+  TRY(parent->fid());
   if (fid_ != p9::kNoFid || parent_ != parent) return Errno{ESTALE};
   std::vector<Unlisted> dirs{{parent, name_, qid_}};
   const uint64_t* own = parent->names_.listing == nullptr ? nullptr : parent->names_.listing->position_of(name_);
@@ -106,7 +110,7 @@ Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
   names_.above = parent;
   const auto listing = told.assume_value().listing;
   if (const auto rest = told.assume_value().rest) {
-    TRY(wire().read_on(fid_, *rest, [&](const WireEntry& e) { add_entry(*listing, e); }));
+    TRY(wire().read_on(fid_, *rest, [&](const WireEntry& e) { add_entry(*listing, e); }, readings[0].light));
   }
   return listing;
 }
@@ -148,7 +152,7 @@ std::vector<Wire::Reading> GoferInode::begin_listing(GoferFs& fs, std::span<cons
   for (const Unlisted& d : dirs) names.push_back({d.parent->fid_, d.name});
   const size_t awaited = await == Await::kFirst ? 1 : 0;
   const uint64_t changes = fs.changes();
-  auto all = fs.wire().begin_reading(names, awaited);
+  auto all = fs.wire().begin_reading(names, awaited, !fs.attribute_use().pays());
   for (size_t i = awaited; i < all.size(); ++i) {
     if (all[i].begun == nullptr) continue;
     fs.listed_ahead().expect({.qid = dirs[i].qid, .name = dirs[i].name, .parent = dirs[i].parent, .reading = all[i], .changes = changes});
@@ -179,6 +183,7 @@ void GoferInode::take_listed_ahead(const ListedAhead::Expected& e) {
 
 void GoferInode::about_to_be_told() {
   if (!gofer().authoritative()) return;
+  if (names_.listing != nullptr && !names_.listing->light()) gofer().attribute_use().told();
   list_on();
   open_neighbours();
 }

@@ -31,6 +31,9 @@ class Listing {
   using Entries = std::map<uint64_t, Entry>;
   static constexpr uint64_t kFirst = 3;
 
+  // `light`: only directories came with attributes.
+  explicit Listing(bool light = false) : light_(light) {}
+  bool light() const { return light_; }
   const Entries& entries() const { return entries_; }
   uint64_t parent_ino() const { return parent_ino_; }
   void set_parent_ino(uint64_t ino) { parent_ino_ = ino; }
@@ -67,6 +70,7 @@ class Listing {
   std::unordered_map<std::string_view, uint64_t> by_name_;
   uint64_t next_ = kFirst;
   uint64_t parent_ino_ = 0;
+  bool light_;
 };
 
 }  // namespace run9::vfs::gofer

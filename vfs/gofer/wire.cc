@@ -438,6 +438,8 @@ Result<uint64_t> Wire::seek(Fid open, uint64_t offset, uint8_t whence) {
 
 namespace {
 
+uint64_t entry_mask(bool light) { return p9::kAttrAll | (light ? p9::kAttrOfDirectories : 0); }
+
 struct Chunk {
   uint64_t offset = 0;  // where to go on
   bool any = false;
@@ -459,9 +461,9 @@ Result<void> Wire::read_directory(Fid dir, const std::function<void(const WireEn
   return read_on(dir, 0, take);
 }
 
-Result<void> Wire::read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take) {
+Result<void> Wire::read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take, bool light) {
   for (;;) {
-    const auto r = TRY(call(p9::Treaddirx{.fid = dir, .offset = offset, .count = chunk(0), .attrmask = p9::kAttrAll,
+    const auto r = TRY(call(p9::Treaddirx{.fid = dir, .offset = offset, .count = chunk(0), .attrmask = entry_mask(light),
                                           .flags = p9::kReaddirOpen}));
     const Chunk c = TRY(take_entries(r->data, take));
     if (!c.any || (r->flags & p9::kReaddirEof) != 0) return ok();
@@ -476,15 +478,16 @@ Result<bool> Wire::read_beginning(Fid dir, uint32_t bytes, const std::function<v
   return (r->flags & p9::kReaddirEof) != 0;
 }
 
-std::vector<Wire::Reading> Wire::begin_reading(std::span<const NameIn> dirs, size_t whole) {
+std::vector<Wire::Reading> Wire::begin_reading(std::span<const NameIn> dirs, size_t whole, bool light) {
   std::vector<Reading> all(dirs.size());
   std::vector<p9::Twalkdir> requests;
   for (size_t i = 0; i < dirs.size(); ++i) {
     const auto fid = new_fids();
     if (!fid) break;
     all[i].fid = fid.assume_value();
+    all[i].light = light;
     const uint32_t count = i < whole ? chunk(0) : std::min(chunk(0), kAhead);
-    p9::Twalkdir t{.fid = dirs[i].dir, .newfid = all[i].fid, .count = count, .attrmask = p9::kAttrAll};
+    p9::Twalkdir t{.fid = dirs[i].dir, .newfid = all[i].fid, .count = count, .attrmask = entry_mask(light)};
     t.names.emplace_back(dirs[i].name);
     requests.push_back(std::move(t));
   }

@@ -181,13 +181,15 @@ class Wire {
   static constexpr uint32_t kAhead = 64 * 1024;
   struct Reading {
     Fid fid = p9::kNoFid;
+    bool light = false;
     std::shared_ptr<p9::Begun<p9::Twalkdir>> begun;  // null: could not be asked for
   };
   struct NameIn {
     Fid dir = p9::kNoFid;
     std::string name;
   };
-  std::vector<Reading> begin_reading(std::span<const NameIn> dirs, size_t whole);
+  // `light`: with attributes of the directories in them only, if the server spares itself the others.
+  std::vector<Reading> begin_reading(std::span<const NameIn> dirs, size_t whole, bool light);
   // Once, when it is answered. Gives the directory's fid, and where to go on reading if there is more.
   struct ReadDir {
     Fid fid = p9::kNoFid;
@@ -195,7 +197,7 @@ class Wire {
   };
   Result<ReadDir> take(const Reading& reading, const std::function<void(const WireEntry&)>& entry);
   // The rest of a directory, from `offset` on.
-  Result<void> read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take);
+  Result<void> read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take, bool light = false);
 
   Result<std::vector<std::byte>> getxattr(Fid fid, std::string_view name);
   Result<void> setxattr(Fid fid, std::string_view name, ByteSpan value, uint32_t flags);
