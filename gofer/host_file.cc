@@ -129,7 +129,7 @@ Result<bool> HostDir::emit(const char* name, uint64_t ino, uint64_t next, uint8_
   const bool hidden =
       node_->sealed() || exp.hidden.has(node_->id(), text) || exp.hidden.has(id);
   if (hidden && !dot && !dotdot) return true;
-  const bool wanted = (attrmask & p9::kAttrOfDirectories) == 0 || type == DT_DIR || type == DT_UNKNOWN;
+  const bool wanted = (attrmask & p9::kAttrOfDirectories) == 0 || (type == DT_DIR && !dotdot) || type == DT_UNKNOWN;
   if (attrmask != 0 && wanted) {
     const auto st = dotdot ? stat_fd(node_->parent().fd(), attrmask)
                            : stat_child(fd_.borrow(), name, attrmask);

@@ -145,7 +145,7 @@ TEST_F(HostServerTest, AttributesOfDirectoriesOnly) {
   for (const auto& [name, e] : few) {
     EXPECT_EQ(e.qid.path, all[name].qid.path) << name;
     EXPECT_EQ(e.type, all[name].type) << name;
-    EXPECT_EQ(e.attr.valid, e.type == DT_DIR ? all[name].attr.valid : 0u) << name;
+    EXPECT_EQ(e.attr.valid, e.type == DT_DIR && name != ".." ? all[name].attr.valid : 0u) << name;
   }
 }
 

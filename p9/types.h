@@ -135,7 +135,7 @@ inline constexpr uint64_t kAttrBasic = 0x7ff;  // STATX_BASIC_STATS
 inline constexpr uint64_t kAttrBtime = 0x800;  // STATX_BTIME
 inline constexpr uint64_t kAttrMntId = 0x1000;  // STATX_MNT_ID
 inline constexpr uint64_t kAttrChange = uint64_t{1} << 32;
-// In the attrmask of a request for a directory's entries: of the directories among them, "." and "..", no others'.
+// In the attrmask of a request for a directory's entries: of "." and the directories in it, no others'.
 inline constexpr uint64_t kAttrOfDirectories = uint64_t{1} << 33;
 inline constexpr uint64_t kAttrAll = kAttrBasic | kAttrBtime | kAttrMntId | kAttrChange;
 struct TimeX {

@@ -247,7 +247,7 @@ Result<std::shared_ptr<Listing>> GoferInode::listing(OpContext& ctx) {
 // behind must not be found in the listing.
 void GoferInode::forget_inodes_of(Listing& listing) const {
   for (const auto& [position, entry] : listing.entries()) {
-    if (gofer().find_live(entry.qid) != nullptr) listing.find(entry.name)->attr.valid = 0;
+    if (entry.attr.valid != 0 && gofer().find_live(entry.qid) != nullptr) listing.find(entry.name)->attr.valid = 0;
   }
 }
 
