@@ -62,11 +62,10 @@ class Begun {
   ~Begun();
   Begun(const Begun&) = delete;
   Begun& operator=(const Begun&) = delete;
+  // The answer is there, or the connection is lost.
   bool answered() const { return slow_.answered; }
   // Blocks the caller until it is answered. Several may.
   void wait();
-  // Has `w` told when it is answered.
-  void tell(Waiter& w) { slow_.queue.add(w); }
   // Once, when it is answered: what call() would have given.
   Result<Answer<typename T::Reply>> take();
 
