@@ -99,30 +99,14 @@ void GoferChannel::wait_for(const bool& answered) {
 }
 
 Result<p9::Reply> GoferChannel::round_trip(std::vector<std::byte> frame, p9::Tag tag) {
-  p9::Exchange one{.frame = std::move(frame), .tag = tag};
-  round_trips({&one, 1});
-  return one.result();
-}
-
-void GoferChannel::round_trips(std::span<p9::Exchange> all) {
-  if (lost_) return;  // each of them says EIO
+  if (lost_) return Errno{EIO};
   const LayerScope time(Layer::kGofer);
-  std::vector<Waiting> waits(all.size());
-  std::vector<std::byte> joined;
-  for (size_t i = 0; i < all.size(); ++i) {
-    waits[i].fiber = loop_.current();
-    waiting_[static_cast<uint16_t>(all[i].tag)] = &waits[i];
-    if (all.size() > 1) joined.insert(joined.end(), all[i].frame.begin(), all[i].frame.end());
-  }
-  const auto sent = send_in_turn(all.size() > 1 ? joined : all[0].frame);
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (sent.has_value()) wait_for(waits[i].answered);
-    if (waits[i].answered) {
-      all[i].take(std::move(waits[i].reply));
-    } else {
-      waiting_.erase(static_cast<uint16_t>(all[i].tag));
-    }
-  }
+  Waiting w{.fiber = loop_.current()};
+  waiting_[static_cast<uint16_t>(tag)] = &w;
+  if (send_in_turn(frame).has_value()) wait_for(w.answered);
+  if (w.answered) return std::move(w.reply);
+  waiting_.erase(static_cast<uint16_t>(tag));
+  return Errno{EIO};
 }
 
 void GoferChannel::begin(std::span<p9::SlowExchange* const> all) {

@@ -16,7 +16,6 @@ class GoferChannel final : public p9::Channel, private FdHandler {
   ~GoferChannel() override;
 
   Result<p9::Reply> round_trip(std::vector<std::byte> frame, p9::Tag tag) override;
-  void round_trips(std::span<p9::Exchange> all) override;
   void begin(std::span<p9::SlowExchange* const> all) override;
   void wait(p9::SlowExchange& e) override;
   void forget(p9::SlowExchange& e) override { slow_.erase(static_cast<uint16_t>(e.exchange.tag)); }

@@ -243,6 +243,8 @@ class GoferInode final : public Inode, public HostFiles {
     static constexpr size_t kListAfter = 4;
     size_t lookups = 0, list_after = kListAfter;
     size_t window = 0;    // how many directories in it to have listed after the one that is read
+    // Between these positions in it enough are.
+    uint64_t looked_from = 0, looked_to = 0;
     std::list<std::shared_ptr<GoferInode>> listed_ahead;  // kept until somebody else does
     bool before_need = false;  // the listing has come so, and nobody has read it yet
     // Files that are opened one after the other, in the listing's order, since it was read.
@@ -251,7 +253,8 @@ class GoferInode final : public Inode, public HostFiles {
       uint64_t last = 0;  // the position of the last one that was opened
       size_t batch = 0;   // how many were opened ahead of need since that was last looked at,
       size_t used = 0;    // and how many of them somebody has opened since
-      bool foreseen = false;  // begun before the directory is read
+      bool foreseen = false;  // its first files were asked for, or are all at hand,
+      bool told = false;      // and the directory was read since
     } run;
     std::weak_ptr<GoferInode> above;  // whose listing it was found in when it was listed
   };

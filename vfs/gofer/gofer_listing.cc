@@ -126,9 +126,11 @@ void GoferInode::unlisted_after(uint64_t own, size_t window, std::vector<Unliste
   const auto& entries = names_.listing->entries();
   window = std::min(window, ahead.room() - std::min(ahead.room(), before));
   size_t looks = kMostLooks, seen = 0;
+  uint64_t looked_to = own;
   for (auto it = entries.upper_bound(own); looks > 0 && seen < window; ++it, --looks) {
-    if (next.size() == before && seen > window / 2) return;
+    if (next.size() == before && seen > window / 2) break;
     if (it == entries.end()) {
+      if (seen <= window / 2) looked_to = ~uint64_t{0};
       if (own == 0) break;
       it = entries.begin();
     }
@@ -138,7 +140,10 @@ void GoferInode::unlisted_after(uint64_t own, size_t window, std::vector<Unliste
     const auto live = gofer().find_live(it->second.qid);
     const bool known = live != nullptr && (live->fid_ != p9::kNoFid || live->parent_.get() != this || live->names_.listing != nullptr);
     if (!known && !ahead.expects(it->second.qid.path)) next.push_back({me, it->second.name, it->second.qid});
+    if (seen <= window / 2) looked_to = std::max(looked_to, it->first);
   }
+  names_.looked_from = own;
+  names_.looked_to = looked_to;
 }
 
 // How many directories in it to list along with one that is read: none with the first, then more each time.
@@ -209,14 +214,14 @@ void GoferInode::list_on() {
 
 void GoferInode::list_after(std::string_view name, std::vector<Unlisted>& next) {
   const uint64_t* own = names_.listing == nullptr ? nullptr : names_.listing->position_of(name);
-  if (own == nullptr || names_.window == 0) return;
+  if (own == nullptr || names_.window == 0 || (*own >= names_.looked_from && *own < names_.looked_to)) return;
   const size_t before = next.size();
   unlisted_after(*own, names_.window, next);
   if (next.size() != before) widen_window();
 }
 
 void GoferInode::list_first(std::vector<Unlisted>& next) {
-  if (names_.window != 0) return;
+  if (names_.window != 0 || names_.looked_to != 0) return;
   const size_t before = next.size();
   unlisted_after(0, kFirstDirectories, next);
   if (next.size() != before) names_.window = kFirstDirectories;
@@ -262,6 +267,7 @@ void GoferInode::drop_listing() {
   names_.listed_ahead.clear();
   if (std::exchange(names_.before_need, false)) gofer().listed_ahead().foresight().wasted();
   names_.run = {};
+  names_.looked_from = names_.looked_to = 0;
   names_.lookups = 0;
   names_.list_after = Names::kListAfter;
   if (names_.listing == nullptr) return;

@@ -80,7 +80,8 @@ UniqueFd GoferInode::take_opened_ahead() {
 }
 
 void GoferInode::read_from_the_start() {
-  if (!std::exchange(names_.run.foreseen, false)) names_.run = {};
+  if (!names_.run.foreseen || names_.run.told) names_.run = {};
+  names_.run.told = true;
 }
 
 // Those whose files are opened one directory after the other get the first of them before they ask, of the directory that
@@ -88,14 +89,16 @@ void GoferInode::read_from_the_start() {
 void GoferInode::open_neighbours() {
   constexpr size_t kNeighbours = 2;
   if (!wire().has(p9::kCapMopen) || !gofer().opened_ahead().pays()) return;
-  if (names_.run.last == 0) open_on();
+  const auto open_first = [](GoferInode& dir) {
+    Names::Run& run = dir.names_.run;
+    if (run.foreseen || run.last != 0 || dir.names_.listing == nullptr) return;
+    dir.open_on();
+    run.foreseen = true;
+  };
+  open_first(*this);
   const auto parent = names_.above.lock();
   if (parent == nullptr) return;
-  for (const auto& dir : parent->directories_after(name_, kNeighbours)) {
-    if (dir->names_.run.last != 0) continue;
-    dir->open_on();
-    dir->names_.run.foreseen = dir->names_.run.last != 0;
-  }
+  for (const auto& dir : parent->directories_after(name_, kNeighbours)) open_first(*dir);
 }
 
 std::vector<std::shared_ptr<GoferInode>> GoferInode::directories_after(std::string_view name, size_t most) const {
@@ -117,9 +120,9 @@ void GoferInode::next_files(size_t count, size_t looks, std::vector<Named>& file
   const auto& entries = names_.listing->entries();
   for (auto it = entries.upper_bound(run.last); it != entries.end() && count > 0 && looks > 0; ++it, --looks) {
     const auto& [position, entry] = *it;
-    if (entry.type != DT_REG || gofer().opened_ahead().has(entry.qid.path)) continue;
+    if (entry.type != DT_REG) continue;
     const auto live = gofer().find_live(entry.qid);
-    if (live != nullptr && live->has_host_file()) continue;
+    if ((live != nullptr && live->has_host_file()) || gofer().opened_ahead().has(entry.qid.path)) continue;
     files.push_back({entry.name, entry.qid.path});
     run.last = position;
     ++run.batch;
@@ -142,7 +145,7 @@ std::vector<GoferInode::Named> GoferInode::open_next(Named first) {
   }
   // Who wanted few of them will not want the next ones either.
   const size_t ahead = 2 * run.used < run.batch ? 0 : run.batch == 0 ? kFirstAhead : std::min(2 * run.batch, kMostAhead);
-  run = {.last = ahead == 0 ? Names::Run::kNever : *own};
+  run = {.last = ahead == 0 ? Names::Run::kNever : *own, .told = true};
   next_files(ahead, looks, files);
   return files;
 }
