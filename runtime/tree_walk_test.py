@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/support"))
 from sandbox import Run9, fail_if, machine_python
 
-DIRECTORIES, FILES, WALKERS = 40, 24, 4
+DIRECTORIES, FILES, WALKERS = 200, 8, 4
 
 
 def make_tree(top):
@@ -48,8 +48,13 @@ def walk(w):
     for i, name in enumerate(order):
         # Some are as they were, and the walk is worth to be foreseen.
         for ahead, change in enumerate(changes, 1):
-            if i % 3 == 0 and i + ahead < len(order):
+            if i % 9 == 0 and i + ahead < len(order):
                 change(f"{at}/{order[i + ahead]}", known[order[i + ahead]])
+        # Those that are being listed at this moment are further away.
+        for far in (i + 3 + i % 29,):
+            if far < len(order):
+                open(f"{at}/{order[far]}/far{i}", "w").write("far")
+                known[order[far]][f"far{i}"] = "far"
         d = f"{at}/{name}"
         found = {}
         for e in os.scandir(d):

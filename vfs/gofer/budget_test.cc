@@ -260,6 +260,33 @@ TEST_F(BudgetTest, OpenedBeforeNeedAndGone) {
   for (int i = 14; i < 40; ++i) EXPECT_EQ(read(i).value(), "old") << i;
 }
 
+// A listing that was on its way while its directory changed is not believed.
+TEST_F(BudgetTest, ListedBeforeNeedAndChanged) {
+  for (int d = 0; d < 12; ++d) {
+    const std::string dir = "tree/d" + std::to_string(d);
+    std::filesystem::create_directories(rig.at_host(dir));
+    for (int i = 0; i < 3; ++i) rig.host_write(dir + "/f" + std::to_string(i), "text");
+  }
+  const std::vector<std::string> dirs = in_order("/tree");
+  const auto at = [&](size_t i) { return "/tree/" + dirs[i]; };
+  in_order(at(0));
+  ASSERT_EQ(rig.channel->begun(), 4u);
+  ASSERT_TRUE(rig.write(at(1) + "/new", "new"));
+  ASSERT_TRUE(rig.unlink(at(2) + "/f1"));
+  ASSERT_TRUE(rig.rename(at(3) + "/f1", at(4) + "/moved"));
+  const auto names = [&](size_t i) {
+    std::vector<std::string> found = in_order(at(i));
+    std::sort(found.begin(), found.end());
+    return found;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(names(5), (Names{"f0", "f1", "f2"}));  // takes what has come
+  EXPECT_EQ(names(1), (Names{"f0", "f1", "f2", "new"}));
+  EXPECT_EQ(names(2), (Names{"f0", "f2"}));
+  EXPECT_EQ(names(3), (Names{"f0", "f2"}));
+  EXPECT_EQ(names(4), (Names{"f0", "f1", "f2", "moved"}));
+}
+
 TEST_F(BudgetTest, OpenedBeforeNeedByAGoferThatDies) {
   std::filesystem::create_directories(rig.at_host("dir"));
   for (int i = 0; i < 40; ++i) rig.host_write("dir/f" + std::to_string(i), "text");
