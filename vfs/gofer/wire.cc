@@ -326,7 +326,8 @@ Result<std::vector<Wire::Opened>> opened_by(p9::Answer<p9::Rmopen> r, size_t ask
   std::vector<Wire::Opened> opened;
   auto fd = r.fds.begin();
   for (const p9::OpenedX& f : r->files) {
-    Wire::Opened& o = opened.emplace_back(Errno{static_cast<int>(f.error)}, f.qid);
+    opened.push_back({Errno{static_cast<int>(f.error)}, f.qid, {}});
+    Wire::Opened& o = opened.back();
     if (f.error != 0) continue;
     // None came: there is no room for them here.
     if (fd == r.fds.end()) return r.fds.empty() ? Errno{ENFILE} : Errno{EPROTO};
