@@ -135,15 +135,14 @@ class Client {
     for (size_t i = 0; i < requests.size(); ++i) {
       const auto tag = take_tag();
       if (!tag) break;
-      all[i].reset(new Begun<T>(*this, tag.assume_value()));
-      all[i]->slow_.exchange.frame = encode(tag.assume_value(), requests[i]);
-      if (all[i]->slow_.exchange.frame.size() <= msize_) {
-        sent.push_back(&all[i]->slow_);
-      } else {
+      std::vector<std::byte> frame = encode(tag.assume_value(), requests[i]);
+      if (frame.size() > msize_) {
         tags_.give_back(static_cast<uint32_t>(tag.assume_value()));
-        all[i]->slow_.answered = all[i]->taken_ = true;
-        all[i].reset();
+        continue;
       }
+      all[i].reset(new Begun<T>(*this, tag.assume_value()));
+      all[i]->slow_.exchange.frame = std::move(frame);
+      sent.push_back(&all[i]->slow_);
     }
     if (!sent.empty()) channel_.begin(sent);
     return all;

@@ -8,6 +8,7 @@
 #include "base/layer_clock.h"
 #include "base/log.h"
 #include "p9/transport/socket_io.h"
+#include "sentry/sched/fiber_waiter.h"
 
 namespace run9::sentry {
 namespace {
@@ -125,14 +126,7 @@ void GoferChannel::begin(std::span<p9::SlowExchange* const> all) {
 }
 
 void GoferChannel::wait(p9::SlowExchange& e) {
-  struct Wake final : Waiter {
-    explicit Wake(EventLoop& l) : loop(l), fiber(l.current()) {}
-    void on_notify(uint32_t) override {
-      if (fiber != loop.current()) loop.ready(fiber);
-    }
-    EventLoop& loop;
-    Fiber* const fiber;
-  } wake(loop_);
+  FiberWaiter wake(loop_);
   const LayerScope time(Layer::kGofer);
   e.queue.add(wake);
   wait_for(e.answered);

@@ -12,6 +12,7 @@
 #include "sentry/ipc/futex.h"
 #include "sentry/ipc/ipc_objects.h"
 #include "sentry/ipc/sysv.h"
+#include "sentry/sched/fiber_waiter.h"
 #include "sentry/sched/host_threads.h"
 #include "sentry/trace/tracer.h"
 
@@ -31,25 +32,16 @@ class Kernel::KernelContext : public vfs::OpContext {
   }
   int32_t tgid() const override { return 0; }
   Result<void> wait(WaitQueue& q, uint32_t events, std::optional<uint64_t> deadline_ns) override {
-    struct Wake : Waiter {
-      EventLoop& loop;
-      Fiber* fiber;
-      bool told = false;
-      explicit Wake(EventLoop& l) : loop(l), fiber(l.current()) {}
-      void on_notify(uint32_t) override {
-        told = true;
-        loop.ready(fiber);
-      }
-    } wake(loop_);
+    FiberWaiter wake(loop_);
     q.add(wake, events);
     bool late = false;
     Timer timer(loop_, [&] {
       late = true;
-      loop_.ready(wake.fiber);
+      loop_.ready(wake.fiber());
     });
     if (deadline_ns) timer.arm(*deadline_ns);
-    while (!wake.told && !late) loop_.park();
-    if (!wake.told) return Errno{ETIMEDOUT};
+    while (!wake.told() && !late) loop_.park();
+    if (!wake.told()) return Errno{ETIMEDOUT};
     return ok();
   }
 

@@ -19,14 +19,10 @@ def guest_events(run9, bundle, name, problems):
     if child.stdout.readline() != "done\n":
         problems.append(f"{name}: the guest did not get through: {run9.log_text()[-1000:]}")
         return None
-    # It may not have come to its last call yet: the count is taken when the call is there.
-    events = -1
-    while True:
+    events = None
+    while events is None:
         stats = json.loads(run9.command("events", "--stats", name).stdout)["data"]
-        now = stats["run9"].get("events")  # none while the supervisor has not yet noted that it runs
-        if now is not None and now == events:
-            break
-        events = now
+        events = stats["run9"].get("events")  # none while the supervisor has not yet noted that it runs
     run9.command("kill", name, "KILL")
     child.wait(timeout=30)
     return events
@@ -47,7 +43,8 @@ def main():
             bundle = run9.bundle(f"b{megabytes}", ["/touch_memory", str(megabytes)], root=rootfs, readonly=False)
             counts[megabytes] = guest_events(run9, bundle, f"m{megabytes}", problems)
         print(f"times that the guest came to the Sentry, by MiB touched: {counts}")
-        if counts[0] != counts[1024]:
+        # It may or may not have come to its last call, pause(), when it was counted.
+        if abs(counts[0] - counts[1024]) > 1:
             problems.append(f"touching 1 GiB rang {counts[1024]} doorbells, touching nothing {counts[0]}")
     fail_if(problems)
 

@@ -126,7 +126,7 @@ class GoferInode final : public Inode, public HostFiles {
   Result<UniqueFd> donated_by_name(p9::OpenFlags flags);
   UniqueFd take_opened_ahead();
   std::vector<Named> open_next(Named first);
-  Result<UniqueFd> open_together(std::span<const Named> files);
+  Result<void> begin_opening(std::vector<Named> files);
   void next_files(size_t count, size_t looks, std::vector<Named>& files);
   void open_on();
   void open_neighbours();

@@ -12,8 +12,7 @@ namespace run9::vfs::gofer {
 
 namespace {
 
-// Of a large directory of files only a part is looked at.
-constexpr size_t kFirstDirectories = 4, kMostDirectories = 32, kMostLooks = 8 * kMostDirectories;
+constexpr size_t kFirstDirectories = 4, kMostDirectories = 32;
 
 void add_entry(Listing& listing, const WireEntry& e) {
   if (e.name == ".") return;
@@ -125,7 +124,7 @@ void GoferInode::unlisted_after(uint64_t own, size_t window, std::vector<Unliste
   const size_t before = next.size();
   const auto& entries = names_.listing->entries();
   window = std::min(window, ahead.room() - std::min(ahead.room(), before));
-  size_t looks = kMostLooks, seen = 0;
+  size_t looks = Listing::kMostLooks, seen = 0;
   uint64_t looked_to = own;
   for (auto it = entries.upper_bound(own); looks > 0 && seen < window; ++it, --looks) {
     if (next.size() == before && seen > window / 2) break;

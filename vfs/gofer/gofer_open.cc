@@ -12,8 +12,6 @@ namespace run9::vfs::gofer {
 namespace {
 
 constexpr size_t kFirstAhead = 8, kMostAhead = p9::kMaxOpens - 1;
-// Of a large directory of other things only a part is looked at.
-constexpr size_t kMostLooks = 8 * p9::kMaxOpens;
 
 }  // namespace
 
@@ -59,8 +57,11 @@ Result<UniqueFd> GoferInode::donated_by_name(p9::OpenFlags flags) {
   if (parent == nullptr || !wire().has(p9::kCapWalkx)) return Errno{ESTALE};
   const std::string name = name_;
   if (flags == p9::kORdonly) {
-    const auto together = parent->open_next({name, qid_.path});
-    if (together.size() > 1) return parent->open_together(together);
+    auto together = parent->open_next({name, qid_.path});
+    if (together.size() > 1 && parent->begin_opening(std::move(together))) {
+      UniqueFd host = gofer().opened_ahead().take(qid_.path);
+      if (host.valid()) return host;
+    }
   }
   const Fid dir = TRY(parent->fid());
   auto got = wire().donated_by_name(dir, name, flags);
@@ -106,7 +107,7 @@ std::vector<std::shared_ptr<GoferInode>> GoferInode::directories_after(std::stri
   const uint64_t* at = names_.listing == nullptr ? nullptr : names_.listing->position_of(name);
   if (at == nullptr) return dirs;
   const auto& entries = names_.listing->entries();
-  size_t looks = kMostLooks;
+  size_t looks = Listing::kMostLooks;
   for (auto it = entries.upper_bound(*at); it != entries.end() && looks > 0 && dirs.size() < most; ++it, --looks) {
     if (it->second.type != DT_DIR) continue;
     if (auto dir = gofer().find_live(it->second.qid)) dirs.push_back(std::move(dir));
@@ -138,7 +139,7 @@ std::vector<GoferInode::Named> GoferInode::open_next(Named first) {
   const uint64_t* own = names_.listing == nullptr ? nullptr : names_.listing->position_of(files[0].name);
   if (own == nullptr || *own <= run.last || !gofer().authoritative() || !wire().has(p9::kCapMopen)) return files;
   const auto& entries = names_.listing->entries();
-  size_t looks = kMostLooks, left_out = 0;
+  size_t looks = Listing::kMostLooks, left_out = 0;
   for (auto it = entries.upper_bound(run.last); it->first < *own; ++it) {
     if (it->second.type == DT_REG) ++left_out;
     if (--looks == 0 || left_out > kMayLeaveOut) return files;
@@ -156,32 +157,16 @@ void GoferInode::open_on() {
   if (names_.listing == nullptr || fid_ == p9::kNoFid || run.last == Names::Run::kNever || 2 * run.used < run.batch) return;
   const size_t most = run.batch == 0 ? kMostAhead : std::clamp(2 * run.batch, kFirstAhead, kMostAhead);
   std::vector<Named> files;
-  next_files(std::min(most, gofer().opened_ahead().room()), kMostLooks, files);
+  next_files(std::min(most, gofer().opened_ahead().room()), Listing::kMostLooks, files);
   if (files.empty()) return;
   run.batch -= std::min(run.batch, std::exchange(run.used, 0));
-  // What it does not bring is opened when somebody wants it.
-  if (auto opening = wire().begin_opening(fid_, std::move(files))) {
-    gofer().opened_ahead().expect(std::move(opening.assume_value()));
-  }
+  static_cast<void>(begin_opening(std::move(files)));
 }
 
-// One round trip for all of them; gives the first one's descriptor. ESTALE: another file has its name, or none.
-Result<UniqueFd> GoferInode::open_together(std::span<const Named> files) {
-  const Fid dir = TRY(fid());
-  std::vector<Wire::Opened> opened = TRY(wire().donated_by_names(dir, files));
-  for (size_t i = 1; i < opened.size(); ++i) {
-    // Its name may have gone while we were away, and then nobody would ever take it.
-    const auto* entry = names_.listing == nullptr ? nullptr : names_.listing->find(files[i].name);
-    if (entry == nullptr || entry->qid.path != files[i].path) continue;
-    if (opened[i].host.valid() && opened[i].qid.path == files[i].path) {
-      gofer().opened_ahead().put(files[i].path, std::move(opened[i].host));
-    }
-  }
-  if (opened.empty()) return Errno{EPROTO};
-  const Errno error = opened[0].error;
-  if (error == Errno{ENOENT} || (error == Errno{} && opened[0].qid.path != files[0].path)) return Errno{ESTALE};
-  if (error != Errno{}) return error;
-  return std::move(opened[0].host);
+// What it does not bring is opened when somebody wants it.
+Result<void> GoferInode::begin_opening(std::vector<Named> files) {
+  gofer().opened_ahead().expect(TRY(wire().begin_opening(TRY(fid()), std::move(files))));
+  return ok();
 }
 
 Result<FileRef> GoferInode::open(OpContext&, const Path& self, uint32_t flags) {

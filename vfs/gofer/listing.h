@@ -30,6 +30,8 @@ class Listing {
   // By position. 1 and 2 are "." and "..", which the reader adds.
   using Entries = std::map<uint64_t, Entry>;
   static constexpr uint64_t kFirst = 3;
+  // Who looks for the next files or directories in one looks at only so many entries: the rest may be of another kind.
+  static constexpr size_t kMostLooks = 256;
 
   // `light`: only directories came with attributes.
   explicit Listing(bool light = false) : light_(light) {}

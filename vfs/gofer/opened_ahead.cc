@@ -46,10 +46,7 @@ void OpenedAhead::settle() {
     files_expected_ -= opening->files.size();
     auto opened = opening->take();
     if (!opened) continue;
-    for (size_t i = 0; i < opened.assume_value().size(); ++i) {
-      Wire::Opened& o = opened.assume_value()[i];
-      if (o.host.valid() && o.qid.path == opening->files[i].path) put(o.qid.path, std::move(o.host));
-    }
+    for (Wire::Donated& o : opened.assume_value()) put(o.qid.path, std::move(o.host));
   }
 }
 

@@ -313,43 +313,28 @@ Result<Wire::Donated> Wire::donated_by_name(Fid dir, std::string_view name,
   return Donated{r->walked[0].qid, std::move(r.fd)};
 }
 
-namespace {
-
-p9::Tmopen request_to_open(Fid dir, std::span<const Wire::Named> files) {
-  p9::Tmopen t{.fid = dir};
-  for (const Wire::Named& f : files) t.names.emplace_back(f.name);
-  return t;
-}
-
-Result<std::vector<Wire::Opened>> opened_by(p9::Answer<p9::Rmopen> r, size_t asked) {
-  if (r->files.size() > asked) return Errno{EPROTO};
-  std::vector<Wire::Opened> opened;
-  auto fd = r.fds.begin();
-  for (const p9::OpenedX& f : r->files) {
-    opened.push_back({Errno{static_cast<int>(f.error)}, f.qid, {}});
-    Wire::Opened& o = opened.back();
-    if (f.error != 0) continue;
-    // None came: there is no room for them here.
-    if (fd == r.fds.end()) return r.fds.empty() ? Errno{ENFILE} : Errno{EPROTO};
-    o.host = std::move(*fd++);
-  }
-  return opened;
-}
-
-}  // namespace
-
-Result<std::vector<Wire::Opened>> Wire::donated_by_names(Fid dir, std::span<const Named> files) {
-  return opened_by(TRY(call(request_to_open(dir, files))), files.size());
-}
-
 Result<Wire::Opening> Wire::begin_opening(Fid dir, std::vector<Named> files) {
-  const p9::Tmopen request = request_to_open(dir, files);
-  auto begun = client_->begin(std::span(&request, 1));
+  p9::Tmopen request{.fid = dir};
+  for (const Named& f : files) request.names.emplace_back(f.name);
+  auto begun = client_->begin(std::span<const p9::Tmopen>(&request, 1));
   if (begun[0] == nullptr) return Errno{EIO};
   return Opening{std::move(files), std::move(begun[0])};
 }
 
-Result<std::vector<Wire::Opened>> Wire::Opening::take() { return opened_by(TRY(begun->take()), files.size()); }
+Result<std::vector<Wire::Donated>> Wire::Opening::take() {
+  auto r = TRY(begun->take());
+  if (r->files.size() > files.size()) return Errno{EPROTO};
+  std::vector<Donated> opened;
+  auto fd = r.fds.begin();
+  for (size_t i = 0; i < r->files.size(); ++i) {
+    if (r->files[i].error != 0) continue;
+    // None came: there is no room for them here.
+    if (fd == r.fds.end()) return r.fds.empty() ? Errno{ENFILE} : Errno{EPROTO};
+    UniqueFd host = std::move(*fd++);
+    if (r->files[i].qid.path == files[i].path) opened.push_back({r->files[i].qid, std::move(host)});
+  }
+  return opened;
+}
 
 Result<Fid> Wire::clone(Fid fid) {
   const Fid copy = TRY(new_fids());

@@ -143,21 +143,14 @@ class Wire {
     std::string name;
     uint64_t path = kNobody;  // its qid's, as far as we know
   };
-  struct Opened {
-    Errno error{};
-    Qid qid;
-    UniqueFd host;  // valid if there is no error
-  };
-  // For reading, by the names in `dir`, in one round trip: in their order, as far as the server went. Needs kCapMopen.
-  Result<std::vector<Opened>> donated_by_names(Fid dir, std::span<const Named> files);
-  // The same without waiting for the answer.
+  // For reading, by the names in `dir`, in one message, without waiting for the answer. Needs kCapMopen.
   struct Opening {
     std::vector<Named> files;
     std::shared_ptr<p9::Begun<p9::Tmopen>> begun;
     bool answered() const { return begun->answered(); }
     void wait() { begun->wait(); }
-    // Once, when it is answered.
-    Result<std::vector<Opened>> take();
+    // Once, when it is answered: what could be opened and is what `files` says.
+    Result<std::vector<Donated>> take();
   };
   Result<Opening> begin_opening(Fid dir, std::vector<Named> files);
   // Opens the file of `fid`, which stays as it is.
