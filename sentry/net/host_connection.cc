@@ -62,7 +62,6 @@ Result<Received> HostConnection::receive(std::span<std::byte> dst, int flags) {
   Received r;
   r.full = static_cast<size_t>(n);
   r.copied = std::min(dst.size(), r.full);
-  r.end_of_record = type_ == SOCK_SEQPACKET;
   return r;
 }
 

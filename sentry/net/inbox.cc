@@ -55,7 +55,6 @@ void Inbox::take_packet(std::span<std::byte> dst, int flags, Received& r) {
   r.creds = m.creds;
   r.files = m.files;
   r.control = m.control;
-  r.end_of_record = type_ == SOCK_SEQPACKET;
   if ((flags & MSG_PEEK) == 0) pop_front();
 }
 

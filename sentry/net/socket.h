@@ -33,7 +33,6 @@ struct SocketControl {
 struct Received {
   size_t copied = 0;
   size_t full = 0;  // length of the message, which may be more than was asked for
-  bool end_of_record = false;
   SocketName from;
   std::vector<vfs::FileRef> files;
   std::optional<ucred> creds;

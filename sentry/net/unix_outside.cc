@@ -70,7 +70,6 @@ Result<Received> UnixSocket::receive_outside(vfs::OpContext& ctx, std::span<std:
         const auto r = TRY(outside->receive(dst.subspan(sum.copied), flags));
         sum.copied += r.copied;
         sum.full += r.full;
-        sum.end_of_record = r.end_of_record;
         return ok();
       },
       [&] { return wait_outside(ctx, *outside, kIn, options.receive_timeout_ns); });

@@ -106,16 +106,29 @@ Result<uint64_t> read_position(Task& task, vfs::File& file, GuestSegments& dst) 
   return done;
 }
 
-// Writes all of src by `write`, a buffer at a time, until it takes less than it was given. only_moves: it does not look at the bytes.
+// How a file takes what it is given. only_moves: it does not look at the bytes. unit: of a part that can only be read to its
+// middle, it takes multiples of this.
+struct Taking {
+  bool only_moves = false;
+  uint64_t unit = 1;
+};
+Taking taking_of(const vfs::File& file) {
+  if (!file.is_stream()) return {.only_moves = file.moves_bytes()};
+  return {.unit = file.inode().type() == S_IFIFO ? kPage : ~uint64_t{0}};
+}
+
+// Writes all of src by `write`, a buffer at a time, until it takes less than it was given.
 template <typename Write>
-Result<uint64_t> write_chunks(GuestSegments& src, uint64_t count, const Bounce& bounce, bool only_moves, Write write) {
-  if (const ByteSpan all = only_moves ? src.given(count) : ByteSpan(); !all.empty()) return TRY(write(all, 0));
+Result<uint64_t> write_chunks(GuestSegments& src, uint64_t count, const Bounce& bounce, Taking how, Write write) {
+  if (const ByteSpan all = how.only_moves ? src.given(count) : ByteSpan(); !all.empty()) return TRY(write(all, 0));
   uint64_t done = 0;
   while (done < count) {
     auto buffer = bounce.first(count - done);
     auto copied = src.copy_in(buffer);
     if (!copied.has_value()) return partial(done, copied.error());
-    auto n = write(ByteSpan(buffer.first(copied.value())), done);
+    const size_t whole = copied.value() == buffer.size() ? buffer.size() : copied.value() - copied.value() % how.unit;
+    if (whole == 0) return partial(done, Errno{EFAULT});
+    auto n = write(ByteSpan(buffer.first(whole)), done);
     if (!n.has_value()) return partial(done, n.error());
     done += n.value();
     if (n.value() < buffer.size()) break;
@@ -134,8 +147,9 @@ Result<uint64_t> write_positioned(Task& task, vfs::File& file, GuestSegments& sr
   }
   const uint64_t count = TRY(clip_to_file_size_limit(task, file, at, src.remaining()));
   Bounce bounce(task, count, false);
+  const Taking how = taking_of(file);
   if (append) {
-    return write_chunks(src, count, bounce, file.moves_bytes(), [&](ByteSpan b, uint64_t) -> Result<size_t> {
+    return write_chunks(src, count, bounce, how, [&](ByteSpan b, uint64_t) -> Result<size_t> {
       uint64_t end = 0;
       const size_t n = TRY(file.append(task, b, end));
       if (own_position) file.set_position(end);
@@ -145,12 +159,12 @@ Result<uint64_t> write_positioned(Task& task, vfs::File& file, GuestSegments& sr
   Turns turns(task);  // not for what is appended: others would write into the midst of it
   // With O_APPEND set here, RWF_NOAPPEND was asked for, and File::write would append.
   if (own_position && (file.flags() & O_APPEND) == 0) {
-    return write_chunks(src, count, bounce, file.moves_bytes(), [&](ByteSpan b, uint64_t done) -> Result<size_t> {
+    return write_chunks(src, count, bounce, how, [&](ByteSpan b, uint64_t done) -> Result<size_t> {
       if (!turns.go_on(done)) return Errno{EINTR};
       return file.write(task, b);
     });
   }
-  return write_chunks(src, count, bounce, file.moves_bytes(), [&](ByteSpan b, uint64_t done) -> Result<size_t> {
+  return write_chunks(src, count, bounce, how, [&](ByteSpan b, uint64_t done) -> Result<size_t> {
     if (!turns.go_on(done)) return Errno{EINTR};
     const size_t n = TRY(file.pwrite(task, b, at + done));
     if (own_position) file.set_position(at + done + n);
@@ -334,7 +348,7 @@ Result<uint64_t> write_file(Task& task, vfs::File& file, GuestSegments& src,
     }
     Bounce bounce(task, src.remaining(), true);
     const uint64_t n =
-        TRY(write_chunks(src, src.remaining(), bounce, false, [&](ByteSpan b, uint64_t) { return file.write(task, b); }));
+        TRY(write_chunks(src, src.remaining(), bounce, taking_of(file), [&](ByteSpan b, uint64_t) { return file.write(task, b); }));
     vfs::notify_path(file.path(), IN_MODIFY);
     return n;
   }

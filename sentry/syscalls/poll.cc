@@ -140,8 +140,14 @@ Result<uint64_t> select_until(Task& task, int count, const uint64_t (&addr)[3], 
   return n;
 }
 
-// select and ppoll say how much time is left, and do not restart after a handler.
-Errno no_restart(Errno e) { return e == kErestartsys ? kErestartnohand : e; }
+// select and ppoll say how much time is left, and do not restart after a handler; but a time that cannot be written is no error
+// (poll_select_finish()).
+template <typename Time>
+Result<uint64_t> told_time_left(Task& task, Result<uint64_t> r, Deadline deadline, UserPtr<Time> at, Time (*in_units)(uint64_t ns)) {
+  const bool told = !deadline || task.memory().write(at, in_units(time_left(deadline)));
+  if (!r && r.error() == kErestartsys) return told ? kErestartnohand : Errno{EINTR};
+  return r;
+}
 
 }  // namespace
 
@@ -156,12 +162,7 @@ Result<uint64_t> sys_ppoll(Task& task, uint64_t fds, uint32_t count, uint64_t ti
   const Deadline deadline = deadline_after(TRY(read_timeout(task, timeout)));
   const auto set = TRY(read_sigmask(task, mask, size));
   return with_sigmask(task, set, [&]() -> Result<uint64_t> {
-    auto r = poll_until(task, fds, count, deadline);
-    if (deadline) {
-      TRY(task.memory().write(UserPtr<timespec>{timeout}, to_timespec(time_left(deadline))));
-    }
-    if (!r.has_value()) return no_restart(r.error());
-    return r;
+    return told_time_left(task, poll_until(task, fds, count, deadline), deadline, UserPtr<timespec>{timeout}, to_timespec);
   });
 }
 
@@ -175,10 +176,7 @@ Result<uint64_t> sys_select(Task& task, int count, uint64_t in, uint64_t out, ui
     t.tv_usec %= 1'000'000;
     deadline = deadline_after(TRY(to_ns(t)));
   }
-  auto r = select_until(task, count, {in, out, except}, deadline);
-  if (deadline) TRY(task.memory().write(timeout, to_timeval(time_left(deadline))));
-  if (!r.has_value()) return no_restart(r.error());
-  return r;
+  return told_time_left(task, select_until(task, count, {in, out, except}, deadline), deadline, timeout, to_timeval);
 }
 
 Result<uint64_t> sys_pselect6(Task& task, int count, uint64_t in, uint64_t out, uint64_t except,
@@ -190,12 +188,7 @@ Result<uint64_t> sys_pselect6(Task& task, int count, uint64_t in, uint64_t out, 
   const Deadline deadline = deadline_after(TRY(read_timeout(task, timeout)));
   const auto set = TRY(read_sigmask(task, m.mask, m.size));
   return with_sigmask(task, set, [&]() -> Result<uint64_t> {
-    auto r = select_until(task, count, {in, out, except}, deadline);
-    if (deadline) {
-      TRY(task.memory().write(UserPtr<timespec>{timeout}, to_timespec(time_left(deadline))));
-    }
-    if (!r.has_value()) return no_restart(r.error());
-    return r;
+    return told_time_left(task, select_until(task, count, {in, out, except}, deadline), deadline, UserPtr<timespec>{timeout}, to_timespec);
   });
 }
 

@@ -96,8 +96,10 @@ class ControlWriter {
   size_t room() const { return left_ < sizeof(cmsghdr) ? 0 : left_ - sizeof(cmsghdr); }
   Result<void> put(int level, int type, const void* data, size_t n) {
     const cmsghdr h{.cmsg_len = sizeof(cmsghdr) + n, .cmsg_level = level, .cmsg_type = type};
-    TRY(task_.memory().copy_out(at_, &h, sizeof h));
-    TRY(task_.memory().copy_out(at_ + sizeof h, data, n));
+    std::vector<std::byte> message(h.cmsg_len);
+    std::memcpy(message.data(), &h, sizeof h);
+    std::memcpy(message.data() + sizeof h, data, n);
+    TRY(task_.memory().copy_out(at_, message.data(), message.size()));
     const size_t step = std::min<size_t>(CMSG_ALIGN(h.cmsg_len), left_);
     at_ += step;
     left_ -= step;
@@ -157,8 +159,9 @@ Result<uint64_t> send(Task& task, Socket& s, GuestSegments& data, Outgoing extra
     const auto part = piece.first(data.remaining());
     Result<size_t> n = size_t{0};
     if (!part.empty()) n = data.copy_in(part);
-    const size_t got = n.has_value() ? n.value() : 0;
-    if (n.has_value()) n = s.send(task, part.first(got), std::move(extra), flags);
+    // As Linux: of a piece that cannot be read whole nothing is sent.
+    if (n.has_value() && n.value() < part.size()) n = Errno{EFAULT};
+    if (n.has_value()) n = s.send(task, part, std::move(extra), flags);
     if (!n.has_value()) {
       if (done > 0) return done;
       return n.error();
@@ -183,7 +186,7 @@ Result<uint64_t> send_message(Task& task, Socket& s, uint64_t address, int flags
 
 struct Answer {
   uint64_t count = 0;  // what the call returns
-  int flags = 0;       // MSG_TRUNC, MSG_EOR
+  int flags = 0;       // MSG_TRUNC
   Received message;
 };
 
@@ -217,7 +220,6 @@ Result<Answer> receive(Task& task, Socket& s, GuestSegments& data, int flags) {
   } while (more_pieces && data.remaining() > 0);
   if (s.type() != SOCK_STREAM) {
     if (a.message.full > a.message.copied) a.flags |= MSG_TRUNC;
-    if (a.message.end_of_record) a.flags |= MSG_EOR;
     if ((flags & MSG_TRUNC) != 0) a.count = a.message.full;
   }
   return a;

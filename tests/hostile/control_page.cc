@@ -3,12 +3,15 @@
 #include <linux/audit.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "sentry/platform/trap/call_windows.h"
+#include <algorithm>
+
+#include "sentry/platform/trap/call_parts.h"
 #include "tests/hostile/attack.h"
 
 namespace hostile {
@@ -21,7 +24,7 @@ constexpr uint64_t kInPageWord = 0x5a5a5a5a5a5a5a5a;  // small input lies in the
 
 // Reads a pipe to its end: every byte must be one that the writer had. An attack in which there are not both kinds
 // has done nothing, unless there was no time for it.
-void check_bytes(int fd, bool expect_both) {
+void check_bytes(int fd, bool expect_both, bool any) {
   constexpr ssize_t kEnough = 512 << 10;
   uint8_t buffer[4096];
   bool page = false, memory = false;
@@ -31,7 +34,7 @@ void check_bytes(int fd, bool expect_both) {
     for (ssize_t i = 0; i < n; ++i) {
       page |= buffer[i] == kInPage;
       memory |= buffer[i] == kInMemory;
-      if (buffer[i] != kInPage && buffer[i] != kInMemory) {
+      if (!any && buffer[i] != kInPage && buffer[i] != kInMemory) {
         broken("byte %02x came from outside the windows", buffer[i]);
         return;
       }
@@ -45,6 +48,7 @@ constexpr uint16_t kLengths[] = {0, 1, 8, 16, 17, kInBuffer - 1, kInBuffer, kInB
 struct Target {
   ControlPage* page;
   uint64_t memory;
+  bool messages;
 };
 
 // Swaps honest lengths and lies, in the moment between the Sentry's check and its use.
@@ -52,7 +56,7 @@ void* change_lengths(void* argument) {
   const Target t = *static_cast<Target*>(argument);
   for (;;) {
     for (int i = 0; i < kWindows; ++i) {
-      *const_cast<volatile uint16_t*>(&t.page->line.in_length[i]) = 1024;
+      *const_cast<volatile uint16_t*>(&t.page->line.in_length[i]) = i == 1 && t.messages ? kAllParts : 1024;
       *const_cast<volatile uint16_t*>(&t.page->line.in_length[i]) = static_cast<uint16_t>(dice());
     }
     *const_cast<volatile uint8_t*>(&t.page->line.out_ready) = static_cast<uint8_t>(dice());
@@ -67,22 +71,55 @@ void forge_vectors(ControlPage* c, uint64_t memory, uint64_t room, int to, int f
   const uint64_t at[] = {writes ? memory : room, writes ? memory : room, 0, STUB_CTL, ~uint64_t{4095}};
   for (iovec& part : theirs) part = {reinterpret_cast<void*>(at[dice(5)]), dice(8) == 0 ? ~size_t{0} : dice(200)};
   const uint64_t parts = 1 + dice(kParts);
-  memcpy(c->in_buffer, theirs, sizeof theirs);
-  if (dice(2) != 0) c->line.in_length[0] = static_cast<uint16_t>(parts * sizeof(iovec));
+  memcpy(c->in_buffer, theirs, parts * sizeof(iovec));
+  c->line.in_length[1] = static_cast<uint16_t>(dice(3));
+  c->line.in_length[0] = static_cast<uint16_t>(dice(2) * parts * sizeof(iovec));
   const auto array = reinterpret_cast<uint64_t>(theirs);
   if (writes) forge(c, {kReqCall, SYS_writev, {static_cast<uint64_t>(to), array, parts, 0, 0, 0}});
   if (!writes) forge(c, {kReqCall, SYS_preadv, {static_cast<uint64_t>(from), array, parts, 0, 0, 0}});
   memset(c->in_buffer, kInPage, sizeof c->in_buffer);
 }
 
+// Messages and sets, whose parts the Sentry looks for by headers that lie.
+void forge_parts(ControlPage* c, uint64_t memory, uint64_t room, int to) {
+  constexpr uint64_t kParts = 1 + kInBuffer / sizeof(iovec);
+  static struct {
+    msghdr header;
+    iovec parts[kParts];
+  } theirs;  // what the Sentry finds where none of it came along
+  static timeval none;
+  const uint64_t at[] = {memory, memory, room, 0, STUB_CTL, ~uint64_t{4095}};
+  const auto anywhere = [&] { return reinterpret_cast<void*>(at[dice(6)]); };
+  for (iovec& part : theirs.parts) part = {reinterpret_cast<void*>(at[dice(2)]), dice(8) == 0 ? dice() : dice(200)};
+  // Not where the data is: what came along for an address is what is read there, be it an array.
+  auto* const elsewhere = reinterpret_cast<iovec*>(at[2 + dice(4)]);
+  theirs.header = {.msg_iov = dice(8) ? theirs.parts : elsewhere, .msg_iovlen = dice(8) ? dice(kParts + 2) : dice()};
+  if (dice(4) == 0) theirs.header.msg_name = anywhere(), theirs.header.msg_namelen = static_cast<socklen_t>(dice(8) ? dice(200) : dice());
+  if (dice(4) == 0) theirs.header.msg_control = anywhere(), theirs.header.msg_controllen = dice(8) ? dice(100) : dice();
+  const size_t size = sizeof(msghdr) + std::min<uint64_t>(theirs.header.msg_iovlen, kParts) * sizeof(iovec);
+  memcpy(c->in_buffer, &theirs, std::min(size, sizeof c->in_buffer));
+  const auto socket = static_cast<uint64_t>(to), header = reinterpret_cast<uint64_t>(&theirs.header);
+  c->line.in_length[0] = dice(8) ? sizeof(msghdr) : kLengths[dice(12)];
+  c->line.in_length[1] = static_cast<uint16_t>(dice(4) ? kAllParts : dice(3));
+  switch (dice(3)) {
+    case 0: forge(c, {kReqCall, SYS_sendmsg, {socket, header, MSG_NOSIGNAL, 0, 0, 0}}); break;
+    case 1: forge(c, {kReqCall, SYS_recvmsg, {socket, header, MSG_DONTWAIT, 0, 0, 0}}); break;
+    default:
+      forge(c, {kReqCall, SYS_select,
+                {dice(1100), at[2 + dice(4)], at[2 + dice(4)], at[2 + dice(4)], reinterpret_cast<uint64_t>(&none), 0}});
+  }
+  memset(c->in_buffer, kInPage, sizeof c->in_buffer);
+}
+
 // A control page says what a call reads; the Sentry must take it from there and from nowhere else of its own.
-void lying_windows(bool race) {
+void lying_windows(bool race, bool messages = false) {
   int fds[2];
-  if (pipe(fds) != 0) return;
+  if ((messages ? socketpair(AF_UNIX, SOCK_STREAM, 0, fds) : pipe(fds)) != 0) return;
   const pid_t reader = fork();
   if (reader == 0) {
     close(fds[1]);
-    check_bytes(fds[0], my_page() != nullptr);
+    // Whoever changes lengths while they are looked at is given parts of headers for data, too.
+    check_bytes(fds[0], my_page() != nullptr, race && messages);
     _exit(0);
   }
   close(fds[0]);
@@ -94,7 +131,7 @@ void lying_windows(bool race) {
     memset(memory, kInPage, sizeof memory);
     if (write(file, memory, sizeof memory) != sizeof memory) return;
     memset(memory, kInMemory, sizeof memory);
-    static Target target{c, reinterpret_cast<uint64_t>(memory) + 4096};
+    static Target target{c, reinterpret_cast<uint64_t>(memory) + 4096, messages};
     if (race) start_thread(change_lengths, &target);
     // From here on this thread makes no call of its own: they would use these buffers.
     memset(c->in_buffer, kInPage, sizeof c->in_buffer + sizeof c->out_buffer + sizeof c->unused);
@@ -109,6 +146,7 @@ void lying_windows(bool race) {
       if (dice(2) != 0) c->line.in_length[0] = kAllInBulk;
       forge(c, {kReqCall, SYS_write, {fd, target.memory, size, 0, kInPageWord, kInPageWord}});
       forge_vectors(c, target.memory, reinterpret_cast<uint64_t>(directory), fds[1], file);
+      if (messages) forge_parts(c, target.memory, reinterpret_cast<uint64_t>(directory), fds[1]);
       c->line.out_ready = static_cast<uint8_t>(dice());  // to memory that is not there, too
       const uint64_t to[] = {reinterpret_cast<uint64_t>(directory), 0, STUB_CTL, ~uint64_t{4095}};
       forge(c, {kReqCall, SYS_pread64, {static_cast<uint64_t>(file), to[dice(4)], kOutBuffer + dice(sizeof directory), dice(4096), 0, 0}});
@@ -121,6 +159,8 @@ void lying_windows(bool race) {
 
 void windows() { lying_windows(false); }
 void windows_race() { lying_windows(true); }
+void parts() { lying_windows(false, true); }
+void parts_race() { lying_windows(true, true); }
 
 // Requests of any kind for any slot, those that nobody uses included. Most of their authors soon ask for their own end.
 void forge_at_random() {
@@ -210,6 +250,8 @@ void forged_gs() {
 
 const Attack control_page_attacks[] = {{"windows", windows},
                                        {"windows_race", windows_race},
+                                       {"parts", parts},
+                                       {"parts_race", parts_race},
                                        {"forged_requests", forged_requests},
                                        {"states", states},
                                        {"forged_orders", forged_orders},

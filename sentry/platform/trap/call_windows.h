@@ -4,9 +4,14 @@
 // Not here on purpose: words that other threads wait on (futex(2)'s first argument). Their value counts at the
 // moment of the call, not some time before.
 #pragma once
+#include <asm/prctl.h>
 #include <asm/unistd.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
+#include <termios.h>
 
 #include <initializer_list>
 
@@ -19,12 +24,13 @@ enum class WindowKind : uint8_t { kNone, kString, kFixed, kCounted };
 struct WindowRule {
   WindowKind kind = WindowKind::kNone;
   uint8_t arg = 0;
-  uint8_t size_arg = 0;  // kCounted: times `size`
+  uint8_t size_arg = 0;  // kCounted: times `size`, and `more`
   uint16_t size = 0;
+  uint8_t more = 0;
 
   // kFixed, kCounted: how much the call's arguments say.
   constexpr uint64_t bytes(const uint64_t* args) const {
-    return kind == WindowKind::kFixed ? size : args[size_arg] * size;
+    return kind == WindowKind::kFixed ? size : args[size_arg] * size + more;
   }
   // Of results, the first part alone if they are large.
   constexpr uint64_t out_bytes(const uint64_t* args) const { return first_part(args, kOutBuffer); }
@@ -38,12 +44,16 @@ struct WindowRule {
 // Windows of a buffer follow each other, each at a multiple of 8.
 constexpr uint32_t padded(uint32_t size) { return (size + 7) & ~7u; }
 
-// Of a call whose first input is an array of iovec, all that it names: read along, or written as one.
-enum class Vectors : uint8_t { kNone, kGather, kScatter };
+// Of results, as much as a window may hold.
+constexpr uint64_t first_of(uint64_t size) { return size < kOutBuffer ? size : kOutBuffer; }
+
+// What else comes along. Of a call whose first input is an array of iovec, all that it names: read along, or written as one. By
+// call_parts.h: sendmsg(2), recvmsg(2), select(2) and pselect(2).
+enum class More : uint8_t { kNone, kGather, kScatter, kSent, kReceived, kSets };
 
 struct CallWindows {
   WindowRule in[kWindows], out[kWindows];
-  Vectors vectors = Vectors::kNone;
+  More more = More::kNone;
   // The call has at most four arguments: small input rides in the place of the others.
   bool spare = false;
   // What does not fit into the page's buffers goes by the thread's bulk area, up to its size: input whole, results in part.
@@ -58,6 +68,9 @@ inline constexpr uint32_t kInBulk = kInLine - 1;
 inline constexpr uint32_t kToldInLine = kInLine - 2;
 // In the bulk area, for all that the call's array of iovec names.
 inline constexpr uint32_t kScattered = kInLine - 3;
+// Of Reply::results[0] alone: `size` windows lie at the end of out_buffer, more than the reply has room for.
+inline constexpr uint32_t kListed = kInLine - 4;
+inline constexpr uint32_t kMostListed = 12, kOutList = kOutBuffer - kMostListed * sizeof(Window);
 constexpr bool rides_in_line(uint32_t offset) { return offset == kInLine || offset == kToldInLine; }
 inline constexpr uint8_t kBulkReady = 0x80;
 inline constexpr uint16_t kAllInBulk = 0xffff;  // CallLine::in_length: of input that goes by the bulk area, all
@@ -111,8 +124,8 @@ struct WindowTable {
       calls[nr].large = true;
     }
     calls[__NR_write].spare = calls[__NR_pwrite64].spare = true;
-    for (int nr : {__NR_readv, __NR_preadv, __NR_preadv2}) vectors(nr, Vectors::kScatter);
-    for (int nr : {__NR_writev, __NR_pwritev, __NR_pwritev2}) vectors(nr, Vectors::kGather);
+    for (int nr : {__NR_readv, __NR_preadv, __NR_preadv2}) vectors(nr, More::kScatter);
+    for (int nr : {__NR_writev, __NR_pwritev, __NR_pwritev2}) vectors(nr, More::kGather);
     in_counted(__NR_sendto, 4, 5, 1, 1);
     for (int nr : {__NR_bind, __NR_connect}) in_counted(nr, 1, 2, 1);
     in_counted(__NR_setsockopt, 3, 4, 1);
@@ -124,7 +137,10 @@ struct WindowTable {
     in_fixed(__NR_getsockopt, 4, 4);
     out_fixed(__NR_getsockopt, 3, 16);
     out_fixed(__NR_getsockopt, 4, 4, 1);
-    for (int nr : {__NR_sendmsg, __NR_recvmsg}) in_fixed(nr, 1, 56);
+    for (int nr : {__NR_sendmsg, __NR_recvmsg}) in_fixed(nr, 1, sizeof(msghdr));
+    calls[__NR_sendmsg].more = More::kSent;
+    calls[__NR_recvmsg].more = More::kReceived;
+    for (int nr : {__NR_select, __NR_pselect6}) calls[nr].more = More::kSets;
     in_fixed(__NR_sendfile, 2, 8);
     out_fixed(__NR_sendfile, 2, 8);
     for (int nr : {__NR_copy_file_range, __NR_splice}) {
@@ -142,6 +158,7 @@ struct WindowTable {
       out_counted(nr, 0, 1, 8);
     }
     in_fixed(__NR_ppoll, 2, 16, 1);
+    out_fixed(__NR_ppoll, 2, 16, 1);
     out_counted(__NR_epoll_wait, 1, 2, 12);
     out_counted(__NR_epoll_pwait, 1, 2, 12);
     out_counted(__NR_epoll_pwait2, 1, 2, 12);
@@ -185,6 +202,36 @@ struct WindowTable {
     out_counted(__NR_sched_getaffinity, 2, 1, 1);
     in_counted(__NR_sched_setaffinity, 2, 1, 1);
     in_fixed(__NR_setrlimit, 1, 16);
+    for (int nr : {__NR_capget, __NR_capset}) in_fixed(nr, 0, 8);
+    out_fixed(__NR_capget, 1, 24);
+    in_fixed(__NR_capset, 1, 24, 1);
+    out_counted(__NR_getgroups, 1, 0, 4);
+    in_counted(__NR_setgroups, 1, 0, 4);
+    in_fixed(__NR_timer_create, 1, 64);
+    out_fixed(__NR_timer_create, 2, 4);
+    in_fixed(__NR_rt_sigqueueinfo, 2, 128);
+    in_fixed(__NR_rt_tgsigqueueinfo, 3, 128);
+    for (int nr : {__NR_semop, __NR_semtimedop}) in_counted(nr, 1, 2, 6);
+    in_fixed(__NR_semtimedop, 3, 16, 1);
+    in_counted(__NR_msgsnd, 1, 2, 1);
+    calls[__NR_msgsnd].in[0].more = 8;  // a long before the text
+    out_counted(__NR_msgrcv, 1, 2, 1);
+    calls[__NR_msgrcv].out[0].more = 8;
+    in_counted(__NR_mq_timedsend, 1, 2, 1);
+    in_fixed(__NR_mq_timedsend, 4, 16, 1);
+    out_counted(__NR_mq_timedreceive, 1, 2, 1);
+    out_fixed(__NR_mq_timedreceive, 3, 4, 1);
+    in_fixed(__NR_mq_timedreceive, 4, 16);
+    for (int nr : {__NR_sched_getparam, __NR_sched_rr_get_interval}) out_fixed(nr, 1, nr == __NR_sched_getparam ? 4 : 16);
+    in_fixed(__NR_sched_setparam, 1, 4);
+    in_fixed(__NR_sched_setscheduler, 2, 4);
+    for (int nr : {__NR_utimes, __NR_utime}) in_string(nr, 0);
+    in_fixed(__NR_utimes, 1, 32, 1);
+    in_fixed(__NR_utime, 1, 16, 1);
+    in_string(__NR_openat2, 1);
+    in_counted(__NR_openat2, 2, 3, 1, 1);
+    for (int nr : {__NR_listxattr, __NR_llistxattr}) in_string(nr, 0);
+    for (int nr : {__NR_listxattr, __NR_llistxattr, __NR_flistxattr}) out_counted(nr, 1, 2, 1);
   }
 
  private:
@@ -195,9 +242,9 @@ struct WindowTable {
   constexpr void in_counted(int nr, uint8_t arg, uint8_t count, uint16_t size, int i = 0) {
     calls[nr].in[i] = {WindowKind::kCounted, arg, count, size};
   }
-  constexpr void vectors(int nr, Vectors how) {
+  constexpr void vectors(int nr, More how) {
     in_counted(nr, 1, 2, sizeof(iovec));
-    calls[nr].vectors = how;
+    calls[nr].more = how;
   }
   constexpr void out_fixed(int nr, uint8_t arg, uint16_t size, int i = 0) {
     calls[nr].out[i] = {WindowKind::kFixed, arg, 0, size};
@@ -208,5 +255,57 @@ struct WindowTable {
 };
 
 inline constexpr WindowTable window_table;
+
+// Calls whose windows another argument decides: which request it is.
+struct Request {
+  uint32_t nr;
+  uint32_t number;
+  CallWindows windows;
+};
+
+constexpr Request request_in(uint32_t nr, uint32_t number, uint8_t arg, uint16_t size) {
+  Request r{nr, number, {}};
+  r.windows.in[0] = {WindowKind::kFixed, arg, 0, size};
+  return r;
+}
+constexpr Request request_out(uint32_t nr, uint32_t number, uint8_t arg, uint16_t size) {
+  Request r{nr, number, {}};
+  r.windows.out[0] = {WindowKind::kFixed, arg, 0, size};
+  return r;
+}
+constexpr Request request_both(uint32_t nr, uint32_t number, uint8_t arg, uint16_t size) {
+  Request r = request_in(nr, number, arg, size);
+  r.windows.out[0] = r.windows.in[0];
+  return r;
+}
+
+// fcntl(2)'s, by numbers: the stub has the kernel's headers, which cannot be had beside libc's.
+enum FcntlCommand : uint32_t { kGetlk = 5, kSetlk = 6, kSetlkw = 7, kSetownEx = 15, kGetownEx = 16, kOfdGetlk = 36, kOfdSetlk = 37, kOfdSetlkw = 38 };
+inline constexpr uint16_t kTermios = 36;  // the kernel's struct termios
+
+inline constexpr Request requests[] = {
+    request_out(__NR_ioctl, FIONREAD, 2, 4),        request_in(__NR_ioctl, FIONBIO, 2, 4),
+    request_out(__NR_ioctl, TIOCOUTQ, 2, 4),        request_out(__NR_ioctl, TIOCGWINSZ, 2, 8),
+    request_out(__NR_ioctl, TCGETS, 2, kTermios),   request_in(__NR_ioctl, TCSETS, 2, kTermios),
+    request_in(__NR_ioctl, TCSETSW, 2, kTermios),   request_in(__NR_ioctl, TCSETSF, 2, kTermios),
+    request_out(__NR_ioctl, TIOCGPGRP, 2, 4),       request_in(__NR_ioctl, TIOCSPGRP, 2, 4),
+    request_in(__NR_fcntl, kSetlk, 2, 32),         request_in(__NR_fcntl, kSetlkw, 2, 32),
+    request_both(__NR_fcntl, kGetlk, 2, 32),       request_in(__NR_fcntl, kOfdSetlk, 2, 32),
+    request_in(__NR_fcntl, kOfdSetlkw, 2, 32),    request_both(__NR_fcntl, kOfdGetlk, 2, 32),
+    request_out(__NR_fcntl, kGetownEx, 2, 8),     request_in(__NR_fcntl, kSetownEx, 2, 8),
+    request_in(__NR_prctl, PR_SET_NAME, 1, 16),     request_out(__NR_prctl, PR_GET_NAME, 1, 16),
+    request_out(__NR_arch_prctl, ARCH_GET_FS, 1, 8),
+};
+
+// Null: none.
+inline const CallWindows* windows_of(uint64_t nr, const uint64_t* args) {
+  if (nr >= kWindowCalls) return nullptr;
+  if (nr != __NR_ioctl && nr != __NR_fcntl && nr != __NR_prctl && nr != __NR_arch_prctl) return &window_table.calls[nr];
+  const uint64_t number = nr == __NR_ioctl || nr == __NR_fcntl ? args[1] : args[0];
+  for (const Request& r : requests) {
+    if (r.nr == nr && r.number == static_cast<uint32_t>(number)) return &r.windows;
+  }
+  return nullptr;
+}
 
 }  // namespace run9::sentry::trap

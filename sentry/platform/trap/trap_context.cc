@@ -343,11 +343,7 @@ void TrapContext::resume() {
     return;
   }
   write_regs();
-  Window* results = page().line.reply.results;
-  for (size_t i = 0; i < kWindows; ++i) results[i] = i < kept_.size() ? kept_[i] : Window{};
-  if (!kept_.empty() && rides_in_line(kept_.front().offset)) memcpy(&results[1], small_out_, kSmall);
-  kept_.clear();
-  scattered_.clear();
+  hand_results_back();
   start_running();
   hand_back();
 }

@@ -27,6 +27,7 @@ namespace run9::sentry::trap {
 
 class TrapPlatform;
 class TrapSpace;
+enum class More : uint8_t;
 
 // One read of a field that the guest may be changing: what is checked is what is used.
 template <typename T>
@@ -147,13 +148,16 @@ class TrapContext final : public Context {
   bool write_bulk(uint64_t addr, ByteSpan src);
   std::span<std::byte> room_for(uint64_t addr, size_t size) const;
   // Of a call with an array of iovec.
-  void take_gathered(uint32_t used);
+  class Finder;
+  void take_parts(More more, const uint64_t* args, uint32_t used);
   bool takes_scattered(std::span<const iovec> parts) const;
   bool write_scattered(std::span<const iovec> parts, ByteSpan src);
   std::span<std::byte> room_for_all(std::span<const iovec> parts) const;
   std::byte* bulk() const;  // shared with the guest
   void fill_bulk(ByteSpan src);
   void note_bulk(size_t size);
+  // Into the answer: the guest thread copies them to their places.
+  void hand_results_back();
   // Puts what write_window has kept into the guest's memory, if it lies in this range.
   void flush_windows(uint64_t addr, uint64_t size);
   // A fault on a patched call site: what the guest would have done there. kGone's optional: see take_request.
@@ -185,10 +189,15 @@ class TrapContext final : public Context {
   bool gone_ = false;
   uint32_t reply_flags_ = 0;
   uint64_t frame_ = 0;
+  struct Part {
+    uint64_t addr;
+    uint32_t size;
+    const std::byte* at;  // shared with the guest
+  };
   Window in_[kWindows] = {}, out_[kWindows] = {};
   Window bulk_ = {};  // what of the guest's memory may be written by way of the bulk area
-  std::vector<Window> gathered_;  // their offsets from the first, at gathered_at_
-  const std::byte* gathered_at_ = nullptr;
+  std::vector<Part> parts_;        // of its input, what lies in no window (call_parts.h)
+  std::vector<Window> may_write_;  // of its results, likewise
   uint64_t scatters_ = 0;          // that many parts, which can be written as one
   std::vector<Window> kept_;       // written, and not in the guest's memory yet
   std::vector<Window> scattered_;  // the parts of one with kScattered

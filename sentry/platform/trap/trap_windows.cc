@@ -4,14 +4,14 @@
 #include <cstring>
 #include <utility>
 
-#include "sentry/platform/trap/call_windows.h"
+#include "sentry/platform/trap/call_parts.h"
 #include "sentry/platform/trap/trap_platform.h"
 
 namespace run9::sentry::trap {
 namespace {
 
 // All of these bytes.
-bool holds(const Window& w, uint64_t addr, size_t size) {
+bool holds(const auto& w, uint64_t addr, size_t size) {
   return addr >= w.addr && addr - w.addr <= w.size && size <= w.size - (addr - w.addr);
 }
 
@@ -23,7 +23,8 @@ void TrapContext::drop_windows() {
   out_used_ = 0;
   for (int i = 0; i < kWindows; ++i) in_[i] = out_[i] = {};
   bulk_ = {};
-  gathered_.clear();
+  parts_.clear();
+  may_write_.clear();
   scattered_.clear();
   scatters_ = 0;
 }
@@ -31,8 +32,9 @@ void TrapContext::drop_windows() {
 // From the call's number and arguments, as taken: the guest only says how much of it is in the page.
 void TrapContext::take_windows(const uint64_t* args) {
   const CallLine& line = page().line;
-  if (regs_.orig_rax >= kWindowCalls) return;
-  const CallWindows& rules = window_table.calls[regs_.orig_rax];
+  const CallWindows* const found = windows_of(regs_.orig_rax, args);
+  if (found == nullptr) return;
+  const CallWindows& rules = *found;
   uint32_t used = 0;
   for (int i = 0; i < kWindows && rules.in[i].kind != WindowKind::kNone; ++i) {
     const uint32_t size = take(line.in_length[i]);
@@ -47,9 +49,9 @@ void TrapContext::take_windows(const uint64_t* args) {
     in_[i] = {args[rules.in[i].arg], size, small ? kInLine : used};
     used = std::min(used + padded(size), kInBuffer);
   }
-  if (rules.vectors == Vectors::kGather) take_gathered(used);
+  if (rules.more != More::kNone) take_parts(rules.more, args, used);
   const uint8_t ready = take(line.out_ready);
-  if (rules.vectors == Vectors::kScatter && slot_ < STUB_BULK_SLOTS && (ready & kBulkReady) != 0) scatters_ = args[2];
+  if (rules.more == More::kScatter && slot_ < STUB_BULK_SLOTS && (ready & kBulkReady) != 0) scatters_ = args[2];
   for (int i = 0; i < kWindows && (ready >> i) != 0; ++i) {
     const WindowRule& rule = rules.out[i];
     if (rule.kind == WindowKind::kNone || (ready >> i & 1) == 0) continue;
@@ -60,24 +62,63 @@ void TrapContext::take_windows(const uint64_t* args) {
   }
 }
 
-// The array is read once more by the kernel. What came along is under the addresses that stood here; the guest can only take in itself.
-void TrapContext::take_gathered(uint32_t used) {
-  const uint32_t size = take(page().line.in_length[1]);
-  const uint32_t parts = in_[0].size / sizeof(iovec);
-  in_[1] = {};
-  const bool in_page = size <= kInBuffer - used;
-  if (size == 0 || (!in_page && (slot_ >= STUB_BULK_SLOTS || size > kMostGathered))) return;
-  gathered_at_ = in_page ? reinterpret_cast<const std::byte*>(page().in_buffer + used) : bulk();
-  if (!in_page) note_bulk(size);
-  uint32_t at = 0;
-  for (uint32_t i = 0; i < parts; ++i) {
-    iovec part;
-    memcpy(&part, input(in_[0]) + i * sizeof part, sizeof part);
-    if (part.iov_len > size - at) return;
-    const auto length = static_cast<uint32_t>(part.iov_len);
-    if (length != 0) gathered_.push_back({reinterpret_cast<uint64_t>(part.iov_base), length, at});
-    at += length;
+// In: notes where the parts lie. The kernel reads arrays and headers once more; what came along is under the addresses that stood
+// there, and the guest can only take in itself.
+class TrapContext::Finder {
+ public:
+  Finder(TrapContext& context, uint32_t used) : context_(context), place_(used, context.slot_) {}
+  const std::byte* take(uint64_t addr, uint64_t size) {
+    const Place at = place_.next(size);
+    if (!at.found) return nullptr;
+    const std::byte* const from = (at.bulk ? context_.bulk() : reinterpret_cast<const std::byte*>(context_.page().in_buffer)) + at.offset;
+    if (size != 0) context_.parts_.push_back({addr, static_cast<uint32_t>(size), from});
+    return from;
   }
+  bool data(uint64_t total) {
+    if (!place_.data(total)) return false;
+    if (place_.in_bulk()) context_.note_bulk(total);
+    return true;
+  }
+
+ private:
+  TrapContext& context_;
+  Places place_;
+};
+
+void TrapContext::take_parts(More more, const uint64_t* args, uint32_t used) {
+  struct Out {
+    std::vector<Window>& windows;
+    bool add(uint64_t addr, uint64_t size) {
+      if (size != 0) windows.push_back({addr, static_cast<uint32_t>(first_of(size)), 0});
+      return true;
+    }
+    // One that more may be written to.
+    bool add_data(uint64_t addr, uint64_t size) {
+      if (first.size == 0) first = {addr, static_cast<uint32_t>(std::min<uint64_t>(size, STUB_BULK_SIZE)), 0};
+      return add(addr, size);
+    }
+    Window first{};
+  } out{may_write_};
+  Finder in(*this, used);
+  const uint16_t said = take(page().line.in_length[1]);
+  if (said == kSomeParts) note_bulk(kMostGathered);
+  if (said != kAllParts || (more != More::kSets && (in_[0].size == 0 || in_[0].offset != 0))) return;
+  const std::byte* const first = reinterpret_cast<const std::byte*>(page().in_buffer);
+  bool all = true;
+  switch (more) {
+    case More::kNone:
+    case More::kScatter: return;
+    case More::kGather: all = take_data(first, in_[0].size / sizeof(iovec), in); break;
+    case More::kSent: all = in_[0].size == sizeof(msghdr) && take_sent(copied_once<msghdr>(first), in); break;
+    case More::kReceived:
+      all = in_[0].size == sizeof(msghdr) && take_received(args[1], copied_once<msghdr>(first), in, out);
+      break;
+    case More::kSets: all = take_sets(regs_.orig_rax, args, in, out); break;
+  }
+  if (all && slot_ < STUB_BULK_SLOTS) bulk_ = out.first;
+  if (all) return;
+  parts_.clear();
+  may_write_.clear();
 }
 
 // The parts that the guest thread knows.
@@ -141,9 +182,9 @@ bool TrapContext::read_window(uint64_t addr, std::span<std::byte> dst) const {
     memcpy(dst.data(), input(w) + (addr - w.addr), dst.size());
     return true;
   }
-  for (const Window& w : gathered_) {
-    if (!holds(w, addr, dst.size())) continue;
-    memcpy(dst.data(), gathered_at_ + w.offset + (addr - w.addr), dst.size());
+  for (const Part& part : parts_) {
+    if (!holds(part, addr, dst.size())) continue;
+    memcpy(dst.data(), part.at + (addr - part.addr), dst.size());
     return true;
   }
   return false;
@@ -167,8 +208,9 @@ size_t TrapContext::read_window_part(uint64_t addr, std::span<std::byte> dst) co
 }
 
 bool TrapContext::write_window(uint64_t addr, ByteSpan src) {
-  if (kept_.size() >= kWindows) return false;
-  if (std::ranges::none_of(out_, [&](const Window& w) { return holds(w, addr, src.size()); })) return false;
+  const auto fits = [&](const Window& w) { return holds(w, addr, src.size()); };
+  if (kept_.size() >= (may_write_.empty() ? kWindows : kMostListed)) return false;
+  if (std::ranges::none_of(out_, fits) && std::ranges::none_of(may_write_, fits)) return false;
   auto* const buffer = reinterpret_cast<std::byte*>(page().out_buffer);
   if (kept_.empty() && src.size() <= kSmall) {
     memcpy(small_out_, src.data(), src.size());
@@ -180,11 +222,23 @@ bool TrapContext::write_window(uint64_t addr, ByteSpan src) {
     out_used_ = kept_.front().size;
     memcpy(buffer, small_out_, out_used_);
   }
-  if (src.size() > kOutBuffer - out_used_) return false;
+  if (src.size() > (may_write_.empty() ? kOutBuffer : kOutList) - out_used_) return false;
   memcpy(buffer + out_used_, src.data(), src.size());
   kept_.push_back({addr, static_cast<uint32_t>(src.size()), out_used_});
   out_used_ += static_cast<uint32_t>(src.size());
   return true;
+}
+
+void TrapContext::hand_results_back() {
+  Window* results = page().line.reply.results;
+  for (size_t i = 0; i < kWindows; ++i) results[i] = i < kept_.size() ? kept_[i] : Window{};
+  if (!kept_.empty() && rides_in_line(kept_.front().offset)) memcpy(&results[1], small_out_, kSmall);
+  if (kept_.size() > kWindows) {
+    memcpy(page().out_buffer + kOutList, kept_.data(), kept_.size() * sizeof(Window));
+    results[0] = {0, static_cast<uint32_t>(kept_.size()), kListed};
+  }
+  kept_.clear();
+  scattered_.clear();
 }
 
 bool TrapContext::tell(uint64_t addr, ByteSpan src) {

@@ -26,7 +26,7 @@ bool sleeps_still(const uint32_t* state) { return __atomic_load_n(state, __ATOMI
 }  // namespace
 
 Wakes::Wakes(TrapPlatform& platform)
-    : platform_(platform), check_(platform.loop_, [this] { check_handed(); }), patience_ns_(kPatienceNs) {}
+    : platform_(platform), patience_ns_(kPatienceNs), check_(platform.loop_, [this] { check_handed(); }) {}
 
 uint32_t* Wakes::word(uint32_t n) const {
   auto* words = static_cast<char*>(platform_.shared_.data()) + (STUB_SLEEP_WORDS - STUB_SHARED);

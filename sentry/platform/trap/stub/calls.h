@@ -4,7 +4,7 @@
 #include <linux/futex.h>
 #include <sys/mman.h>
 
-#include "sentry/platform/trap/call_windows.h"
+#include "sentry/platform/trap/call_parts.h"
 #include "sentry/platform/trap/stub/signals.h"
 
 namespace run9::sentry::trap::stub {
@@ -62,36 +62,64 @@ inline void leave_list(ControlPage* c, uint64_t nr) {
 
 inline iovec part_of_call(const ControlPage* c, uint32_t i) { return reinterpret_cast<const iovec*>(c->in_buffer)[i]; }
 
-// All that the array at the beginning of in_buffer names, behind what is `used` there or in the bulk area. 0: it is too much, or
-// cannot be read.
-inline uint32_t gather(ControlPage* c, uint32_t parts, uint32_t used, uint64_t slot) {
-  uint64_t total = 0;
-  for (uint32_t i = 0; i < parts; ++i) {
-    const uint64_t length = part_of_call(c, i).iov_len;
-    if (length > kMostGathered - total) return 0;
-    total += length;
+// In: copies what the call names to where the Sentry finds it.
+class Bringer {
+ public:
+  Bringer(ControlPage* c, uint32_t used, uint64_t slot) : page_(c), place_(used, slot) {}
+  void* take(uint64_t from, uint64_t size) {
+    const Place at = place_.next(size);
+    if (!at.found) return nullptr;
+    uint8_t* const to = at.bulk ? reinterpret_cast<uint8_t*>(bulk_address(place_.slot())) + at.offset : page_->in_buffer + at.offset;
+    return try_copy(to, reinterpret_cast<void*>(from), size) == 0 ? to : nullptr;
   }
-  auto* to = total <= kInBuffer - used ? c->in_buffer + used : reinterpret_cast<uint8_t*>(bulk_address(slot));
-  for (uint32_t i = 0; i < parts; ++i) {
-    const iovec part = part_of_call(c, i);
-    if (part.iov_len != 0 && try_copy(to, part.iov_base, part.iov_len) != 0) return 0;
-    to += part.iov_len;
+  bool data(uint64_t total) { return place_.data(total); }
+  bool in_bulk() const { return place_.in_bulk(); }
+
+ private:
+  ControlPage* page_;
+  Places place_;
+};
+
+// Out: whether results can be written there.
+struct Prober {
+  bool add(uint64_t to, uint64_t size) {
+    auto* const first = reinterpret_cast<uint8_t*>(to);
+    return size == 0 || try_writable(first, first + size - 1) == 0;
   }
-  return static_cast<uint32_t>(total);
-}
+  bool add_data(uint64_t to, uint64_t size) { return add(to, size < STUB_BULK_SIZE ? size : STUB_BULK_SIZE); }
+};
 
 inline bool all_writable(const ControlPage* c, uint32_t parts) {
+  Prober prober;
   for (uint32_t i = 0; i < parts; ++i) {
     const iovec part = part_of_call(c, i);
-    auto* const first = static_cast<uint8_t*>(part.iov_base);
-    if (part.iov_len != 0 && try_writable(first, first + part.iov_len - 1) != 0) return false;
+    if (!prober.add(address_of(part.iov_base), part.iov_len)) return false;
   }
   return true;
 }
 
+// The Sentry works out the same parts.
+inline void bring_parts(ControlPage* c, More more, uint64_t nr, uint32_t used, uint64_t slot) {
+  CallLine& line = c->line;
+  Bringer in(c, used, slot);
+  Prober out;
+  bool all = false;
+  switch (more) {
+    case More::kNone: return;
+    case More::kGather: all = take_data(c->in_buffer, line.in_length[0] / sizeof(iovec), in); break;
+    case More::kScatter:
+      if (all_writable(c, line.in_length[0] / sizeof(iovec))) line.out_ready |= kBulkReady;
+      return;
+    case More::kSent: all = take_sent(copied_once<msghdr>(c->in_buffer), in); break;
+    case More::kReceived: all = take_received(line.args[1], copied_once<msghdr>(c->in_buffer), in, out); break;
+    case More::kSets: all = take_sets(nr, line.args, in, out); break;
+  }
+  line.in_length[1] = all ? kAllParts : in.in_bulk() ? kSomeParts : 0;
+}
+
 inline bool scatter(const ControlPage* c, uint64_t size) {
   auto* from = reinterpret_cast<const uint8_t*>(bulk_address(slot_of_page(c)));
-  for (uint32_t i = 0; size > 0 && i < kInBuffer / sizeof(iovec); ++i) {
+  for (uint32_t i = 0; size > 0 && i < kMostParts; ++i) {
     const iovec part = part_of_call(c, i);
     const uint64_t n = part.iov_len < size ? part.iov_len : size;
     if (n != 0 && try_copy(part.iov_base, from, n) != 0) return false;
@@ -106,8 +134,9 @@ inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot) {
   CallLine& line = c->line;
   line.in_length[0] = line.in_length[1] = 0;
   line.out_ready = 0;
-  if (nr >= kWindowCalls) return;
-  const CallWindows& w = window_table.calls[nr];
+  const CallWindows* const rules = windows_of(nr, line.args);
+  if (rules == nullptr) return;
+  const CallWindows& w = *rules;
   const bool large = w.large && slot < STUB_BULK_SLOTS;
   uint32_t used = 0;
   for (int i = 0; i < kWindows && w.in[i].kind != WindowKind::kNone; ++i) {
@@ -133,11 +162,7 @@ inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot) {
     used += padded(static_cast<uint32_t>(size));
     if (used > kInBuffer) used = kInBuffer;
   }
-  const uint32_t parts = line.in_length[0] / sizeof(iovec);
-  if (w.vectors != Vectors::kNone && parts != 0 && slot < STUB_BULK_SLOTS) {
-    if (w.vectors == Vectors::kGather) line.in_length[1] = static_cast<uint16_t>(gather(c, parts, used, slot));
-    if (w.vectors == Vectors::kScatter && all_writable(c, parts)) line.out_ready |= kBulkReady;
-  }
+  if (w.more != More::kNone && (line.in_length[0] != 0 || w.more == More::kSets)) bring_parts(c, w.more, nr, used, slot);
   for (int i = 0; i < kWindows && w.out[i].kind != WindowKind::kNone; ++i) {
     const uint64_t to = line.args[w.out[i].arg];
     const uint64_t size = w.out[i].out_bytes(line.args);
@@ -153,8 +178,14 @@ inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot) {
 // What the call has written. False: some of it cannot be.
 inline bool store_results(const ControlPage* c) {
   bool all = true;
-  for (int i = 0; i < kWindows; ++i) {
-    const Window& w = c->line.reply.results[i];
+  const Window* list = c->line.reply.results;
+  uint32_t most = kWindows;
+  if (list[0].offset == kListed) {
+    most = list[0].size < kMostListed ? list[0].size : kMostListed;
+    list = reinterpret_cast<const Window*>(c->out_buffer + kOutList);
+  }
+  for (uint32_t i = 0; i < most; ++i) {
+    const Window& w = list[i];
     if (w.size == 0) break;
     if (w.offset == kScattered) return scatter(c, w.size);
     const void* from = c->out_buffer + w.offset;
