@@ -41,7 +41,7 @@ Result<void> write_all(int fd, ByteSpan src, uint64_t offset, size_t& done) {
 TmpContent::~TmpContent() { quota_->pages -= charged_; }
 
 uint64_t TmpContent::blocks() const {
-  if (!fd_) return pages_for(size_) * (kPage / 512);
+  if (dense_) return pages_for(size_) * (kPage / 512);
   struct stat st {};
   return host_fstat(fd_->get(), &st) == 0 ? static_cast<uint64_t>(st.st_blocks) : 0;
 }
@@ -88,13 +88,14 @@ Result<void> TmpContent::to_memfd() {
 
 Result<std::shared_ptr<UniqueFd>> TmpContent::host_fd() {
   TRY(to_memfd());
+  dense_ = false;
   return fd_;
 }
 
 uint64_t TmpContent::missing_pages(uint64_t offset, uint64_t length) const {
   const uint64_t first = offset / kPage;
   const uint64_t end = pages_for(offset + length);
-  if (!fd_) return end - std::min(end, std::max(first, pages_for(size_)));
+  if (dense_) return end - std::min(end, std::max(first, pages_for(size_)));
   uint64_t present = 0;
   auto at = static_cast<off_t>(first * kPage);
   const auto limit = static_cast<off_t>(end * kPage);
@@ -131,6 +132,7 @@ Result<size_t> TmpContent::write(ByteSpan src, uint64_t offset) {
   // A gap of whole pages is a hole, which a vector cannot have.
   const bool gap = offset > pages_for(size_) * kPage;
   if (!fd_ && (end > kSmallLimit || gap)) TRY(to_memfd());
+  if (gap) dense_ = false;
   if (!fd_) {
     if (end > small_.size()) small_.resize(end);
     copy_bytes(small_.data() + offset, src.data(), length);
@@ -141,6 +143,7 @@ Result<size_t> TmpContent::write(ByteSpan src, uint64_t offset) {
   size_t done = 0;
   const auto written = write_all(fd_->get(), src, offset, done);
   if (done > 0) size_ = std::max(size_, offset + done);
+  if (!written) dense_ = false;
   charge();
   if (done == 0) TRY(written);
   return done;
@@ -148,7 +151,10 @@ Result<size_t> TmpContent::write(ByteSpan src, uint64_t offset) {
 
 Result<void> TmpContent::resize(uint64_t size) {
   if (size > INT64_MAX) return Errno{EFBIG};
-  if (!fd_ && size > pages_for(size_) * kPage) TRY(to_memfd());
+  if (size > pages_for(size_) * kPage) {
+    TRY(to_memfd());
+    dense_ = false;
+  }
   if (!fd_) {
     small_.resize(size);
     if (small_.capacity() > 2 * size) small_.shrink_to_fit();
@@ -170,6 +176,7 @@ Result<void> TmpContent::fallocate(int mode, uint64_t offset, uint64_t length) {
     return Errno{ENOSPC};
   }
   TRY(to_memfd());
+  dense_ = false;
   const int fd = fd_->get();
   const auto at = static_cast<off_t>(offset);
   const auto count = static_cast<off_t>(length);

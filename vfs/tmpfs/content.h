@@ -55,6 +55,7 @@ class TmpContent {
   std::shared_ptr<UniqueFd> fd_;
   uint64_t size_ = 0;
   uint64_t charged_ = 0;  // pages
+  bool dense_ = true;     // every page up to the end is there, as far as we alone have a hand in it
 };
 
 }  // namespace run9::vfs
