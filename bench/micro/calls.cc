@@ -1,11 +1,17 @@
 // System calls that need no other process: ids, clocks, pipes and readiness.
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/select.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "bench/micro/rows.h"
@@ -98,6 +104,60 @@ Body epoll_2() {
   };
 }
 
+Body select_2() {
+  return [full = Pipe(), empty = Pipe(), written = false](int count) mutable {
+    if (!written) check(write(full.writer, "x", 1) == 1, "write");
+    written = true;
+    for (int i = 0; i < count; ++i) {
+      fd_set set;
+      FD_ZERO(&set);
+      FD_SET(empty.reader, &set);
+      FD_SET(full.reader, &set);
+      timeval none{};
+      check(select(std::max(empty.reader, full.reader) + 1, &set, nullptr, nullptr, &none) == 1, "select");
+    }
+  };
+}
+
+// A byte; with a descriptor, which is closed, if there is one.
+Body message(int passed) {
+  int fds[2];
+  check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0, "socketpair");
+  return [from = fds[0], to = fds[1], passed](int count) {
+    for (int i = 0; i < count; ++i) {
+      char byte = 0;
+      iovec part = {&byte, 1};
+      alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+      msghdr m{};
+      m.msg_iov = &part;
+      m.msg_iovlen = 1;
+      if (passed >= 0) {
+        m.msg_control = control;
+        m.msg_controllen = sizeof control;
+        cmsghdr* const c = CMSG_FIRSTHDR(&m);
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        memcpy(CMSG_DATA(c), &passed, sizeof passed);
+      }
+      check(sendmsg(from, &m, 0) == 1 && recvmsg(to, &m, MSG_CMSG_CLOEXEC) == 1, "message");
+      if (passed < 0) continue;
+      int got;
+      memcpy(&got, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof got);
+      close(got);
+    }
+  };
+}
+
+Body own_signal() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  check(sigaction(SIGUSR1, &action, nullptr) == 0, "sigaction");
+  return [](int count) {
+    for (int i = 0; i < count; ++i) check(raise(SIGUSR1) == 0, "raise");
+  };
+}
+
 }  // namespace
 
 void add_calls(Rows& rows) {
@@ -109,6 +169,10 @@ void add_calls(Rows& rows) {
   rows.push_back({"pipe_1_byte", pipe_1_byte});
   rows.push_back({"poll_2", poll_2});
   rows.push_back({"epoll_2", epoll_2});
+  rows.push_back({"select_2", select_2});
+  rows.push_back({"message", [] { return message(-1); }});
+  rows.push_back({"descriptor", [] { return message(0); }});
+  rows.push_back({"own_signal", own_signal});
 }
 
 }  // namespace run9::bench
