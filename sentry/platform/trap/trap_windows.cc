@@ -101,7 +101,7 @@ void TrapContext::take_parts(More more, const uint64_t* args, uint32_t used) {
   } out{may_write_};
   Finder in(*this, used);
   const uint16_t said = take(page().line.in_length[1]);
-  if (said == kSomeParts) note_bulk(kMostGathered);
+  if (said == kSomeParts && slot_ < STUB_BULK_SLOTS) note_bulk(kMostGathered);
   if (said != kAllParts || (more != More::kSets && (in_[0].size == 0 || in_[0].offset != 0))) return;
   const std::byte* const first = reinterpret_cast<const std::byte*>(page().in_buffer);
   bool all = true;
