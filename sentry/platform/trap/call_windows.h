@@ -21,6 +21,9 @@ namespace run9::sentry::trap {
 
 enum class WindowKind : uint8_t { kNone, kString, kFixed, kCounted };
 
+// Of memory that is too much to come along, the beginning.
+constexpr uint64_t first_of(uint64_t size, uint64_t most = kOutBuffer) { return size < most ? size : most; }
+
 struct WindowRule {
   WindowKind kind = WindowKind::kNone;
   uint8_t arg = 0;
@@ -33,19 +36,14 @@ struct WindowRule {
     return kind == WindowKind::kFixed ? size : args[size_arg] * size + more;
   }
   // Of results, the first part alone if they are large.
-  constexpr uint64_t out_bytes(const uint64_t* args) const { return first_part(args, kOutBuffer); }
-  constexpr uint64_t bulk_bytes(const uint64_t* args) const { return first_part(args, STUB_BULK_SIZE); }
-  constexpr uint64_t first_part(const uint64_t* args, uint64_t most) const {
-    const uint64_t all = bytes(args);
-    return all < most ? all : most;
-  }
+  constexpr uint64_t out_bytes(const uint64_t* args) const { return first_of(bytes(args)); }
+  constexpr uint64_t bulk_bytes(const uint64_t* args) const { return first_of(bytes(args), STUB_BULK_SIZE); }
 };
+
+constexpr WindowRule fixed(uint8_t arg, uint16_t size) { return {WindowKind::kFixed, arg, 0, size}; }
 
 // Windows of a buffer follow each other, each at a multiple of 8.
 constexpr uint32_t padded(uint32_t size) { return (size + 7) & ~7u; }
-
-// Of results, as much as a window may hold.
-constexpr uint64_t first_of(uint64_t size) { return size < kOutBuffer ? size : kOutBuffer; }
 
 // What else comes along. Of a call whose first input is an array of iovec, all that it names: read along, or written as one. By
 // call_parts.h: sendmsg(2), recvmsg(2), select(2) and pselect(2).
@@ -222,7 +220,8 @@ struct WindowTable {
     out_counted(__NR_mq_timedreceive, 1, 2, 1);
     out_fixed(__NR_mq_timedreceive, 3, 4, 1);
     in_fixed(__NR_mq_timedreceive, 4, 16);
-    for (int nr : {__NR_sched_getparam, __NR_sched_rr_get_interval}) out_fixed(nr, 1, nr == __NR_sched_getparam ? 4 : 16);
+    out_fixed(__NR_sched_getparam, 1, 4);
+    out_fixed(__NR_sched_rr_get_interval, 1, 16);
     in_fixed(__NR_sched_setparam, 1, 4);
     in_fixed(__NR_sched_setscheduler, 2, 4);
     for (int nr : {__NR_utimes, __NR_utime}) in_string(nr, 0);
@@ -236,9 +235,7 @@ struct WindowTable {
 
  private:
   constexpr void in_string(int nr, uint8_t arg, int i = 0) { calls[nr].in[i] = {WindowKind::kString, arg, 0, 0}; }
-  constexpr void in_fixed(int nr, uint8_t arg, uint16_t size, int i = 0) {
-    calls[nr].in[i] = {WindowKind::kFixed, arg, 0, size};
-  }
+  constexpr void in_fixed(int nr, uint8_t arg, uint16_t size, int i = 0) { calls[nr].in[i] = fixed(arg, size); }
   constexpr void in_counted(int nr, uint8_t arg, uint8_t count, uint16_t size, int i = 0) {
     calls[nr].in[i] = {WindowKind::kCounted, arg, count, size};
   }
@@ -246,9 +243,7 @@ struct WindowTable {
     in_counted(nr, 1, 2, sizeof(iovec));
     calls[nr].more = how;
   }
-  constexpr void out_fixed(int nr, uint8_t arg, uint16_t size, int i = 0) {
-    calls[nr].out[i] = {WindowKind::kFixed, arg, 0, size};
-  }
+  constexpr void out_fixed(int nr, uint8_t arg, uint16_t size, int i = 0) { calls[nr].out[i] = fixed(arg, size); }
   constexpr void out_counted(int nr, uint8_t arg, uint8_t count, uint16_t size) {
     calls[nr].out[0] = {WindowKind::kCounted, arg, count, size};
   }
@@ -264,19 +259,13 @@ struct Request {
 };
 
 constexpr Request request_in(uint32_t nr, uint32_t number, uint8_t arg, uint16_t size) {
-  Request r{nr, number, {}};
-  r.windows.in[0] = {WindowKind::kFixed, arg, 0, size};
-  return r;
+  return {nr, number, {.in = {fixed(arg, size)}, .out = {}}};
 }
 constexpr Request request_out(uint32_t nr, uint32_t number, uint8_t arg, uint16_t size) {
-  Request r{nr, number, {}};
-  r.windows.out[0] = {WindowKind::kFixed, arg, 0, size};
-  return r;
+  return {nr, number, {.in = {}, .out = {fixed(arg, size)}}};
 }
 constexpr Request request_both(uint32_t nr, uint32_t number, uint8_t arg, uint16_t size) {
-  Request r = request_in(nr, number, arg, size);
-  r.windows.out[0] = r.windows.in[0];
-  return r;
+  return {nr, number, {.in = {fixed(arg, size)}, .out = {fixed(arg, size)}}};
 }
 
 // fcntl(2)'s, by numbers: the stub has the kernel's headers, which cannot be had beside libc's.

@@ -94,7 +94,7 @@ void TrapContext::take_parts(More more, const uint64_t* args, uint32_t used) {
     }
     // One that more may be written to.
     bool add_data(uint64_t addr, uint64_t size) {
-      if (first.size == 0) first = {addr, static_cast<uint32_t>(std::min<uint64_t>(size, STUB_BULK_SIZE)), 0};
+      if (first.size == 0) first = {addr, static_cast<uint32_t>(first_of(size, STUB_BULK_SIZE)), 0};
       return add(addr, size);
     }
     Window first{};

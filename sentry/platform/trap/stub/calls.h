@@ -86,7 +86,7 @@ struct Prober {
     auto* const first = reinterpret_cast<uint8_t*>(to);
     return size == 0 || try_writable(first, first + size - 1) == 0;
   }
-  bool add_data(uint64_t to, uint64_t size) { return add(to, size < STUB_BULK_SIZE ? size : STUB_BULK_SIZE); }
+  bool add_data(uint64_t to, uint64_t size) { return add(to, first_of(size, STUB_BULK_SIZE)); }
 };
 
 inline bool all_writable(const ControlPage* c, uint32_t parts) {
