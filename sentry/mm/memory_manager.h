@@ -126,6 +126,8 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   Result<void> force_write(Task& task, uint64_t addr, ByteSpan src);
   // True if every page of the range is mapped.
   bool covered(uint64_t addr, uint64_t length) const;
+  // And may be written.
+  bool is_writable(uint64_t addr, size_t n) const;
   const std::map<uint64_t, Vma>& vmas() const { return vmas_; }
   // The mapping that holds addr; end() if none.
   std::map<uint64_t, Vma>::const_iterator find(uint64_t addr) const;
@@ -158,7 +160,6 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   uint64_t mmap_top = 0;  // addresses are picked downward from here
 
  private:
-  bool is_writable(uint64_t addr, size_t n) const;
   bool are_writable(std::span<const iovec> parts, size_t n) const;  // so many bytes of them
   using Map = std::map<uint64_t, Vma>;
   class Change;  // holds the lock of one change of the list

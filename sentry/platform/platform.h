@@ -112,6 +112,9 @@ class Context {
   virtual Result<void> set_xstate(ByteSpan state) = 0;
   virtual Result<size_t> xstate_size() = 0;  // of both
   virtual void reset_xstate() = 0;  // exec: initial FPU state
+  // At a call, last before resume(): the guest thread writes these bytes itself, and its extended state to `state_addr`, and goes on with regs()
+  // and the initial state. All of that memory can be written, as far as the kernel knows. False: not this one, nothing was done.
+  virtual bool store_frame(uint64_t /*addr*/, ByteSpan /*frame*/, uint64_t /*state_addr*/) { return false; }
   // At an event: when it goes on it is as a first thread is, with these registers.
   virtual void start_over(const Regs&) {}
 

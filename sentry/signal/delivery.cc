@@ -88,9 +88,22 @@ void Task::restart_call(uint64_t number) {
   context_->set_regs_changed();
 }
 
+// With the extended state, in one piece: a copy costs more by its start than by its length.
+bool Task::write_frame(uint64_t sp, std::span<const std::byte> frame, uint64_t fpstate, size_t size) {
+  std::vector<std::byte> all(size);
+  std::ranges::copy(frame, all.begin());
+  if (fpstate != 0) {
+    const auto state = context_->xstate();
+    if (!state.has_value()) return false;
+    std::ranges::copy(state.value(), all.begin() + static_cast<ptrdiff_t>(fpstate - sp));
+  }
+  return memory_->copy_out(sp, all.data(), size).has_value();
+}
+
 bool Task::setup_frame(const SigInfo& info, const SigAction& action) {
   Regs& r = regs();
-  auto state = context_->xstate();
+  const auto known = context_->xstate_size();
+  const size_t state_size = known.has_value() ? known.value() : 0;
   uint64_t sp = r.rsp;
   const bool nested = alt_stack_.holds(sp);
   if ((action.flags & kSaOnstack) && !(alt_stack_.flags & kSsDisable) && !nested) {
@@ -99,9 +112,7 @@ bool Task::setup_frame(const SigInfo& info, const SigAction& action) {
     sp -= 128;  // red zone
   }
   uint64_t fpstate = 0;
-  if (state.has_value()) {
-    fpstate = sp = (sp - state.value().size()) & ~uint64_t{63};
-  }
+  if (state_size != 0) fpstate = sp = (sp - state_size) & ~uint64_t{63};
   sp = ((sp - sizeof(RtSigFrame)) & ~uint64_t{15}) - 8;
   if (nested && !alt_stack_.holds(sp)) return false;  // overflow
 
@@ -121,11 +132,14 @@ bool Task::setup_frame(const SigInfo& info, const SigAction& action) {
   f.uc.mask = saved_mask ? *saved_mask : mask_;
   f.uc.mc.oldmask = f.uc.mask.bits;
   f.info = info;
-  // In one piece: a copy costs more by its start than by its length.
-  std::vector<std::byte> frame(fpstate != 0 ? fpstate - sp + state.value().size() : sizeof f);
-  std::memcpy(frame.data(), &f, sizeof f);
-  if (fpstate != 0) std::ranges::copy(state.value(), frame.data() + (fpstate - sp));
-  if (!memory_->copy_out(sp, frame.data(), frame.size()).has_value()) return false;
+  SignalSet blocked = mask_ | action.mask;
+  if (!(action.flags & kSaNodefer)) blocked.add(info.signo);
+  // Nothing else is to be done before it goes on.
+  const bool last = !exit_requested_ && !process_->stopped && !tracee && ((pending_.set() | process_->pending.set()) & ~blocked).empty();
+  const size_t size = fpstate != 0 ? fpstate - sp + state_size : sizeof f;
+  const auto bytes = std::as_bytes(std::span(&f, 1));
+  const bool here = !last || fpstate == 0 || !memory_->is_writable(sp, size) || !context_->store_frame(sp, bytes, fpstate);
+  if (here && !write_frame(sp, bytes, fpstate, size)) return false;
 
   r.rdi = static_cast<uint64_t>(info.signo);
   r.rsi = sp + offsetof(RtSigFrame, info);
@@ -138,8 +152,6 @@ bool Task::setup_frame(const SigInfo& info, const SigAction& action) {
   context_->reset_xstate();
   if (alt_stack_.flags & kSsAutodisarm) alt_stack_ = AltStack{};
   saved_mask.reset();
-  SignalSet blocked = mask_ | action.mask;
-  if (!(action.flags & kSaNodefer)) blocked.add(info.signo);
   mask_ = blocked & ~kUnblockable;
   return true;
 }

@@ -175,6 +175,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   const Context* published_to_ = nullptr;  // whose identity is up to date; null: none
   void stop_here();
   bool setup_frame(const SigInfo& info, const SigAction& action);
+  bool write_frame(uint64_t sp, std::span<const std::byte> frame, uint64_t fpstate, size_t size);
   void finish_exit();
   void restart_call(uint64_t number);
   bool act_on(const SigInfo& info, std::optional<int64_t>& call_result, bool& handled);

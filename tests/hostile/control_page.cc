@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "sentry/platform/trap/call_parts.h"
 #include "tests/hostile/attack.h"
@@ -105,62 +106,86 @@ void forge_parts(ControlPage* c, uint64_t memory, uint64_t room, int to) {
     case 0: forge(c, {kReqCall, SYS_sendmsg, {socket, header, MSG_NOSIGNAL, 0, 0, 0}}); break;
     case 1: forge(c, {kReqCall, SYS_recvmsg, {socket, header, MSG_DONTWAIT, 0, 0, 0}}); break;
     default:
+      memset(c->in_buffer, dice(2) ? 0 : 0xff, sizeof c->in_buffer);  // a timeout that waits for nothing
       forge(c, {kReqCall, SYS_select,
                 {dice(1100), at[2 + dice(4)], at[2 + dice(4)], at[2 + dice(4)], reinterpret_cast<uint64_t>(&none), 0}});
   }
   memset(c->in_buffer, kInPage, sizeof c->in_buffer);
 }
 
+struct Lies {
+  bool race = false, messages = false;
+  bool late = false;  // by a thread that has no room for larger data
+};
+
+void lie(const Lies& how, const int* fds) {
+  static uint8_t directory[8192];
+  ControlPage* c = my_page();
+  // Nothing can be read behind it: some of the lengths are longer.
+  constexpr size_t kSize = 4096 + 2 * STUB_BULK_SIZE;
+  void* const mapped = mmap(nullptr, kSize + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (c == nullptr || mapped == MAP_FAILED) return;
+  auto* const memory = static_cast<uint8_t*>(mapped);
+  mprotect(memory + kSize, 4096, PROT_NONE);
+  const int file = memfd_create("page", 0);  // what is read from it lands in the bulk area
+  memset(memory, kInPage, kSize);
+  if (write(file, memory, kSize) != kSize) return;
+  memset(memory, kInMemory, kSize);
+  static Target target{c, reinterpret_cast<uint64_t>(memory) + 4096, how.messages};
+  if (how.race) start_thread(change_lengths, &target);
+  // From here on this thread makes no call of its own: they would use these buffers.
+  memset(c->in_buffer, kInPage, sizeof c->in_buffer + sizeof c->out_buffer + sizeof c->unused);
+  const uint64_t slot = (reinterpret_cast<uint64_t>(c) - STUB_CTL) / 0x1000 - 1;
+  if (how.late != (slot >= STUB_BULK_SLOTS)) return broken("this is slot %lu", static_cast<unsigned long>(slot));
+  if (!how.late) memset(reinterpret_cast<void*>(bulk_address(slot)), kInPage, STUB_BULK_SIZE);
+  while (time_left(kBriefMs)) {
+    for (uint16_t& length : c->line.in_length) length = kLengths[dice(12)];
+    c->line.out_ready = static_cast<uint8_t>(dice());
+    const auto fd = static_cast<uint64_t>(fds[1]);
+    forge(c, {kReqCall, SYS_write, {fd, target.memory, 1 + dice(kInBuffer), 0, kInPageWord, kInPageWord}});
+    const uint64_t size = kInBuffer + 1 + dice(STUB_BULK_SIZE + 100);
+    if (dice(2) != 0) c->line.in_length[0] = kAllInBulk;
+    forge(c, {kReqCall, SYS_write, {fd, target.memory, size, 0, kInPageWord, kInPageWord}});
+    forge_vectors(c, target.memory, reinterpret_cast<uint64_t>(directory), fds[1], file);
+    if (how.messages) forge_parts(c, target.memory, reinterpret_cast<uint64_t>(directory), fds[1]);
+    c->line.out_ready = static_cast<uint8_t>(dice());  // to memory that is not there, too
+    const uint64_t to[] = {reinterpret_cast<uint64_t>(directory), 0, STUB_CTL, ~uint64_t{4095}};
+    forge(c, {kReqCall, SYS_pread64, {static_cast<uint64_t>(file), to[dice(4)], kOutBuffer + dice(sizeof directory), dice(4096), 0, 0}});
+    forge(c, {kReqCall, SYS_getcwd, {reinterpret_cast<uint64_t>(directory), 1 + dice(kOutBuffer), 0, 0, 0, 0}});
+  }
+}
+
 // A control page says what a call reads; the Sentry must take it from there and from nowhere else of its own.
-void lying_windows(bool race, bool messages = false) {
+void lying_windows(Lies how) {
   int fds[2];
-  if ((messages ? socketpair(AF_UNIX, SOCK_STREAM, 0, fds) : pipe(fds)) != 0) return;
+  if ((how.messages ? socketpair(AF_UNIX, SOCK_STREAM, 0, fds) : pipe(fds)) != 0) return;
   const pid_t reader = fork();
   if (reader == 0) {
     close(fds[1]);
     // Whoever changes lengths while they are looked at is given parts of headers for data, too.
-    check_bytes(fds[0], my_page() != nullptr, race && messages);
+    check_bytes(fds[0], my_page() != nullptr, how.race && how.messages);
     _exit(0);
   }
   close(fds[0]);
   in_child([&] {
-    static uint8_t memory[4096 + 2 * STUB_BULK_SIZE], directory[8192];
-    ControlPage* c = my_page();
-    if (c == nullptr) return;
-    const int file = memfd_create("page", 0);  // what is read from it lands in the bulk area
-    memset(memory, kInPage, sizeof memory);
-    if (write(file, memory, sizeof memory) != sizeof memory) return;
-    memset(memory, kInMemory, sizeof memory);
-    static Target target{c, reinterpret_cast<uint64_t>(memory) + 4096, messages};
-    if (race) start_thread(change_lengths, &target);
-    // From here on this thread makes no call of its own: they would use these buffers.
-    memset(c->in_buffer, kInPage, sizeof c->in_buffer + sizeof c->out_buffer + sizeof c->unused);
-    const uint64_t slot = (reinterpret_cast<uint64_t>(c) - STUB_CTL) / 0x1000 - 1;
-    memset(reinterpret_cast<void*>(bulk_address(slot)), kInPage, STUB_BULK_SIZE);
-    while (time_left(kBriefMs)) {
-      for (uint16_t& length : c->line.in_length) length = kLengths[dice(12)];
-      c->line.out_ready = static_cast<uint8_t>(dice());
-      const auto fd = static_cast<uint64_t>(fds[1]);
-      forge(c, {kReqCall, SYS_write, {fd, target.memory, 1 + dice(kInBuffer), 0, kInPageWord, kInPageWord}});
-      const uint64_t size = kInBuffer + 1 + dice(STUB_BULK_SIZE + 100);
-      if (dice(2) != 0) c->line.in_length[0] = kAllInBulk;
-      forge(c, {kReqCall, SYS_write, {fd, target.memory, size, 0, kInPageWord, kInPageWord}});
-      forge_vectors(c, target.memory, reinterpret_cast<uint64_t>(directory), fds[1], file);
-      if (messages) forge_parts(c, target.memory, reinterpret_cast<uint64_t>(directory), fds[1]);
-      c->line.out_ready = static_cast<uint8_t>(dice());  // to memory that is not there, too
-      const uint64_t to[] = {reinterpret_cast<uint64_t>(directory), 0, STUB_CTL, ~uint64_t{4095}};
-      forge(c, {kReqCall, SYS_pread64, {static_cast<uint64_t>(file), to[dice(4)], kOutBuffer + dice(sizeof directory), dice(4096), 0, 0}});
-      forge(c, {kReqCall, SYS_getcwd, {reinterpret_cast<uint64_t>(directory), 1 + dice(kOutBuffer), 0, 0, 0, 0}});
+    if (!how.late) return lie(how, fds);
+    for (int i = 0; i < STUB_BULK_SLOTS; ++i) {
+      start_thread([](void*) -> void* {
+        for (;;) pause();
+      });
     }
+    std::thread([&] { lie(how, fds); }).join();
   }, kBriefMs + 100);
   close(fds[1]);
   waitpid(reader, nullptr, 0);
 }
 
-void windows() { lying_windows(false); }
-void windows_race() { lying_windows(true); }
-void parts() { lying_windows(false, true); }
-void parts_race() { lying_windows(true, true); }
+void windows() { lying_windows({}); }
+void windows_race() { lying_windows({.race = true}); }
+void late_windows() { lying_windows({.late = true}); }
+void parts() { lying_windows({.messages = true}); }
+void parts_race() { lying_windows({.race = true, .messages = true}); }
+void late_parts() { lying_windows({.messages = true, .late = true}); }
 
 // Requests of any kind for any slot, those that nobody uses included. Most of their authors soon ask for their own end.
 void forge_at_random() {
@@ -252,6 +277,8 @@ const Attack control_page_attacks[] = {{"windows", windows},
                                        {"windows_race", windows_race},
                                        {"parts", parts},
                                        {"parts_race", parts_race},
+                                       {"late_windows", late_windows},
+                                       {"late_parts", late_parts},
                                        {"forged_requests", forged_requests},
                                        {"states", states},
                                        {"forged_orders", forged_orders},

@@ -231,6 +231,113 @@ TEST(CallSiteTest, InterruptedCall) {
   }
 }
 
+struct Extended {
+  uint64_t xmm[2] = {};
+  uint32_t mxcsr = 0;
+  uint16_t x87 = 0;
+};
+Extended extended_now() {
+  Extended e;
+  asm volatile("movups %%xmm7, %0\n stmxcsr %1\n fnstcw %2" : "=m"(e.xmm), "=m"(e.mxcsr), "=m"(e.x87));
+  return e;
+}
+void set_control(uint32_t mxcsr, uint16_t x87) { asm volatile("ldmxcsr %0\n fldcw %1" : : "m"(mxcsr), "m"(x87)); }
+
+constexpr uint32_t kInitialMxcsr = 0x1f80, kRoundingUp = 0x5f80;
+constexpr uint16_t kInitialX87 = 0x37f, kSinglePrecision = 0x7f;
+
+// Handlers start with the initial extended state, and what they make of it ends with them.
+void disturb(int, siginfo_t*, void* context) {
+  const Extended e = extended_now();
+  EXPECT_EQ(e.xmm[0] | e.xmm[1], 0u);
+  EXPECT_EQ(e.mxcsr, kInitialMxcsr);
+  EXPECT_EQ(e.x87, kInitialX87);
+  set_control(0x3f80, 0x27f);
+  asm volatile("pcmpeqb %%xmm7, %%xmm7" : : : "xmm7");
+  const auto* fp = static_cast<const ucontext_t*>(context)->uc_mcontext.fpregs;
+  EXPECT_EQ(fp->mxcsr, kRoundingUp);
+  EXPECT_EQ(fp->cwd, kSinglePrecision);
+  ++handled;
+}
+
+// A signal that the call itself sends, from every shape: the handler runs before it is over, and comes back behind it.
+TEST(CallSiteTest, SignalOfOnesOwn) {
+  struct sigaction action {};
+  action.sa_sigaction = disturb;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGUSR1, &action, nullptr);
+  for (Site site : {call_bare, call_cmp_4095, call_cmp_4096, call_behind_cmp, call_behind_call, call_behind_jump,
+                    call_behind_branch, call_behind_mov}) {
+    for (int round = 0; round < 3; ++round) {
+      handled = 0;
+      State s = filled(__NR_tgkill);
+      s.rdi = static_cast<uint64_t>(getpid());
+      s.rsi = static_cast<uint64_t>(gettid());
+      s.rdx = SIGUSR1;
+      s.flags = 0x202 | kArithmetic;
+      const State before = s;
+      set_control(kRoundingUp, kSinglePrecision);
+      site(&s);
+      const Extended after = extended_now();
+      set_control(kInitialMxcsr, kInitialX87);
+      EXPECT_EQ(handled, 1);
+      EXPECT_EQ(s.rax, 0u);
+      EXPECT_EQ(after.mxcsr, kRoundingUp);
+      EXPECT_EQ(after.x87, kSinglePrecision);
+      expect_kept(before, s);
+      EXPECT_EQ(s.flags & 1, site == call_behind_branch ? 0u : 1u);  // its `test` clears it
+    }
+  }
+}
+
+// The comparison behind the call is made after the handler, with what that has put into the frame.
+TEST(CallSiteTest, ResultThatAHandlerChanges) {
+  struct sigaction action {};
+  action.sa_sigaction = [](int, siginfo_t*, void* context) {
+    static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RAX] = -EBADF;
+  };
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGUSR1, &action, nullptr);
+  for (Site site : {call_cmp_4095, call_cmp_4096, call_behind_cmp}) {
+    State s = filled(__NR_tgkill);
+    s.rdi = static_cast<uint64_t>(getpid());
+    s.rsi = static_cast<uint64_t>(gettid());
+    s.rdx = SIGUSR1;
+    s.flags = 0x203;
+    site(&s);
+    EXPECT_EQ(static_cast<int64_t>(s.rax), -EBADF);
+    EXPECT_EQ(s.flags & 1, 0u);
+  }
+}
+
+// While a handler runs, the text that it returns to is another.
+TEST(CallSiteTest, TextRewrittenByAHandler) {
+  static const auto address = reinterpret_cast<uint64_t>(&call_cmp_4095);
+  static const uint64_t page = address & ~4095ul;
+  static constexpr uint8_t kCmp[] = {0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff}, kOther[] = {0x31, 0xc0, 0xff, 0xc0, 0x90, 0x90};
+  const auto replace = [](const uint8_t* from, const uint8_t* to) {
+    ASSERT_EQ(mprotect(reinterpret_cast<void*>(page), 8192, PROT_READ | PROT_WRITE | PROT_EXEC), 0);
+    auto* text = reinterpret_cast<uint8_t*>(address);
+    int at = 0;
+    while (at < 200 && memcmp(text + at, from, sizeof kCmp) != 0) ++at;
+    ASSERT_LT(at, 200);
+    memcpy(text + at, to, sizeof kCmp);
+    ASSERT_EQ(mprotect(reinterpret_cast<void*>(page), 8192, PROT_READ | PROT_EXEC), 0);
+  };
+  static const auto replace_now = replace;
+  struct sigaction action {};
+  action.sa_handler = [](int) { replace_now(kCmp, kOther); };  // xor %eax, %eax; inc %eax
+  sigaction(SIGUSR1, &action, nullptr);
+  State s = filled(__NR_tgkill);
+  s.rdi = static_cast<uint64_t>(getpid());
+  s.rsi = static_cast<uint64_t>(gettid());
+  s.rdx = SIGUSR1;
+  s.flags = 0x202;
+  call_cmp_4095(&s);
+  EXPECT_EQ(s.rax, 1u);
+  replace(kOther, kCmp);
+}
+
 // Restarted calls (SA_RESTART) of every shape go on waiting after the handler.
 TEST(CallSiteTest, RestartedCall) {
   struct sigaction action {};

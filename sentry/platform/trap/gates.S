@@ -486,6 +486,26 @@ try_changed:
 2:
   mov $1, %eax
   ret
+// long try_xsave(void* area, uint64_t features): 0; as the host's kernel does it for a frame: the header, which XSAVE leaves as it is
+// but for its first word, is cleared, and x87 and SSE are always said to be there.
+  .globl try_xsave
+try_xsave:
+  xor %eax, %eax
+  mov %rax, 512(%rdi)
+  mov %rax, 520(%rdi)
+  mov %rax, 528(%rdi)
+  mov %rax, 536(%rdi)
+  mov %rax, 544(%rdi)
+  mov %rax, 552(%rdi)
+  mov %rax, 560(%rdi)
+  mov %rax, 568(%rdi)
+  mov %rsi, %rdx
+  shr $32, %rdx
+  mov %esi, %eax
+  xsave64 (%rdi)
+  orq $3, 512(%rdi)
+  xor %eax, %eax
+  ret
 // long try_writable(void* first, void* last): 0 if both bytes can be written; changes neither
   .globl try_writable
 try_writable:
@@ -497,6 +517,20 @@ try_writable:
 try_failed:
   mov $-1, %rax
   ret
+
+// void reset_xstate(uint64_t features): what a program starts with.
+  .globl reset_xstate
+reset_xstate:
+  mov %edi, %eax
+  mov %rdi, %rdx
+  shr $32, %rdx
+  xrstor64 initial_xstate(%rip)
+  ret
+  .balign 64
+initial_xstate:  // nothing in its header; but MXCSR is always loaded
+  .zero 24
+  .long 0x1f80
+  .zero 548
 
   .globl _start
 _start:

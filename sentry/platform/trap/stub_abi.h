@@ -153,10 +153,11 @@ struct StubReady {
 struct SharedPage {
   uint32_t worker_sleeps;  // a request must be announced on the eventfd
   uint32_t guest_spin;     // how many pauses a guest thread waits before it sleeps
-  uint32_t xstate_size;
+  uint32_t xstate_size;    // bytes, in a signal frame. Bit 31: the CPU and the host let user code read the segment bases
   uint32_t futex_spin;  // how many pauses a guest thread looks at a futex's word before it sleeps
   uint32_t profiling;   // threads note down ControlPage::times
   uint32_t worker_cpu;  // where the Sentry ran a moment ago: a guest thread that waits there keeps it from answering
+  uint64_t xfeatures;   // what the extended state in a signal frame consists of (XCR0's bits); 0: the CPU has no XSAVE
 };
 
 // kResting: asleep in a call that the guest thread makes at the host itself; nobody is asked for anything.
@@ -180,6 +181,7 @@ enum ReplyFlags : uint32_t {
   kReport = 256,       // say when the orders are done, and wait again
   kFrame = 512,        // with kReport: enter a signal handler, so that there is a frame
   kClearTid = 1024,    // with kExit: results[0].addr becomes 0 (by the Sentry, if there is a frame), and wakes a waiter
+  kHandler = 2048,     // in the dispatcher: into a signal handler, whose frame is a result. All registers are in gregs; see state_to
 };
 
 // kOrderFutex: futex(2) or futex_waitv(2); what it gives goes to order_error, also if it is none. kOrderReceive: files, of one message; they
@@ -216,7 +218,7 @@ struct Window {
   uint32_t offset;  // in its buffer
 };
 inline constexpr int kWindows = 2;
-inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 72;
+inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 44;
 
 enum TrapReason : uint32_t { kTrapSlow = 1, kTrapApply = 2, kTrapFrame = 3 };
 
@@ -306,6 +308,11 @@ struct ControlPage {
   ThreadNotes times;
   FaultHandler fault;
   OwnSignals signals;
+  uint64_t state_to;  // kHandler: where in the guest's memory the extended state goes
+  // The call that was left for a handler: the address behind it, and `tail` and `mode` of its site. The Sentry makes left_mode
+  // MODE_PLAIN when a site may have changed.
+  uint64_t left_behind, left_tail;
+  uint32_t left_mode;
   uint8_t unused[kControlPad];
   uint64_t self;  // the page's own address in the stub: what %gs must point at
 };

@@ -105,6 +105,7 @@ void TrapContext::start_over(const Regs& regs) {
   page().fault = {};
   page().signals = {};
   faults_ = mask_ = Whose::kSentrys;
+  in_call_ = false;
 }
 
 ControlPage& TrapContext::page() const { return space_->page(slot_); }
@@ -148,7 +149,7 @@ std::optional<EventKind> TrapContext::take_event(bool& own) {
     if (in_futex_) futex_result_ = take(p.order_error);
     return EventKind::kOrderFailed;
   }
-  compat_ = false;
+  compat_ = in_call_ = false;
   if (kind == kReqCall || broken_off_) {
     take_call();
     return EventKind::kSyscall;
@@ -197,7 +198,7 @@ void TrapContext::take_call() {
   for (int i = 0; i < 6; ++i) args[i] = take(line.args[i]);
   regs_.rdi = args[0], regs_.rsi = args[1], regs_.rdx = args[2];
   regs_.r10 = args[3], regs_.r8 = args[4], regs_.r9 = args[5];
-  only_call_ = true;
+  only_call_ = in_call_ = true;
   take_windows(args);
 }
 
@@ -255,10 +256,15 @@ void TrapContext::write_regs() {
     known_fs_ = regs_.fs_base;
     known_gs_ = regs_.gs_base;
   }
-  if (regs_changed_) {
+  if (regs_changed_ || state_to_ != 0) {
     if (only_call_) load_regs();
-    reply_flags_ |= kRegs;
     from_regs(regs_, p.gregs);
+    if (state_to_ == 0) {
+      reply_flags_ |= kRegs;
+    } else {
+      p.state_to = std::exchange(state_to_, 0);
+      reply_flags_ = (reply_flags_ & ~uint32_t{kResetFpu}) | kHandler;
+    }
   }
   reply.rax = regs_.rax;
   if (!orders_.empty()) {

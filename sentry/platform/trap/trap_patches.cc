@@ -32,6 +32,7 @@ std::vector<TrapSpace::Base> TrapSpace::use_patches(std::vector<MapRequest>& lis
 
 void TrapSpace::forget_patches(uint64_t addr, uint64_t length) {
   const uint64_t end = addr + length;
+  for (const auto& [slot, context] : contexts_) page(slot).left_mode = MODE_PLAIN;
   auto it = patched_.upper_bound(addr);
   if (it != patched_.begin()) --it;
   while (it != patched_.end() && it->first < end) {

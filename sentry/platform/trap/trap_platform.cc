@@ -60,14 +60,30 @@ uint32_t guest_spin() {
   return static_cast<uint32_t>(std::min<uint64_t>(kGuestSpinNs * kSample / took, 2000));
 }
 
-// Size of the extended state in a signal frame: the XSAVE area for the features that are on, and the
-// second magic number. Bit 31: the CPU and kernel let user code read the segment bases.
-uint32_t xstate_size() {
-  uint32_t a, b, c, d;
-  uint32_t size = 512 + 4;
-  if (__get_cpuid_count(0xd, 0, &a, &b, &c, &d) != 0 && b >= 576) size = b + 4;
-  const bool fsgsbase = (getauxval(AT_HWCAP2) & 2) != 0;
-  return size | (fsgsbase ? 0x80000000u : 0);
+// Of the extended state in the host's signal frames, as one says.
+struct HostState {
+  uint32_t size = sizeof(_fpstate);
+  uint64_t features = 0;
+};
+HostState host_state;
+
+void note_host_state(int, siginfo_t*, void* context) {
+  const auto* state = static_cast<const ucontext_t*>(context)->uc_mcontext.fpregs;
+  _fpx_sw_bytes said;
+  constexpr size_t kSaid = 464;
+  static_assert(kSaid + sizeof said == sizeof *state);
+  memcpy(&said, reinterpret_cast<const char*>(state) + kSaid, sizeof said);
+  if (said.magic1 == FP_XSTATE_MAGIC1) host_state = {said.extended_size, said.xstate_bv};
+}
+
+HostState find_host_state() {
+  struct sigaction action = {}, before;
+  action.sa_sigaction = note_host_state;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGURG, &action, &before);
+  raise(SIGURG);
+  sigaction(SIGURG, &before, nullptr);
+  return host_state;
 }
 
 // The agent's recvmsg header: in a page that no guest can write. Only the buffers are in the guest's reach,
@@ -120,7 +136,10 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
   cpu_set_t& cpus = p->allowed_cpus_;
   if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->cpus_ = CPU_COUNT(&cpus);
   SharedPage& shared = p->shared();
-  shared.xstate_size = xstate_size();
+  const HostState state = find_host_state();
+  const bool fsgsbase = (getauxval(AT_HWCAP2) & 2) != 0;
+  shared.xstate_size = state.size | (fsgsbase ? 0x80000000u : 0);
+  shared.xfeatures = state.features;
   p->count_running(0);
 
   p->wake_ = TRY(take_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));

@@ -74,6 +74,7 @@ class TrapContext final : public Context {
   Result<void> set_xstate(ByteSpan state) override;
   Result<size_t> xstate_size() override;
   void reset_xstate() override { reply_flags_ |= kResetFpu; }
+  bool store_frame(uint64_t addr, ByteSpan frame, uint64_t state_addr) override;
   void start_over(const Regs& regs) override;
   void resume() override;
   void kick() override;
@@ -145,6 +146,8 @@ class TrapContext final : public Context {
   size_t read_window_part(uint64_t addr, std::span<std::byte> dst) const;
   ByteSpan given(uint64_t addr, size_t size) const;
   bool write_window(uint64_t addr, ByteSpan src);
+  // In out_buffer, until hand_results_back. False: no room.
+  bool keep(uint64_t addr, ByteSpan src, uint32_t room);
   bool write_bulk(uint64_t addr, ByteSpan src);
   std::span<std::byte> room_for(uint64_t addr, size_t size) const;
   // Of a call with an array of iovec.
@@ -179,6 +182,7 @@ class TrapContext final : public Context {
   bool resting_ = false;  // asleep or fresh: not counted as running
   bool asleep_ = false;   // in a call that it makes at the host itself
   bool fresh_ = false;  // its thread has not been seen to run yet: it may be queued behind the one that made it
+  bool in_call_ = false;  // its event was a call from the dispatcher
   bool broken_off_ = false;
   bool watched_ = true;  // somebody may look at its memory while it is stopped at a call's end
   bool in_futex_ = false;  // the report that is waited for is a futex's
@@ -189,6 +193,7 @@ class TrapContext final : public Context {
   bool gone_ = false;
   uint32_t reply_flags_ = 0;
   uint64_t frame_ = 0;
+  uint64_t state_to_ = 0;  // it goes on in a handler, whose frame has the extended state there
   struct Part {
     uint64_t addr;
     uint32_t size;

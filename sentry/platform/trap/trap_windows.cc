@@ -211,21 +211,34 @@ bool TrapContext::write_window(uint64_t addr, ByteSpan src) {
   const auto fits = [&](const Window& w) { return holds(w, addr, src.size()); };
   if (kept_.size() >= (may_write_.empty() ? kWindows : kMostListed)) return false;
   if (std::ranges::none_of(out_, fits) && std::ranges::none_of(may_write_, fits)) return false;
-  auto* const buffer = reinterpret_cast<std::byte*>(page().out_buffer);
   if (kept_.empty() && src.size() <= kSmall) {
     memcpy(small_out_, src.data(), src.size());
     kept_.push_back({addr, static_cast<uint32_t>(src.size()), kInLine});
     return true;
   }
+  return keep(addr, src, may_write_.empty() ? kOutBuffer : kOutList);
+}
+
+bool TrapContext::keep(uint64_t addr, ByteSpan src, uint32_t room) {
+  auto* const buffer = reinterpret_cast<std::byte*>(page().out_buffer);
   if (!kept_.empty() && rides_in_line(kept_.front().offset)) {  // not alone any more
     kept_.front().offset = 0;
     out_used_ = kept_.front().size;
     memcpy(buffer, small_out_, out_used_);
   }
-  if (src.size() > (may_write_.empty() ? kOutBuffer : kOutList) - out_used_) return false;
+  if (out_used_ > room || src.size() > room - out_used_) return false;
   memcpy(buffer + out_used_, src.data(), src.size());
   kept_.push_back({addr, static_cast<uint32_t>(src.size()), out_used_});
   out_used_ += static_cast<uint32_t>(src.size());
+  return true;
+}
+
+// The last of the results. Those that are not copied one by one go without.
+bool TrapContext::store_frame(uint64_t addr, ByteSpan frame, uint64_t state_addr) {
+  const auto alone = [](const Window& k) { return k.offset == kScattered || k.offset == kToldInLine; };
+  if (!in_call_ || frame_ != 0 || watched_ || space_->platform_.shared().xfeatures == 0 || state_to_ != 0) return false;
+  if (kept_.size() >= kMostListed || std::ranges::any_of(kept_, alone) || !keep(addr, frame, kOutList)) return false;
+  state_to_ = state_addr;
   return true;
 }
 

@@ -197,13 +197,43 @@ inline bool store_results(const ControlPage* c) {
   return all;
 }
 
+// What the host's kernel writes there (copy_fpstate_to_sigframe of arch/x86/kernel/fpu/signal.c).
+inline bool store_state(uint64_t to) {
+  const uint64_t size = xstate_size(), features = shared()->xfeatures;
+  const uint32_t end = FP_XSTATE_MAGIC2;
+  _fpx_sw_bytes said = {};
+  said.magic1 = FP_XSTATE_MAGIC1;
+  said.extended_size = static_cast<uint32_t>(size);
+  said.xstate_bv = features;
+  said.xstate_size = static_cast<uint32_t>(size - sizeof end);
+  constexpr uint64_t kSaid = 464;
+  return try_xsave(reinterpret_cast<void*>(to), features) == 0 && try_copy(reinterpret_cast<void*>(to + kSaid), &said, sizeof said) == 0 &&
+         try_copy(reinterpret_cast<void*>(to + size - sizeof end), &end, sizeof end) == 0;
+}
+
+// Into a signal handler. Where its frame cannot be written it ends at once, in a page fault. Protection keys stay as they are: nobody
+// has any.
+inline void enter_handler_from_call(ControlPage* c, bool stored) {
+  constexpr uint64_t kProtectionKeys = 1 << 9;
+  note_left(c);
+  if (!stored || !store_state(c->state_to)) c->gregs[kRip] = 0;
+  reset_xstate(shared()->xfeatures & ~kProtectionKeys);
+  c->mode = MODE_PLAIN;
+  c->flags = lahf_and_seto(c->gregs[kEfl]);
+}
+
 // The way out is prepared; 1 if it goes by a frame: then `by_frame` are the flags of the answer for which it does.
 inline uint32_t conclude(ControlPage* c, uint32_t by_frame) {
   const Reply& reply = c->line.reply;
   const uint32_t flags = reply.flags;
   if (flags & kExit) leave(c, Store::kHere);
   if (!(flags & kRegs)) c->gregs[kRax] = reply.rax;
-  if (!store_results(c)) c->gregs[kRax] = static_cast<uint64_t>(-EFAULT);
+  const bool stored = store_results(c);
+  if (flags & kHandler) {
+    enter_handler_from_call(c, stored);
+  } else if (!stored) {
+    c->gregs[kRax] = static_cast<uint64_t>(-EFAULT);
+  }
   if (flags & by_frame) {
     c->reason = kTrapApply;
     return 1;

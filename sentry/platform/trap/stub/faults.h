@@ -5,6 +5,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "sentry/platform/trap/stub/behind.h"
 #include "sentry/platform/trap/stub/masks.h"
 
 namespace run9::sentry::trap::stub {
@@ -107,9 +108,11 @@ inline void leave_handler(ControlPage* c, uint64_t slot) {
     if (kReturnState + size > kReturnStateEnd || try_copy(state, u.machine.fpregs, size) != 0) return;
     u.machine.fpregs = static_cast<fpregset_t>(state);
   }
+  auto& g = u.machine.gregs;
+  if (g[REG_RIP] == static_cast<greg_t>(c->left_behind)) go_behind(g, c->left_mode, c->left_tail);
   u.flags = u.machine.fpregs != nullptr ? kWithState : kNoState;
   u.stack = alternate_stack(slot);
-  u.machine.gregs[REG_CSGSFS] = kUserSegments;
+  g[REG_CSGSFS] = kUserSegments;
   set_own_mask(c->signals, u.mask & ~kUnblockable);
   u.mask = 0;
   gate_return(c, reinterpret_cast<ucontext_t*>(&u));

@@ -25,6 +25,8 @@ uint32_t fast_interrupted(run9::sentry::trap::ControlPage* c);
 long try_copy(void* to, const void* from, size_t n);
 long try_string(char* to, const char* from, size_t max);
 long try_writable(void* first, void* last);
+long try_xsave(void* area, uint64_t features);
+void reset_xstate(uint64_t features);
 long try_changed(const uint32_t* word, uint32_t value, uint32_t times);
 extern const char guest_futex_begin[], guest_futex_call[], guest_futex_end[], dispatch_plain[];
 extern const char try_begin[], try_failed[], fast_way_out[], fast_way_out_end[], fast_trap[];

@@ -5,36 +5,11 @@
 #include <linux/sched.h>
 #include <signal.h>
 
+#include "sentry/platform/trap/stub/behind.h"
 #include "sentry/platform/trap/stub/faults.h"
 #include "sentry/platform/trap/stub/orders.h"
 
 namespace run9::sentry::trap::stub {
-
-// The guest must not go on right behind its patched call, where what stood there is overwritten.
-inline void go_behind(ucontext_t* uc, const ControlPage* c, uint32_t mode) {
-  auto& g = uc->uc_mcontext.gregs;
-  if (mode == MODE_PLAIN) return;
-  if (mode >= MODE_TAIL) {
-    g[REG_RIP] = static_cast<greg_t>(c->tail);
-    return;
-  }
-  const auto value = static_cast<long>(g[REG_RAX]);
-  uint64_t flags;
-  if (mode == MODE_CMP_4095) {
-    asm("cmp $-4095, %1; pushfq; pop %0" : "=r"(flags) : "r"(value) : "cc");
-  } else {
-    asm("cmp $-4096, %1; pushfq; pop %0" : "=r"(flags) : "r"(value) : "cc");
-  }
-  constexpr uint64_t kArithmetic = 0x8d5;
-  g[REG_EFL] = static_cast<greg_t>((static_cast<uint64_t>(g[REG_EFL]) & ~kArithmetic) | (flags & kArithmetic));
-  g[REG_RIP] += CMP_LENGTH;
-}
-
-// ax as lahf and seto left it, as flags; the others stay as they are in a program that computes.
-inline uint64_t guest_flags(const ControlPage* c) {
-  if (c->mode == MODE_CMP_4095 || c->mode == MODE_CMP_4096) return 0x246;
-  return 0x202 | ((c->flags >> 8) & 0xd5) | ((c->flags & 1) << 11);
-}
 
 // The registers of a call that came through the dispatcher, into a signal frame. gregs[kEfl] is of the last call that
 // was described: this one may have been answered without.
@@ -89,16 +64,19 @@ inline Origin leave_dispatcher(int sig, ControlPage* c, ucontext_t* uc, uint64_t
       c->line.kind = kReqOrdersDone;
       converse(c, uc, slot);
     }
-    const uint32_t mode = c->mode;
     const auto back = static_cast<greg_t>(c->behind);  // the page may have the answer's registers by now
     apply(c, uc);
     __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
-    if (g[REG_RIP] == back) go_behind(uc, c, mode);
+    if (g[REG_RIP] == back) {
+      go_behind(g, c->mode, c->tail);
+    } else {
+      note_left(c);
+    }
     return Origin::kDone;
   }
   if (sig == SIGURG && ip >= at(fast_way_out) && ip < at(fast_way_out_end)) {
     load_frame(c, uc);
-    go_behind(uc, c, c->mode);
+    go_behind(g, c->mode, c->tail);
     return Origin::kGuest;
   }
   if (sig == SIGURG && ip >= at(guest_futex_begin) && ip <= at(guest_futex_call)) {
@@ -188,7 +166,7 @@ inline void on_signal(int sig, siginfo_t* info, void* context) {
   converse(c, uc, slot);
   apply(c, uc);
   __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
-  if (uc->uc_mcontext.gregs[REG_RIP] == back) go_behind(uc, c, mode);
+  if (uc->uc_mcontext.gregs[REG_RIP] == back) go_behind(uc->uc_mcontext.gregs, mode, c->tail);
 }
 
 // ---------------------------------------------------------------- calls without a signal
