@@ -63,6 +63,16 @@ Result<size_t> MemoryManager::copy_out_some(uint64_t addr, ByteSpan src) {
   return src.size() > kSmallCopy && is_writable(addr, src.size()) ? space_->write_mapped(addr, src) : space_->write(addr, src);
 }
 
+Result<size_t> MemoryManager::pass_out(uint64_t addr, ByteSpan passage) {
+  if (!retired_ && in_bounds(addr, passage.size()) && space_->pass_out(addr, passage.size())) return passage.size();
+  return copy_out_some(addr, passage);
+}
+
+Result<size_t> MemoryManager::pass_in(std::span<std::byte> passage, uint64_t addr) {
+  if (!retired_ && in_bounds(addr, passage.size()) && space_->pass_in(addr, passage.size())) return passage.size();
+  return copy_in_some(passage, addr);
+}
+
 Result<void> MemoryManager::copy_in(void* dst, uint64_t addr, size_t n) {
   if (n == 0) return ok();
   if (retired_ || !in_bounds(addr, n)) return Errno{EFAULT};

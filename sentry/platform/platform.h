@@ -227,6 +227,11 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   // The same for all that the call's own array of iovec names. False: not this way.
   virtual bool write_all_mapped(std::span<const iovec> /*parts*/, ByteSpan /*src*/) { return false; }
   virtual std::span<std::byte> room_for_all(std::span<const iovec> /*parts*/) { return {}; }
+  // A transfer of more than there is room_for(): pieces of it lie here, in memory that the guest can change, before its thread copies them to
+  // `addr` or after it has copied them from there. Empty: not in this call. False: some of it faults. Both block.
+  virtual std::span<std::byte> passage() { return {}; }
+  virtual bool pass_out(uint64_t /*addr*/, size_t /*size*/) { return false; }
+  virtual bool pass_in(uint64_t /*addr*/, size_t /*size*/) { return false; }
   // All of it, where it came along with the call at hand in memory that the guest can change; else none.
   virtual ByteSpan given(uint64_t /*addr*/, size_t /*size*/) { return {}; }
   // What of it came along with the call at hand: as many bytes as there are, perhaps none.

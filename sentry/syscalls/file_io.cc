@@ -36,20 +36,26 @@ class Turns {
   uint64_t last_ = 0;
 };
 
-// What a file is read into: where the platform has room for it, the first part goes there.
+// What a file is read into: where the platform has room for it, the first part goes there, or each in its turn.
 class ReadBuffer {
  public:
-  ReadBuffer(Task& task, const vfs::File& file, const GuestSegments& dst)
-      : dst_(dst), bounce_(task, dst.remaining(), false), room_(file.moves_bytes() ? dst.room() : std::span<std::byte>()) {}
+  ReadBuffer(Task& task, const vfs::File& file, GuestSegments& dst) : dst_(dst), bounce_(task, dst.remaining(), false) {
+    if (!file.moves_bytes()) return;
+    passage_ = dst.passage();
+    if (passage_.empty()) room_ = dst.room();
+  }
   std::span<std::byte> next() {
+    if (!passage_.empty()) return passage_.first(std::min<uint64_t>(passage_.size(), dst_.remaining()));
     const auto room = std::exchange(room_, {});
     return room.empty() ? bounce_.first(dst_.remaining()) : room;
   }
+  // Of what next() gave.
+  Result<size_t> copy_out(ByteSpan bytes) { return passage_.empty() ? dst_.copy_out(bytes) : dst_.pass_out(bytes); }
 
  private:
-  const GuestSegments& dst_;
+  GuestSegments& dst_;
   Bounce bounce_;
-  std::span<std::byte> room_;
+  std::span<std::byte> room_, passage_;
 };
 
 Result<uint64_t> partial(uint64_t done, Errno e) {
@@ -76,7 +82,7 @@ Result<uint64_t> read_at(Task& task, vfs::File& file, GuestSegments& dst, uint64
     auto n = file.pread(task, buffer, at + done);
     if (!n.has_value()) return partial(done, n.error());
     if (n.value() == 0) break;
-    auto copied = dst.copy_out(buffer.first(n.value()));
+    auto copied = space.copy_out(buffer.first(n.value()));
     if (!copied.has_value()) return partial(done, copied.error());
     done += copied.value();
     if (copied.value() < buffer.size()) break;
@@ -96,7 +102,7 @@ Result<uint64_t> read_position(Task& task, vfs::File& file, GuestSegments& dst) 
     auto n = file.read(task, buffer);
     if (!n.has_value()) return partial(done, n.error());
     if (n.value() == 0) break;
-    auto copied = dst.copy_out(buffer.first(n.value()));
+    auto copied = space.copy_out(buffer.first(n.value()));
     const size_t taken = copied.has_value() ? copied.value() : 0;
     if (taken < n.value()) file.set_position(before + taken);
     if (!copied.has_value()) return partial(done, copied.error());
@@ -121,10 +127,11 @@ Taking taking_of(const vfs::File& file) {
 template <typename Write>
 Result<uint64_t> write_chunks(GuestSegments& src, uint64_t count, const Bounce& bounce, Taking how, Write write) {
   if (const ByteSpan all = how.only_moves ? src.given(count) : ByteSpan(); !all.empty()) return TRY(write(all, 0));
+  const auto passage = how.only_moves ? src.passage() : std::span<std::byte>();
   uint64_t done = 0;
   while (done < count) {
-    auto buffer = bounce.first(count - done);
-    auto copied = src.copy_in(buffer);
+    auto buffer = passage.empty() ? bounce.first(count - done) : passage.first(std::min<uint64_t>(passage.size(), count - done));
+    auto copied = passage.empty() ? src.copy_in(buffer) : src.pass_in(buffer);
     if (!copied.has_value()) return partial(done, copied.error());
     const size_t whole = copied.value() == buffer.size() ? buffer.size() : copied.value() - copied.value() % how.unit;
     if (whole == 0) return partial(done, Errno{EFAULT});
@@ -293,6 +300,19 @@ Result<size_t> GuestSegments::copy_in(std::span<std::byte> dst) {
   return advance(dst.size(), [&](uint64_t addr, size_t at, size_t n) {
     return memory_->copy_in_some(dst.subspan(at, n), addr);
   });
+}
+
+std::span<std::byte> GuestSegments::passage() const {
+  const auto room = segments_.size() == 1 ? memory_->passage() : std::span<std::byte>();
+  return remaining_ > room.size() ? room : std::span<std::byte>();
+}
+
+Result<size_t> GuestSegments::pass_out(ByteSpan passage) {
+  return advance(passage.size(), [&](uint64_t addr, size_t, size_t n) { return memory_->pass_out(addr, passage.first(n)); });
+}
+
+Result<size_t> GuestSegments::pass_in(std::span<std::byte> passage) {
+  return advance(passage.size(), [&](uint64_t addr, size_t, size_t n) { return memory_->pass_in(passage.first(n), addr); });
 }
 
 Result<void> check_rwf(int flags) {

@@ -29,6 +29,10 @@ class GuestSegments {
   // For the first part of it, perhaps none: memory that the guest can change. copy_out() takes it from there.
   std::span<std::byte> room() const;
   Result<size_t> copy_in(std::span<std::byte> dst);
+  // For the pieces of a transfer that is larger than room() would be; none: it is not, or there is no such memory. The guest can change it.
+  std::span<std::byte> passage() const;
+  Result<size_t> pass_out(ByteSpan passage);
+  Result<size_t> pass_in(std::span<std::byte> passage);
   // All that there is, if it is `n` bytes and at hand, in memory that the guest can change; else none.
   ByteSpan given(uint64_t n) const;
 

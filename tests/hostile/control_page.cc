@@ -232,7 +232,7 @@ void forge_orders() {
   start_callers(3);
   for (;;) {
     ControlPage* c = page_of(1 + dice(4));
-    c->orders[dice(kMaxOrders)] = ThreadOrder{{dice(), 4096, 3, 0x32, ~uint64_t{0}, 0}, dice(470), dice(4)};
+    c->orders[dice(kMaxOrders)] = ThreadOrder{{dice(), 4096, 3, 0x32, ~uint64_t{0}, 0}, dice(470), dice(6)};
     c->order_count = static_cast<uint32_t>(dice(9));
     c->line.reply.flags = static_cast<uint32_t>(dice(2048));
     c->mode = static_cast<uint32_t>(dice(5));

@@ -293,6 +293,87 @@ TEST_F(TransferTest, HolesInTheBuffer) {
   munmap(room, 8 * kPage);
 }
 
+constexpr size_t kLarge[] = {262'144, 262'145, 1'000'003, (3 << 20) + 1};
+
+TEST_F(TransferTest, LargeOnes) {
+  ASSERT_OK(fd_);
+  for (const size_t size : kLarge) {
+    const std::string data = made(size, size);
+    ASSERT_OK(lseek(fd_, 0, SEEK_SET));
+    ASSERT_EQ(write(fd_, data.data(), size), static_cast<ssize_t>(size));
+    ASSERT_EQ(pwrite(fd_, data.data(), size, 5000), static_cast<ssize_t>(size));
+    Guarded back(size + 100);
+    ASSERT_EQ(pread(fd_, back.data(), size, 5000), static_cast<ssize_t>(size));
+    EXPECT_EQ(back.content(size), data);
+    EXPECT_TRUE(back.untouched_behind(size));
+    ASSERT_OK(lseek(fd_, 6000, SEEK_SET));
+    ASSERT_EQ(read(fd_, back.data(), size), static_cast<ssize_t>(size - 1000));  // to the end of the file
+    EXPECT_EQ(back.content(size - 1000), data.substr(1000));
+    EXPECT_EQ(lseek(fd_, 0, SEEK_CUR), static_cast<off_t>(size + 5000));
+    iovec one = {back.data(), size};
+    ASSERT_EQ(preadv(fd_, &one, 1, 5000), static_cast<ssize_t>(size));
+    EXPECT_EQ(back.content(size), data);
+    ASSERT_OK(ftruncate(fd_, 0));
+  }
+}
+
+// The same as HolesInTheBuffer, far behind its beginning.
+TEST_F(TransferTest, HolesInALargeBuffer) {
+  ASSERT_OK(fd_);
+  constexpr size_t kPages = 200;
+  const std::string data = made(kPages * kPage, 8);
+  ASSERT_EQ(pwrite(fd_, data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
+  for (const size_t hole : {size_t{1}, size_t{31}, size_t{32}, size_t{33}, size_t{100}}) {
+    auto* const room = static_cast<char*>(map_anonymous(kPages * kPage, PROT_READ | PROT_WRITE));
+    const auto before = static_cast<ssize_t>(hole * kPage);
+    for (const int left : {PROT_READ, PROT_NONE, -1}) {
+      ASSERT_OK(left == -1 ? munmap(room + before, kPage) : mprotect(room + before, kPage, left));
+      memset(room, 0, hole * kPage);
+      ASSERT_OK(lseek(fd_, 0, SEEK_SET));
+      EXPECT_EQ(read(fd_, room, kPages * kPage), before);
+      EXPECT_EQ(lseek(fd_, 0, SEEK_CUR), before);
+      EXPECT_EQ(memcmp(room, data.data(), hole * kPage), 0);
+      if (left == PROT_READ) continue;
+      const int to = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+      EXPECT_EQ(write(to, room, kPages * kPage), before);
+      EXPECT_EQ(lseek(to, 0, SEEK_CUR), before);
+      EXPECT_EQ(lseek(to, 0, SEEK_END), before);
+      close(to);
+    }
+    munmap(room, kPages * kPage);
+  }
+}
+
+// A process that ends while its threads are in the midst of such transfers, under signals.
+TEST_F(TransferTest, LargeOnesBrokenOff) {
+  ASSERT_OK(fd_);
+  const std::string data = made(2 << 20, 9);
+  ASSERT_EQ(pwrite(fd_, data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
+  for (int round = 0; round < 10; ++round) {
+    const pid_t child = spawn([&] {
+      struct sigaction action = {};
+      action.sa_handler = [](int) {};
+      sigaction(SIGALRM, &action, nullptr);
+      const itimerval often = {{0, 300}, {0, 300}};
+      setitimer(ITIMER_REAL, &often, nullptr);
+      for (int t = 0; t < 3; ++t) {
+        std::thread([&] {
+          std::string back(data.size(), '\0');
+          for (;;) {
+            if (pread(fd_, back.data(), back.size(), 0) != static_cast<ssize_t>(back.size()) || back != data) _exit(1);
+          }
+        }).detach();
+      }
+      const timespec a_while = {0, 10'000'000};
+      timespec left = a_while;
+      while (nanosleep(&left, &left) != 0) {
+      }
+      _exit(7);
+    });
+    EXPECT_EQ(reap(child), 7 << 8);
+  }
+}
+
 // A buffer on a stack that has not grown so far.
 __attribute__((noinline)) bool read_deep(int fd, const std::string& data) {
   volatile char deep[300'000];

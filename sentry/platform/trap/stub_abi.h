@@ -185,8 +185,9 @@ enum ReplyFlags : uint32_t {
 };
 
 // kOrderFutex: futex(2) or futex_waitv(2); what it gives goes to order_error, also if it is none. kOrderReceive: files, of one message; they
-// are closed when all orders are done. kOrderMapFile: mmap(2); args[4] says which of them.
-enum OrderKind : uint64_t { kOrderPlain = 0, kOrderThread = 1, kOrderFutex = 2, kOrderReceive = 3, kOrderMapFile = 4 };
+// are closed when all orders are done. kOrderMapFile: mmap(2); args[4] says which of them. kOrderCopy: to args[0], from args[1], args[2] bytes; from the
+// dispatcher only.
+enum OrderKind : uint64_t { kOrderPlain = 0, kOrderThread = 1, kOrderFutex = 2, kOrderReceive = 3, kOrderMapFile = 4, kOrderCopy = 5 };
 inline constexpr size_t kMaxFiles = 4;
 
 struct ThreadOrder {

@@ -156,6 +156,8 @@ class TrapContext final : public Context {
   bool takes_scattered(std::span<const iovec> parts) const;
   bool write_scattered(std::span<const iovec> parts, ByteSpan src);
   std::span<std::byte> room_for_all(std::span<const iovec> parts) const;
+  std::span<std::byte> passage() const;
+  bool pass(uint64_t addr, size_t size, bool out);
   std::byte* bulk() const;  // shared with the guest
   void fill_bulk(ByteSpan src);
   void note_bulk(size_t size);
@@ -243,6 +245,9 @@ class TrapSpace final : public AddressSpace {
   std::span<std::byte> room_for(uint64_t addr, size_t size) override;
   bool write_all_mapped(std::span<const iovec> parts, ByteSpan src) override;
   std::span<std::byte> room_for_all(std::span<const iovec> parts) override;
+  std::span<std::byte> passage() override;
+  bool pass_out(uint64_t addr, size_t size) override;
+  bool pass_in(uint64_t addr, size_t size) override;
   Result<Child> fork(Context& parent, const Regs& regs) override;
   Result<std::unique_ptr<Context>> clone_thread(Context& parent, const Regs& regs,
                                                 bool parent_waits) override;

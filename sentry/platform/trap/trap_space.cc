@@ -432,6 +432,21 @@ bool TrapSpace::write_all_mapped(std::span<const iovec> parts, ByteSpan src) {
   return c != nullptr && c->write_scattered(parts, src);
 }
 
+std::span<std::byte> TrapSpace::passage() {
+  const TrapContext* const c = caller();
+  return c != nullptr ? c->passage() : std::span<std::byte>();
+}
+
+bool TrapSpace::pass_out(uint64_t addr, size_t size) {
+  TrapContext* const c = caller();
+  return c != nullptr && c->pass(addr, size, true);
+}
+
+bool TrapSpace::pass_in(uint64_t addr, size_t size) {
+  TrapContext* const c = caller();
+  return c != nullptr && c->pass(addr, size, false);
+}
+
 std::span<std::byte> TrapSpace::room_for_all(std::span<const iovec> parts) {
   const TrapContext* const c = caller();
   return c != nullptr ? c->room_for_all(parts) : std::span<std::byte>();

@@ -171,6 +171,25 @@ bool TrapContext::write_bulk(uint64_t addr, ByteSpan src) {
   return true;
 }
 
+// Where nothing of this call lies in the bulk area.
+std::span<std::byte> TrapContext::passage() const {
+  const auto in_bulk = [](const Window& w) { return w.offset == kInBulk; };
+  if (!in_call_ || frame_ != 0 || slot_ >= STUB_BULK_SLOTS || !kept_.empty() || !parts_.empty() || std::ranges::any_of(in_, in_bulk)) return {};
+  return {bulk(), STUB_BULK_SIZE};
+}
+
+bool TrapContext::pass(uint64_t addr, size_t size, bool out) {
+  if (passage().size() < size || !orders_.empty()) return false;
+  note_bulk(size);
+  ThreadOrder order{};
+  order.kind = kOrderCopy;
+  order.args[0] = out ? addr : bulk_address(slot_);
+  order.args[1] = out ? bulk_address(slot_) : addr;
+  order.args[2] = size;
+  queue(order);
+  return carry_out_now().has_value();
+}
+
 const std::byte* TrapContext::input(const Window& w) const {
   if (w.offset == kInLine) return small_in_;
   return w.offset == kInBulk ? bulk() : reinterpret_cast<const std::byte*>(page().in_buffer + w.offset);

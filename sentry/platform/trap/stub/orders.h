@@ -132,6 +132,8 @@ inline long carry_out_one(ControlPage* c, const ThreadOrder& o, ucontext_t* uc, 
   switch (o.kind) {
     case kOrderThread: return uc != nullptr ? clone_thread(o, uc) : clone_thread_fast(o, c);
     case kOrderReceive: return files.receive();
+    case kOrderCopy:
+      return uc == nullptr ? try_copy(reinterpret_cast<void*>(o.args[0]), reinterpret_cast<const void*>(o.args[1]), o.args[2]) : -EFAULT;
     case kOrderMapFile: return call(static_cast<uint64_t>(files.number(o.args[4])));
     default: return call(o.args[4]);
   }
