@@ -4,6 +4,8 @@
 #include <sys/timex.h>
 #include <time.h>
 
+#include <thread>
+
 #include "tests/syscalls/test_util.h"
 
 namespace run9::guest {
@@ -80,6 +82,21 @@ TEST(TimeTest, CpuTimeOfAProcess) {
   while (now(CLOCK_PROCESS_CPUTIME_ID) < before + 2'000'000 && rounds < 100'000'000) ++rounds;
   EXPECT_GE(now(CLOCK_PROCESS_CPUTIME_ID), before + 2'000'000);
   EXPECT_GT(now(CLOCK_THREAD_CPUTIME_ID), 0);
+}
+
+TEST(TimeTest, CpuTimeOfAThread) {
+  std::thread([] {
+    const int64_t end = now(CLOCK_PROCESS_CPUTIME_ID) + 30'000'000;
+    while (now(CLOCK_PROCESS_CPUTIME_ID) < end) {
+    }
+    EXPECT_GE(now(CLOCK_THREAD_CPUTIME_ID), 20'000'000);
+  }).join();
+  for (const bool by_call : {true, false}) {
+    timespec t = {};
+    EXPECT_OK(by_call ? static_cast<int>(sys(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, &t)) : clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t));
+    EXPECT_LT(ns(t), now(CLOCK_PROCESS_CPUTIME_ID) - 20'000'000);
+  }
+  EXPECT_ERR(EFAULT, sys(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, bad()));
 }
 
 TEST(TimeTest, Nanosleep) {

@@ -120,7 +120,7 @@ Result<TextPatcher> TextPatcher::create() {
 
 std::shared_ptr<const PatchedImage> TextPatcher::image_of(BorrowedFd file, uint64_t offset, uint64_t length) {
   if (length > kMaxImage || bytes_ + length > kMaxImages) return nullptr;
-  if (next_narrow_ >= STUB_NARROW_COUNT && next_wide_ >= STUB_WIDE_COUNT) return nullptr;
+  if (next_narrow_ >= kFirstVdsoSlot && next_wide_ >= STUB_WIDE_COUNT) return nullptr;
   if (offset > kMaxOffset - length) return nullptr;
   struct stat st;
   if (host_fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode)) return nullptr;
@@ -170,16 +170,32 @@ std::shared_ptr<const PatchedImage> TextPatcher::make(BorrowedFd file, uint64_t 
   return image;
 }
 
+void TextPatcher::add_vdso_calls(std::span<const VdsoCall> calls) {
+  uint32_t slot = kFirstVdsoSlot;
+  for (const VdsoCall& call : calls) {
+    if (call.number == 0) break;
+    PatchedSite site;
+    site.mode = MODE_PLAIN;
+    site.number = static_cast<uint16_t>(call.number);
+    const uint64_t trampoline = STUB_PATCHES + uint64_t{slot} * STUB_PATCH_SIZE;
+    emit_trampoline(static_cast<uint8_t*>(pages_.data()) + (trampoline - STUB_PATCHES), trampoline, STUB_SHARED + offsetof(SharedPage, vdso), call.behind, site);
+    set_entry(slot++, trampoline);
+  }
+}
+
+void TextPatcher::set_entry(uint32_t slot, uint64_t trampoline) {
+  memcpy(static_cast<uint8_t*>(pages_.data()) + STUB_PATCHES_SIZE + 8 * uint64_t{slot}, &trampoline, sizeof trampoline);
+}
+
 bool TextPatcher::patch(PatchedImage& image, uint8_t* text, PatchedSite& s) {
   uint32_t& next = s.loop ? next_loop_ : s.wide ? next_wide_ : next_narrow_;
-  if (next >= (s.wide ? STUB_WIDE_COUNT : STUB_NARROW_COUNT)) return false;
+  if (next >= (s.wide ? STUB_WIDE_COUNT : kFirstVdsoSlot)) return false;
   const uint32_t slot = next, n = s.wide ? STUB_NARROW_COUNT + slot : slot;
   next += s.loop ? kLoopStep : 1;
   if (s.wide && !s.loop && next % kLoopStep == kFirstLoop) ++next;
-  auto* pages = static_cast<uint8_t*>(pages_.data());
   const uint64_t trampoline =
       s.wide ? STUB_WIDE + uint64_t{slot} * STUB_WIDE_SIZE : STUB_PATCHES + uint64_t{slot} * STUB_PATCH_SIZE;
-  uint8_t* const code = pages + (trampoline - STUB_PATCHES);
+  uint8_t* const code = static_cast<uint8_t*>(pages_.data()) + (trampoline - STUB_PATCHES);
   const uint64_t base_slot = STUB_BASES + 8 * uint64_t{image.index};
   if (s.wide) {
     s.slot = static_cast<uint16_t>(slot);
@@ -187,7 +203,7 @@ bool TextPatcher::patch(PatchedImage& image, uint8_t* text, PatchedSite& s) {
   } else {
     emit_trampoline(code, trampoline, base_slot, image.file_offset + s.offset + s.length, s);
   }
-  memcpy(pages + STUB_PATCHES_SIZE + 8 * uint64_t{n}, &trampoline, 8);
+  set_entry(n, trampoline);
   const uint32_t entry = STUB_TABLE + 8 * n;
   uint8_t* site = text + s.offset;
   // Prefixes without effect, not a nop: nobody may stand inside the site when it is undone.

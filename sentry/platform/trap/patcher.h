@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/result.h"
@@ -41,6 +42,8 @@ class TextPatcher {
   // The image of [offset, offset + length) of a regular file, made on first use. Null: there is nothing to
   // patch, or it is too large, or the file is one that can change without a trace.
   std::shared_ptr<const PatchedImage> image_of(BorrowedFd file, uint64_t offset, uint64_t length);
+  // Trampolines of the vDSO's calls, of which the template process has made jumps.
+  void add_vdso_calls(std::span<const VdsoCall> calls);
   BorrowedFd shared_fd() const { return pages_.fd(); }
   void close_fd() { pages_.close_fd(); }
 
@@ -53,6 +56,7 @@ class TextPatcher {
   explicit TextPatcher(SharedMemory pages) : pages_(std::move(pages)) {}
   std::shared_ptr<const PatchedImage> make(BorrowedFd file, uint64_t offset, uint64_t length);
   bool patch(PatchedImage& image, uint8_t* text, PatchedSite& site);
+  void set_entry(uint32_t slot, uint64_t trampoline);
 
   SharedMemory pages_;
   std::map<Key, std::shared_ptr<const PatchedImage>> images_;

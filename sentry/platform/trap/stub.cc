@@ -135,7 +135,8 @@ extern "C" uint64_t stub_init(const uint64_t* stack) {
   constexpr uint64_t kPage = 0x1000, kStack = 0x40000, kNameMax = 64, kTop = 0x7ffffffff000;
   const uint64_t here = reinterpret_cast<uint64_t>(__builtin_frame_address(0)) & ~(kPage - 1);
   const uint64_t end = (name + kNameMax) / kPage * kPage + kPage;
-  const StubReady ready = {own_vdso(vdso), can_patch ? 1u : 0u, here - kStack, end < kTop ? end : kTop};
+  StubReady ready = {0, can_patch ? 1u : 0u, here - kStack, end < kTop ? end : kTop, {}};
+  ready.vdso = own_vdso(vdso, can_patch && has_fsgsbase() ? ready.vdso_calls : nullptr);
   // The Sentry makes barriers for membarrier(2) from outside: forks inherit that we want them.
   gate_init(__NR_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
   gate_init(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

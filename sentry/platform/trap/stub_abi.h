@@ -141,11 +141,18 @@ struct StubSecrets {
   uint64_t filter_length;  // instructions
   uint64_t filter[512];    // sock_filter
 };
+// A call in the vDSO that has become a jump by the table: to the last of its narrow entries but `kVdsoCalls - n`.
+struct VdsoCall {
+  uint32_t behind;  // in the image
+  uint32_t number;  // 0: none
+};
+inline constexpr uint32_t kVdsoCalls = 4, kFirstVdsoSlot = STUB_NARROW_COUNT - kVdsoCalls;
 // And what it answers.
 struct StubReady {
   uint64_t vdso;       // 0: none
   uint64_t can_patch;  // call sites
   uint64_t stack, stack_end;  // what the secrets passed through: to be unmapped
+  VdsoCall vdso_calls[kVdsoCalls];
 };
 
 // Written by the Sentry, read by every stub. The sleep words lie behind it: each counts the replies to threads
@@ -157,6 +164,7 @@ struct SharedPage {
   uint32_t futex_spin;  // how many pauses a guest thread looks at a futex's word before it sleeps
   uint32_t profiling;   // threads note down ControlPage::times
   uint32_t worker_cpu;  // where the Sentry ran a moment ago: a guest thread that waits there keeps it from answering
+  uint64_t vdso;        // its address in every stub
   uint64_t xfeatures;   // what the extended state in a signal frame consists of (XCR0's bits); 0: the CPU has no XSAVE
 };
 

@@ -224,11 +224,12 @@ Result<void> TrapPlatform::greet_template() {
     log_error("the stub cannot forget its key: {}", describe(Errno{static_cast<int>(-unmapped)}));
     return Errno{ENOEXEC};
   }
-  vdso_ = ready.vdso;
+  vdso_ = shared().vdso = ready.vdso;
   if (ready.can_patch == 0 || (shared().xstate_size & 0x80000000u) == 0) {
     log_info("call sites are not patched: {}", ready.can_patch == 0 ? "vm.mmap_min_addr is too high" : "no FSGSBASE");
     patcher_.reset();
   }
+  if (patcher_) patcher_->add_vdso_calls(ready.vdso_calls);
   return ok();
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "sentry/platform/trap/call_parts.h"
 #include "sentry/platform/trap/stub/signals.h"
@@ -37,6 +38,10 @@ inline bool answer_here(ControlPage* c, uint64_t nr) {
       break;
     case __NR_madvise:
       if (!drop_pages(c, value)) return false;
+      break;
+    case __NR_clock_gettime:
+      if (static_cast<clockid_t>(c->gregs[kRdi]) != CLOCK_THREAD_CPUTIME_ID || c->gregs[kRsi] >= kGuestEnd) return false;
+      value = static_cast<uint64_t>(gate_order(__NR_clock_gettime, CLOCK_THREAD_CPUTIME_ID, c->gregs[kRsi]));
       break;
     case __NR_sched_yield: value = static_cast<uint64_t>(gate_order(__NR_sched_yield)); break;
     case __NR_rseq: value = static_cast<uint64_t>(-ENOSYS); break;

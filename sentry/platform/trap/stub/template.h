@@ -17,9 +17,23 @@ struct KernelSigaction {
   unsigned long mask;
 };
 
-// Fills `fd` with the host's image, but for the release in its note, and maps it in its place. Shared memory: a fork need not copy it. False: the
+// `mov $nr, %eax; syscall`, of the clocks that the vDSO cannot read: as patcher.cc does it with narrow sites. Trampolines are the Sentry's to write.
+inline void patch_vdso(uint8_t* text, uint64_t size, VdsoCall* calls) {
+  uint32_t count = 0;
+  for (uint32_t at = 0; at + 7 <= size && count < kVdsoCalls; ++at) {
+    uint8_t* const p = text + at;
+    if (p[0] != 0xb8 || p[3] != 0 || p[4] != 0 || p[5] != 0x0f || p[6] != 0x05) continue;
+    calls[count] = {at + 7, static_cast<uint32_t>(p[1] | p[2] << 8)};
+    const uint32_t entry = STUB_TABLE + 8 * (kFirstVdsoSlot + count);
+    p[0] = 0xff, p[1] = 0x24, p[2] = 0xe5;  // jmp *entry
+    memcpy(p + 3, &entry, sizeof entry);
+    ++count;
+  }
+}
+
+// Fills `fd` with the host's image, but for the release in its note and its calls, and maps it in its place. Shared memory: a fork need not copy it. False: the
 // host does not let us.
-inline bool replace_vdso(uint64_t vdso, long fd) {
+inline bool replace_vdso(uint64_t vdso, long fd, VdsoCall* calls) {
   const auto* eh = reinterpret_cast<const Elf64_Ehdr*>(vdso);
   const auto* ph = reinterpret_cast<const Elf64_Phdr*>(vdso + eh->e_phoff);
   uint64_t size = 0, note = 0, note_size = 0;
@@ -44,6 +58,7 @@ inline bool replace_vdso(uint64_t vdso, long fd) {
     }
     at = desc + ((n->n_descsz + 3) & ~3u);
   }
+  if (calls != nullptr) patch_vdso(reinterpret_cast<uint8_t*>(copy), size, calls);
   gate_init(__NR_munmap, copy, size);
   // All processes share it: nobody may map it for writing any more.
   constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL;
@@ -51,12 +66,12 @@ inline bool replace_vdso(uint64_t vdso, long fd) {
   return gate_init(__NR_mmap, vdso, size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == static_cast<long>(vdso);
 }
 
-// The guest gets a copy of the vDSO that says Run9's release (6.12). 0: none.
-inline uint64_t own_vdso(uint64_t vdso) {
+// The guest gets a copy of the vDSO that says Run9's release (6.12). 0: none. `calls`: where to say what was patched; null: nothing is to be.
+inline uint64_t own_vdso(uint64_t vdso, VdsoCall* calls) {
   if (vdso < STUB_TEXT) return 0;  // address randomization could not be turned off: do without
   const long fd = gate_init(__NR_memfd_create, "run9-vdso", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return 0;
-  const bool replaced = replace_vdso(vdso, fd);
+  const bool replaced = replace_vdso(vdso, fd, calls);
   gate_init(__NR_close, fd);
   return replaced ? vdso : 0;
 }
