@@ -80,8 +80,13 @@ HostState find_host_state() {
   struct sigaction action = {}, before;
   action.sa_sigaction = note_host_state;
   action.sa_flags = SA_SIGINFO;
+  sigset_t urgent, mask;
+  sigemptyset(&urgent);
+  sigaddset(&urgent, SIGURG);
   sigaction(SIGURG, &action, &before);
+  sigprocmask(SIG_UNBLOCK, &urgent, &mask);  // whoever started us may have blocked it
   raise(SIGURG);
+  sigprocmask(SIG_SETMASK, &mask, nullptr);
   sigaction(SIGURG, &before, nullptr);
   return host_state;
 }
