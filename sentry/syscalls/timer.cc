@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sentry/task/kernel.h"
+#include "sentry/time/interval_timer.h"
 #include "sentry/time/posix_timers.h"
 
 namespace run9::sentry {
@@ -15,34 +16,20 @@ struct Setting {
 
 Setting real_timer(Process& p) {
   Setting s;
-  if (p.real_timer == nullptr || !p.real_timer->armed()) return s;
-  const uint64_t now = EventLoop::now_ns();
-  // Due but not yet told: never 0.
-  s.left = p.real_timer->deadline() > now ? p.real_timer->deadline() - now : 1000;
-  s.interval = p.real_interval_ns;
+  if (p.real_timer == nullptr || p.real_timer->remaining() == 0) return s;
+  s.left = std::max<uint64_t>(p.real_timer->remaining(), 1000);  // due but not yet told: never 0
+  s.interval = p.real_timer->interval();
   return s;
 }
 
-void real_timer_fired(Process& p, uint64_t due) {
-  if (p.real_interval_ns != 0) {
-    const uint64_t now = EventLoop::now_ns();
-    const uint64_t passed = now > due ? (now - due) / p.real_interval_ns : 0;
-    p.real_timer->arm(std::max(due + (passed + 1) * p.real_interval_ns, now + 50'000));
-  }
-  (void)p.kernel.send_signal(p, SigInfo::kernel(SIGALRM)).has_value();  // gone: nobody to tell
-}
-
 void set_real_timer(Process& p, Setting s) {
-  p.real_interval_ns = s.interval;
-  if (s.left == 0) {
-    if (p.real_timer != nullptr) p.real_timer->disarm();
-    return;
-  }
   if (p.real_timer == nullptr) {
-    p.real_timer = std::make_unique<Timer>(
-        p.kernel.loop(), [&p] { real_timer_fired(p, EventLoop::now_ns()); });
+    if (s.left == 0) return;
+    p.real_timer = std::make_shared<IntervalTimer>(p.kernel.loop(), ClockRef::monotonic(), [&p](uint64_t) {
+      (void)p.kernel.send_signal(p, SigInfo::kernel(SIGALRM)).has_value();  // gone: nobody to tell
+    });
   }
-  p.real_timer->arm(saturating_add(EventLoop::now_ns(), s.left));
+  p.real_timer->set(s.left == 0 ? 0 : saturating_add(EventLoop::now_ns(), s.left), s.interval);
 }
 
 Setting get(Task& task, int which) {

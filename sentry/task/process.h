@@ -20,6 +20,7 @@ class Kernel;
 class Task;
 class Tty;
 class Process;
+class IntervalTimer;
 class PosixTimers;
 class CpuLimit;
 using ProcessRef = std::shared_ptr<Process>;
@@ -83,9 +84,8 @@ class Process : public std::enable_shared_from_this<Process> {
   uint64_t start_time_ns = 0;  // CLOCK_MONOTONIC
   int32_t oom_score_adj = 0;
   int32_t nice = 0;
-  std::unique_ptr<Timer> real_timer;  // ITIMER_REAL, alarm
+  std::shared_ptr<IntervalTimer> real_timer;  // ITIMER_REAL, alarm
   std::unique_ptr<Timer> exit_timer;  // for threads that do not come out of guest code to end
-  uint64_t real_interval_ns = 0;
   std::shared_ptr<PosixTimers> timers;
   std::shared_ptr<CpuLimit> cpu_limit;  // null: RLIMIT_CPU was never set
   std::vector<Task*> tracees;  // tasks that threads of this one trace (task/ptrace.h)

@@ -4,6 +4,7 @@
 #include <sys/timex.h>
 #include <time.h>
 
+#include <atomic>
 #include <thread>
 
 #include "tests/syscalls/test_util.h"
@@ -151,6 +152,35 @@ TEST(TimeTest, AlarmAndItimer) {
   EXPECT_ERR(EFAULT, sys(SYS_setitimer, ITIMER_REAL, bad(), nullptr));
   t.it_value.tv_usec = 1'000'000;
   EXPECT_ERR(EINVAL, sys(SYS_setitimer, ITIMER_REAL, &t, nullptr));
+}
+
+// Each tick comes a whole number of periods after the first, however late the one before was.
+TEST(TimeTest, ItimerKeepsItsPace) {
+  static std::atomic<int> ticks;
+  ticks = 0;
+  signal(SIGALRM, +[](int) { ++ticks; });
+  constexpr int64_t kPeriod = 20'000'000, kClose = 400'000;
+  const itimerval every = {{0, kPeriod / 1000}, {0, kPeriod / 1000}};
+  int64_t earliest, latest;
+  do {  // until nothing has come between
+    earliest = now();
+    ASSERT_OK(setitimer(ITIMER_REAL, &every, nullptr));
+    latest = now();
+  } while (latest - earliest > kClose / 4);
+  while (ticks < 15) usleep(1000);
+  for (;;) {
+    itimerval left;
+    const int64_t before = now();
+    ASSERT_OK(getitimer(ITIMER_REAL, &left));
+    const int64_t after = now(), value = left.it_value.tv_usec * 1000;
+    if (after - before > kClose / 4 || value < 1'000'000) continue;
+    const int64_t off = (before + value - earliest + kPeriod / 2) % kPeriod - kPeriod / 2;
+    EXPECT_LT(std::abs(off), kClose);
+    break;
+  }
+  const itimerval off = {};
+  setitimer(ITIMER_REAL, &off, nullptr);
+  signal(SIGALRM, SIG_DFL);
 }
 
 TEST(TimeTest, VirtualItimerCountsOwnWork) {
