@@ -138,8 +138,8 @@ bool Task::setup_frame(const SigInfo& info, const SigAction& action) {
   const bool last = !exit_requested_ && !process_->stopped && !tracee && ((pending_.set() | process_->pending.set()) & ~blocked).empty();
   const size_t size = fpstate != 0 ? fpstate - sp + state_size : sizeof f;
   const auto bytes = std::as_bytes(std::span(&f, 1));
-  const bool here = !last || fpstate == 0 || !memory_->is_writable(sp, size) || !context_->store_frame(sp, bytes, fpstate);
-  if (here && !write_frame(sp, bytes, fpstate, size)) return false;
+  const bool by_guest = last && fpstate != 0 && memory_->is_writable(sp, size) && context_->store_frame(sp, bytes, fpstate);
+  if (!by_guest && !write_frame(sp, bytes, fpstate, size)) return false;
 
   r.rdi = static_cast<uint64_t>(info.signo);
   r.rsi = sp + offsetof(RtSigFrame, info);

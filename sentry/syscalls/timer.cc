@@ -14,35 +14,29 @@ struct Setting {
   uint64_t left = 0, interval = 0;
 };
 
-Setting real_timer(Process& p) {
-  Setting s;
-  if (p.real_timer == nullptr || p.real_timer->remaining() == 0) return s;
-  s.left = std::max<uint64_t>(p.real_timer->remaining(), 1000);  // due but not yet told: never 0
-  s.interval = p.real_timer->interval();
-  return s;
-}
-
-void set_real_timer(Process& p, Setting s) {
+IntervalTimer& timer_of(Task& task, int which) {
+  Process& p = task.process();
+  if (which != ITIMER_REAL) return PosixTimers::of(p).cpu_timer(task.process_ref(), which);
   if (p.real_timer == nullptr) {
-    if (s.left == 0) return;
     p.real_timer = std::make_shared<IntervalTimer>(p.kernel.loop(), ClockRef::monotonic(), [&p](uint64_t) {
       (void)p.kernel.send_signal(p, SigInfo::kernel(SIGALRM)).has_value();  // gone: nobody to tell
     });
   }
-  p.real_timer->set(s.left == 0 ? 0 : saturating_add(EventLoop::now_ns(), s.left), s.interval);
+  return *p.real_timer;
 }
 
 Setting get(Task& task, int which) {
-  if (which == ITIMER_REAL) return real_timer(task.process());
-  if (task.process().timers == nullptr) return {};
-  auto& t = PosixTimers::of(task.process()).cpu_timer(task.process_ref(), which);
-  return {t.remaining(), t.interval()};
+  const Process& p = task.process();
+  if (which == ITIMER_REAL ? p.real_timer == nullptr : p.timers == nullptr) return {};
+  const IntervalTimer& t = timer_of(task, which);
+  const uint64_t left = t.remaining();
+  if (left == 0 && which == ITIMER_REAL) return {};
+  return {left == 0 ? 0 : std::max<uint64_t>(left, 1000), t.interval()};  // due but not yet told: never 0 us
 }
 
 void set(Task& task, int which, Setting s) {
-  if (which == ITIMER_REAL) return set_real_timer(task.process(), s);
-  auto& t = PosixTimers::of(task.process()).cpu_timer(task.process_ref(), which);
-  t.set(s.left == 0 ? 0 : t.clock().now() + s.left, s.interval);
+  IntervalTimer& t = timer_of(task, which);
+  t.set(s.left == 0 ? 0 : saturating_add(t.clock().now(), s.left), s.interval);
 }
 
 bool valid_which(int which) { return which >= ITIMER_REAL && which <= ITIMER_PROF; }
@@ -108,8 +102,8 @@ Result<uint64_t> sys_setitimer(Task& task, int which, UserPtr<itimerval> in,
 }
 
 Result<uint64_t> sys_alarm(Task& task, uint32_t seconds) {
-  const uint64_t left = real_timer(task.process()).left;
-  set_real_timer(task.process(), {seconds * kNsPerSec, 0});
+  const uint64_t left = get(task, ITIMER_REAL).left;
+  set(task, ITIMER_REAL, {seconds * kNsPerSec, 0});
   // Rounded, but an alarm that is due soon is not none.
   const uint64_t rounded = (left + kNsPerSec / 2) / kNsPerSec;
   return left != 0 && rounded == 0 ? 1 : rounded;

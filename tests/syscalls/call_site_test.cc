@@ -260,21 +260,23 @@ void disturb(int, siginfo_t*, void* context) {
   ++handled;
 }
 
+State signal_to_oneself(uint64_t flags) {
+  State s = filled(__NR_tgkill);
+  s.rdi = static_cast<uint64_t>(getpid());
+  s.rsi = static_cast<uint64_t>(gettid());
+  s.rdx = SIGUSR1;
+  s.flags = flags;
+  return s;
+}
+
 // A signal that the call itself sends, from every shape: the handler runs before it is over, and comes back behind it.
 TEST(CallSiteTest, SignalOfOnesOwn) {
-  struct sigaction action {};
-  action.sa_sigaction = disturb;
-  action.sa_flags = SA_SIGINFO;
-  sigaction(SIGUSR1, &action, nullptr);
+  ScopedHandler handler(SIGUSR1, disturb);
   for (Site site : {call_bare, call_cmp_4095, call_cmp_4096, call_behind_cmp, call_behind_call, call_behind_jump,
                     call_behind_branch, call_behind_mov}) {
     for (int round = 0; round < 3; ++round) {
       handled = 0;
-      State s = filled(__NR_tgkill);
-      s.rdi = static_cast<uint64_t>(getpid());
-      s.rsi = static_cast<uint64_t>(gettid());
-      s.rdx = SIGUSR1;
-      s.flags = 0x202 | kArithmetic;
+      State s = signal_to_oneself(0x202 | kArithmetic);
       const State before = s;
       set_control(kRoundingUp, kSinglePrecision);
       site(&s);
@@ -292,18 +294,11 @@ TEST(CallSiteTest, SignalOfOnesOwn) {
 
 // The comparison behind the call is made after the handler, with what that has put into the frame.
 TEST(CallSiteTest, ResultThatAHandlerChanges) {
-  struct sigaction action {};
-  action.sa_sigaction = [](int, siginfo_t*, void* context) {
+  ScopedHandler handler(SIGUSR1, +[](int, siginfo_t*, void* context) {
     static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RAX] = -EBADF;
-  };
-  action.sa_flags = SA_SIGINFO;
-  sigaction(SIGUSR1, &action, nullptr);
+  });
   for (Site site : {call_cmp_4095, call_cmp_4096, call_behind_cmp}) {
-    State s = filled(__NR_tgkill);
-    s.rdi = static_cast<uint64_t>(getpid());
-    s.rsi = static_cast<uint64_t>(gettid());
-    s.rdx = SIGUSR1;
-    s.flags = 0x203;
+    State s = signal_to_oneself(0x203);
     site(&s);
     EXPECT_EQ(static_cast<int64_t>(s.rax), -EBADF);
     EXPECT_EQ(s.flags & 1, 0u);
@@ -325,14 +320,8 @@ TEST(CallSiteTest, TextRewrittenByAHandler) {
     ASSERT_EQ(mprotect(reinterpret_cast<void*>(page), 8192, PROT_READ | PROT_EXEC), 0);
   };
   static const auto replace_now = replace;
-  struct sigaction action {};
-  action.sa_handler = [](int) { replace_now(kCmp, kOther); };  // xor %eax, %eax; inc %eax
-  sigaction(SIGUSR1, &action, nullptr);
-  State s = filled(__NR_tgkill);
-  s.rdi = static_cast<uint64_t>(getpid());
-  s.rsi = static_cast<uint64_t>(gettid());
-  s.rdx = SIGUSR1;
-  s.flags = 0x202;
+  ScopedHandler handler(SIGUSR1, +[](int) { replace_now(kCmp, kOther); });  // xor %eax, %eax; inc %eax
+  State s = signal_to_oneself(0x202);
   call_cmp_4095(&s);
   EXPECT_EQ(s.rax, 1u);
   replace(kOther, kCmp);

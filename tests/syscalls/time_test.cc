@@ -4,7 +4,6 @@
 #include <sys/timex.h>
 #include <time.h>
 
-#include <atomic>
 #include <thread>
 
 #include "tests/syscalls/test_util.h"
@@ -156,9 +155,8 @@ TEST(TimeTest, AlarmAndItimer) {
 
 // Each tick comes a whole number of periods after the first, however late the one before was.
 TEST(TimeTest, ItimerKeepsItsPace) {
-  static std::atomic<int> ticks;
-  ticks = 0;
-  signal(SIGALRM, +[](int) { ++ticks; });
+  ScopedHandler handler(SIGALRM, on_alarm);
+  alarms = 0;
   constexpr int64_t kPeriod = 20'000'000, kClose = 400'000;
   const itimerval every = {{0, kPeriod / 1000}, {0, kPeriod / 1000}};
   int64_t earliest, latest;
@@ -167,7 +165,7 @@ TEST(TimeTest, ItimerKeepsItsPace) {
     ASSERT_OK(setitimer(ITIMER_REAL, &every, nullptr));
     latest = now();
   } while (latest - earliest > kClose / 4);
-  while (ticks < 15) usleep(1000);
+  while (alarms < 15) usleep(1000);
   for (;;) {
     itimerval left;
     const int64_t before = now();
@@ -180,7 +178,6 @@ TEST(TimeTest, ItimerKeepsItsPace) {
   }
   const itimerval off = {};
   setitimer(ITIMER_REAL, &off, nullptr);
-  signal(SIGALRM, SIG_DFL);
 }
 
 TEST(TimeTest, VirtualItimerCountsOwnWork) {

@@ -178,13 +178,18 @@ void TextPatcher::add_vdso_calls(std::span<const VdsoCall> calls) {
     site.mode = MODE_PLAIN;
     site.number = static_cast<uint16_t>(call.number);
     const uint64_t trampoline = STUB_PATCHES + uint64_t{slot} * STUB_PATCH_SIZE;
-    emit_trampoline(static_cast<uint8_t*>(pages_.data()) + (trampoline - STUB_PATCHES), trampoline, STUB_SHARED + offsetof(SharedPage, vdso), call.behind, site);
+    emit_trampoline(code_at(trampoline), trampoline, STUB_SHARED + offsetof(SharedPage, vdso), call.behind, site);
     set_entry(slot++, trampoline);
   }
 }
 
+uint8_t* TextPatcher::code_at(uint64_t trampoline) const {
+  return static_cast<uint8_t*>(pages_.data()) + (trampoline - STUB_PATCHES);
+}
+
+// The table lies behind the trampolines.
 void TextPatcher::set_entry(uint32_t slot, uint64_t trampoline) {
-  memcpy(static_cast<uint8_t*>(pages_.data()) + STUB_PATCHES_SIZE + 8 * uint64_t{slot}, &trampoline, sizeof trampoline);
+  memcpy(code_at(STUB_PATCHES + STUB_PATCHES_SIZE) + 8 * uint64_t{slot}, &trampoline, sizeof trampoline);
 }
 
 bool TextPatcher::patch(PatchedImage& image, uint8_t* text, PatchedSite& s) {
@@ -195,7 +200,7 @@ bool TextPatcher::patch(PatchedImage& image, uint8_t* text, PatchedSite& s) {
   if (s.wide && !s.loop && next % kLoopStep == kFirstLoop) ++next;
   const uint64_t trampoline =
       s.wide ? STUB_WIDE + uint64_t{slot} * STUB_WIDE_SIZE : STUB_PATCHES + uint64_t{slot} * STUB_PATCH_SIZE;
-  uint8_t* const code = static_cast<uint8_t*>(pages_.data()) + (trampoline - STUB_PATCHES);
+  uint8_t* const code = code_at(trampoline);
   const uint64_t base_slot = STUB_BASES + 8 * uint64_t{image.index};
   if (s.wide) {
     s.slot = static_cast<uint16_t>(slot);

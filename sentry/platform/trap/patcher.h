@@ -56,6 +56,7 @@ class TextPatcher {
   explicit TextPatcher(SharedMemory pages) : pages_(std::move(pages)) {}
   std::shared_ptr<const PatchedImage> make(BorrowedFd file, uint64_t offset, uint64_t length);
   bool patch(PatchedImage& image, uint8_t* text, PatchedSite& site);
+  uint8_t* code_at(uint64_t trampoline) const;
   void set_entry(uint32_t slot, uint64_t trampoline);
 
   SharedMemory pages_;

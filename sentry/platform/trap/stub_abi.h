@@ -141,7 +141,7 @@ struct StubSecrets {
   uint64_t filter_length;  // instructions
   uint64_t filter[512];    // sock_filter
 };
-// A call in the vDSO that has become a jump by the table: to the last of its narrow entries but `kVdsoCalls - n`.
+// A call in the vDSO that has become a jump by the table. The last narrow entries of it are theirs.
 struct VdsoCall {
   uint32_t behind;  // in the image
   uint32_t number;  // 0: none
@@ -206,6 +206,9 @@ struct ThreadOrder {
 inline constexpr int kGregs = 23;  // ucontext's general registers, its order
 enum Greg { kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15, kRdi, kRsi, kRbp, kRbx, kRdx, kRax, kRcx,
             kRsp, kRip, kEfl, kCsgsfs, kErr, kTrapno, kOldmask, kCr2 };
+
+// Where in the extended state the kernel says what there is (_fpx_sw_bytes).
+inline constexpr uint64_t kStateSaid = 464;
 
 inline constexpr int kMaxOrders = 6;
 inline constexpr uint32_t kNobody = ~0u;

@@ -70,9 +70,8 @@ HostState host_state;
 void note_host_state(int, siginfo_t*, void* context) {
   const auto* state = static_cast<const ucontext_t*>(context)->uc_mcontext.fpregs;
   _fpx_sw_bytes said;
-  constexpr size_t kSaid = 464;
-  static_assert(kSaid + sizeof said == sizeof *state);
-  memcpy(&said, reinterpret_cast<const char*>(state) + kSaid, sizeof said);
+  static_assert(kStateSaid + sizeof said == sizeof *state);
+  memcpy(&said, reinterpret_cast<const char*>(state) + kStateSaid, sizeof said);
   if (said.magic1 == FP_XSTATE_MAGIC1) host_state = {said.extended_size, said.xstate_bv};
 }
 

@@ -212,8 +212,7 @@ inline bool store_state(uint64_t to) {
   said.extended_size = static_cast<uint32_t>(size);
   said.xstate_bv = features;
   said.xstate_size = static_cast<uint32_t>(size - sizeof end);
-  constexpr uint64_t kSaid = 464;
-  return try_xsave(reinterpret_cast<void*>(to), features) == 0 && try_copy(reinterpret_cast<void*>(to + kSaid), &said, sizeof said) == 0 &&
+  return try_xsave(reinterpret_cast<void*>(to), features) == 0 && try_copy(reinterpret_cast<void*>(to + kStateSaid), &said, sizeof said) == 0 &&
          try_copy(reinterpret_cast<void*>(to + size - sizeof end), &end, sizeof end) == 0;
 }
 
