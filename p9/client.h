@@ -131,6 +131,7 @@ class Client {
   std::vector<std::shared_ptr<Begun<T>>> begin(std::span<const T> requests) {
     std::vector<std::shared_ptr<Begun<T>>> all(requests.size());
     std::vector<SlowExchange*> sent;
+    if (dropped_.size() >= kDropBatch) flush_drops();
     if (lost_ || (is_dialect(T::kType) && !dialect_)) return all;
     for (size_t i = 0; i < requests.size(); ++i) {
       const auto tag = take_tag();

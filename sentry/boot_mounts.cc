@@ -23,12 +23,17 @@ constexpr std::string_view kGoferFileName = "file";
 
 // Descriptors that a tree keeps of files which nobody has open: a part of what the host gives us, for it also has to do for
 // those that somebody has.
-size_t kept_files(size_t host_files) { return std::clamp<size_t>(host_files / 8, 64, 8192); }
+size_t kept_files(size_t host_files) { return std::clamp<size_t>(host_files / 8, 64, 32768); }
 
 // Fids of all trees together: the gofer has as many descriptors as we have, and needs some for what it is doing; and a tree has p9's
 // max_fids at most.
 size_t most_fids(size_t host_files) { return std::min<size_t>(host_files / 4 * 3, 49152); }
 constexpr size_t kNamesAtOnce = 256;
+
+// What is known of trees takes memory that nobody can take back: a share of what the sandbox may use. A known name takes
+// 1.5 KiB, one in a listing 80 bytes.
+size_t most_names(uint64_t memory) { return std::clamp<uint64_t>(memory >> 16, 8192, 131072); }
+size_t most_listed_names(uint64_t memory) { return std::clamp<uint64_t>(memory >> 12, 65536, 1 << 20); }
 
 // Calls a function when a descriptor is readable, as long as it lives.
 class OnReadable final : private FdHandler {
@@ -53,6 +58,7 @@ class OnReadable final : private FdHandler {
 // What the trees of the gofer share.
 struct Shares {
   size_t host_files;
+  size_t listed_names;
   std::shared_ptr<vfs::gofer::FidBudget> fids;
 };
 
@@ -64,6 +70,7 @@ Result<vfs::FileSystemRef> connect_gofer(Kernel& kernel, MountSpec& m, const Sha
   options.read_only = (m.flags & vfs::kMntReadOnly) != 0 && !m.overlay;
   options.source = m.source;
   options.max_host_files = kept_files(shares.host_files);
+  options.max_listed_names = shares.listed_names;
   options.fids = shares.fids;
   options.on_readable = [&loop = kernel.loop()](BorrowedFd fd, std::function<void()> call) {
     return std::shared_ptr<void>(OnReadable::create(loop, fd, std::move(call)));
@@ -147,7 +154,8 @@ Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, size_t 
   auto forget_some = [&kernel] {
     if (kernel.has_mounts()) kernel.mounts().forget_names(kNamesAtOnce);
   };
-  const Shares shares{host_files, std::make_shared<vfs::gofer::FidBudget>(most_fids(host_files), forget_some)};
+  const uint64_t memory = kernel.options().limits.memory;
+  const Shares shares{host_files, most_listed_names(memory), std::make_shared<vfs::gofer::FidBudget>(most_fids(host_files), forget_some)};
   for (MountSpec& m : mounts) {
     auto fs = make_fs(kernel, m, shares);
     if (!fs.has_value() && fs.error() == Errno{ENODEV}) {
@@ -163,6 +171,7 @@ Result<void> make_mounts(Kernel& kernel, std::vector<MountSpec>& mounts, size_t 
     if (m.destination == "/") {
       auto ns = std::make_unique<vfs::MountNamespace>(std::move(fs).value(), flags, m.source);
       ns->set_special_opener(&kernel.special());
+      ns->set_cache_limit(most_names(memory));
       kernel.set_mounts(std::move(ns));
       continue;
     }

@@ -30,19 +30,6 @@ class BudgetTest : public testing::Test {
     std::filesystem::create_directories(rig.at_host("a/b/c/d"));
     rig.host_write("a/b/c/d/file", "text");
   }
-  // The names in a directory, in the order that it is read in.
-  std::vector<std::string> in_order(std::string_view path) {
-    struct Sink final : DirSink {
-      std::vector<std::string> names;
-      bool add(const DirEntry& e) override {
-        if (!e.name.starts_with('.')) names.emplace_back(e.name);
-        return true;
-      }
-    } sink;
-    const FileRef dir = rig.open(path, O_RDONLY | O_DIRECTORY).value();
-    EXPECT_TRUE(dir->readdir(rig.ctx, sink));
-    return sink.names;
-  }
   Rig rig;
   std::string log;
 };
@@ -139,8 +126,8 @@ TEST_F(BudgetTest, NamesOnly) {
   }
   const std::string light = std::to_string(p9::kAttrAll | p9::kAttrOfDirectories);
   rig.channel->take();
-  const std::vector<std::string> dirs = in_order("/tree");
-  for (const std::string& dir : dirs) EXPECT_EQ(in_order("/tree/" + dir).size(), 21u);
+  const std::vector<std::string> dirs = rig.in_order("/tree");
+  for (const std::string& dir : dirs) EXPECT_EQ(rig.in_order("/tree/" + dir).size(), 21u);
   EXPECT_NE(rig.channel->log().find(light), std::string::npos);
   // Directories are known as ever, and what is missing.
   EXPECT_EQ(cost([&] { return rig.stat("/tree/" + dirs.back() + "/sub"); }), 0) << log;
@@ -152,7 +139,7 @@ TEST_F(BudgetTest, NamesOnly) {
   // A tree that is read now comes with attributes again.
   std::filesystem::rename(rig.at_host("tree"), rig.at_host("other"));
   rig.channel->take();
-  for (const std::string& dir : in_order("/other")) EXPECT_EQ(in_order("/other/" + dir).size(), 21u);
+  for (const std::string& dir : rig.in_order("/other")) EXPECT_EQ(rig.in_order("/other/" + dir).size(), 21u);
   EXPECT_NE(rig.channel->log().find(std::to_string(p9::kAttrAll)), std::string::npos);
 }
 
@@ -161,7 +148,7 @@ TEST_F(BudgetTest, NamesOnly) {
 TEST_F(BudgetTest, OpenOfListedFiles) {
   std::filesystem::create_directories(rig.at_host("dir/sub"));
   for (int i = 0; i < 100; ++i) rig.host_write("dir/f" + std::to_string(i), std::to_string(i));
-  const std::vector<std::string> order = in_order("/dir");
+  const std::vector<std::string> order = rig.in_order("/dir");
   const auto read_all = [&]() -> Result<void> {
     for (const std::string& name : order) {
       if (name == "sub") continue;
@@ -177,7 +164,7 @@ TEST_F(BudgetTest, OpenOfListedFiles) {
 TEST_F(BudgetTest, OpenHereAndThere) {
   std::filesystem::create_directories(rig.at_host("dir"));
   for (int i = 0; i < 100; ++i) rig.host_write("dir/f" + std::to_string(i), "text");
-  std::vector<std::string> order = in_order("/dir");
+  std::vector<std::string> order = rig.in_order("/dir");
   EXPECT_EQ(cost([&] { return rig.read("/dir/" + order[50]); }), 1);
   EXPECT_EQ(log.find("Tmopen"), log.npos) << log;
   EXPECT_EQ(cost([&] { return rig.read("/dir/" + order[1]); }), 1);
@@ -186,7 +173,7 @@ TEST_F(BudgetTest, OpenHereAndThere) {
   EXPECT_EQ(cost([&] { return rig.read("/dir/" + order[12]); }), 1);
   EXPECT_EQ(log.find("Tmopen"), log.npos) << log;
   // Who reads the directory anew begins anew.
-  order = in_order("/dir");
+  order = rig.in_order("/dir");
   EXPECT_EQ(cost([&] { return rig.read("/dir/" + order[0]); }), 1);
   EXPECT_NE(log.find("Tmopen"), log.npos) << log;
 }
@@ -195,7 +182,7 @@ TEST_F(BudgetTest, OpenHereAndThere) {
 TEST_F(BudgetTest, OpenedAheadAndReplaced) {
   std::filesystem::create_directories(rig.at_host("dir"));
   for (int i = 0; i < 8; ++i) rig.host_write("dir/f" + std::to_string(i), "old");
-  const std::vector<std::string> order = in_order("/dir");
+  const std::vector<std::string> order = rig.in_order("/dir");
   EXPECT_EQ(rig.read("/dir/" + order[0]).value(), "old");
   ASSERT_TRUE(rig.write("/new", "new"));
   ASSERT_TRUE(rig.rename("/new", "/dir/" + order[1]));
@@ -223,10 +210,10 @@ TEST_F(BudgetTest, OpenedBeforeNeed) {
     for (int i = 0; i < 20; ++i) rig.host_write(dir + "/f" + std::to_string(i), dir + std::to_string(i));
   }
   int directories = 0;
-  for (const std::string& dir : in_order("/tree")) {
+  for (const std::string& dir : rig.in_order("/tree")) {
     const std::string path = "/tree/" + dir;
     rig.channel->take();
-    const std::vector<std::string> files = in_order(path);
+    const std::vector<std::string> files = rig.in_order(path);
     for (const std::string& name : files) {
       ASSERT_EQ(rig.read(path + "/" + name).value(), path.substr(1) + name.substr(1));
       rig.channel->answer_all();  // while the guest is busy
@@ -241,7 +228,7 @@ TEST_F(BudgetTest, OpenedBeforeNeed) {
 TEST_F(BudgetTest, OpenedBeforeNeedAndGone) {
   std::filesystem::create_directories(rig.at_host("dir"));
   for (int i = 0; i < 40; ++i) rig.host_write("dir/f" + std::to_string(i), "old");
-  const std::vector<std::string> order = in_order("/dir");
+  const std::vector<std::string> order = rig.in_order("/dir");
   const auto read = [&](int i) { return rig.read("/dir/" + order[static_cast<size_t>(i)]); };
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(read(i));
   ASSERT_GT(rig.channel->begun(), 0u);  // files 9 to 24
@@ -267,15 +254,15 @@ TEST_F(BudgetTest, ListedBeforeNeedAndChanged) {
     std::filesystem::create_directories(rig.at_host(dir));
     for (int i = 0; i < 3; ++i) rig.host_write(dir + "/f" + std::to_string(i), "text");
   }
-  const std::vector<std::string> dirs = in_order("/tree");
+  const std::vector<std::string> dirs = rig.in_order("/tree");
   const auto at = [&](size_t i) { return "/tree/" + dirs[i]; };
-  in_order(at(0));
+  rig.in_order(at(0));
   ASSERT_EQ(rig.channel->begun(), 4u);
   ASSERT_TRUE(rig.write(at(1) + "/new", "new"));
   ASSERT_TRUE(rig.unlink(at(2) + "/f1"));
   ASSERT_TRUE(rig.rename(at(3) + "/f1", at(4) + "/moved"));
   const auto names = [&](size_t i) {
-    std::vector<std::string> found = in_order(at(i));
+    std::vector<std::string> found = rig.in_order(at(i));
     std::sort(found.begin(), found.end());
     return found;
   };
@@ -290,7 +277,7 @@ TEST_F(BudgetTest, ListedBeforeNeedAndChanged) {
 TEST_F(BudgetTest, OpenedBeforeNeedByAGoferThatDies) {
   std::filesystem::create_directories(rig.at_host("dir"));
   for (int i = 0; i < 40; ++i) rig.host_write("dir/f" + std::to_string(i), "text");
-  const std::vector<std::string> order = in_order("/dir");
+  const std::vector<std::string> order = rig.in_order("/dir");
   for (size_t i = 0; i < 5; ++i) ASSERT_TRUE(rig.read("/dir/" + order[i]));
   ASSERT_GT(rig.channel->begun(), 0u);
   rig.kill_gofer();

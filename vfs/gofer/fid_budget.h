@@ -19,6 +19,8 @@ class FidBudget {
     held_ += now - std::exchange(known, now);
     if (held_ >= limit_) forget_some_();
   }
+  // Soon names will have to be forgotten.
+  bool scarce() const { return held_ >= limit_ - limit_ / 8; }
   void end(size_t& known) { held_ -= std::exchange(known, 0); }
 
  private:

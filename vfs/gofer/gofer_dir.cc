@@ -28,19 +28,19 @@ Result<std::shared_ptr<GoferInode>> GoferInode::known_child(OpContext& ctx, std:
 }
 
 Result<std::shared_ptr<GoferInode>> GoferInode::own_child(std::string_view name) {
-  if (!names_.missing.empty() && names_.missing == name) return Errno{ENOENT};
-  if (names_.listing == nullptr) return nullptr;
-  Listing::Entry* entry = names_.listing->find(name);
+  if (!names().missing.empty() && names().missing == name) return Errno{ENOENT};
+  if (names().listing == nullptr) return nullptr;
+  Listing::Entry* entry = names().listing->find(name);
   if (entry == nullptr) return Errno{ENOENT};
   if (auto live = gofer().find_live(entry->qid);
-      live != nullptr && dirent_type(live->type()) == entry->type) {
+      live != nullptr && dirent_type(live->type()) == entry->type()) {
     return live;
   }
-  if (entry->type != DT_DIR) gofer().attribute_use().wanted();
-  if ((entry->attr.valid & p9::kAttrBasic) != p9::kAttrBasic) return nullptr;
-  auto child = gofer().intern(entry->qid, entry->attr, p9::kNoFid);
+  if (entry->type() != DT_DIR) gofer().attribute_use().wanted();
+  if (!entry->has_attributes()) return nullptr;
+  auto child = gofer().intern(entry->qid, *entry->attr, p9::kNoFid);
   child->moved_to(*this, name);
-  entry->attr.valid = 0;  // the inode knows better from now on
+  entry->attr.reset();  // the inode knows better from now on
   return child;
 }
 
@@ -49,43 +49,43 @@ Result<std::shared_ptr<GoferInode>> GoferInode::own_child(std::string_view name)
 // moment, whoever wants to know the attributes of what he has just listed: once, as if he had asked.
 Result<std::shared_ptr<GoferInode>> GoferInode::listed_child(OpContext& ctx, std::string_view name, Intent intent) {
   Leases& leases = gofer().leases();
-  if (leased_missing_.contains(name) && leases.alive(lease_, ctx.moment())) return Errno{ENOENT};
-  if (names_.listing == nullptr) return nullptr;
-  const bool leased = leases.alive(names_.lease, ctx.moment());
-  const bool recent = !leases.possible() && coarse_now() - names_.told_at_ns < kListedNs;
+  if (names().leased_missing.contains(name) && leases.alive(lease_, ctx.moment())) return Errno{ENOENT};
+  if (names().listing == nullptr) return nullptr;
+  const bool leased = leases.alive(names().lease, ctx.moment());
+  const bool recent = !leases.possible() && coarse_now() - names().told_at_ns < kListedNs;
   if (!leased && !recent) {
     drop_listing();
     return nullptr;
   }
-  Listing::Entry* entry = names_.listing->find(name);
+  Listing::Entry* entry = names().listing->find(name);
   if (entry == nullptr) return leased ? Errno{ENOENT} : Result<std::shared_ptr<GoferInode>>(nullptr);
-  const bool covered = leased && entry->type != DT_DIR;
-  if ((entry->attr.valid & p9::kAttrBasic) != p9::kAttrBasic) return nullptr;
+  const bool covered = leased && entry->type() != DT_DIR;
+  if (!entry->has_attributes()) return nullptr;
   if (!covered && (intent != Intent::kStat || !recent)) return nullptr;
   auto child = gofer().find_live(entry->qid);
   if (child == nullptr) {
-    child = gofer().intern(entry->qid, entry->attr, p9::kNoFid);
+    child = gofer().intern(entry->qid, *entry->attr, p9::kNoFid);
     child->moved_to(*this, name);
     child->told_ = 0;  // before this listing
   }
-  if (dirent_type(child->type()) != entry->type) return nullptr;
+  if (dirent_type(child->type()) != entry->type()) return nullptr;
   if (!child->take_listed(*this, *entry, covered ? Listed::kLeased : Listed::kOfTheMoment)) return nullptr;
   return child;
 }
 
 // False: this inode has been told something since, or was changed by us.
 bool GoferInode::take_listed(const GoferInode& dir, Listing::Entry& entry, Listed how) {
-  const bool newest = told_ < dir.names_.told && version_ < dir.names_.told;
+  const bool newest = told_ < dir.names().told && version_ < dir.names().told;
   if (!newest && how != Listed::kLeased) return false;
   if (newest) {
-    learn(entry.attr);
-    told_ = dir.names_.told;
-    told_at_ns_ = named_at_ns_ = dir.names_.told_at_ns;
+    learn(*entry.attr);
+    told_ = dir.names().told;
+    told_at_ns_ = named_at_ns_ = dir.names().told_at_ns;
   }
-  entry.attr.valid = 0;
+  entry.attr.reset();
   if (how != Listed::kLeased) return true;
-  name_lease_ = dir.names_.lease;
-  leased_name_ = entry.name;
+  name_lease_ = dir.names().lease;
+  leased_name_ = entry.name();
   attr_lease_ = attr_lease_now();
   return true;
 }
@@ -94,7 +94,7 @@ std::optional<bool> GoferInode::known_name(OpContext& ctx, std::string_view name
   const auto& file = static_cast<const GoferInode&>(child);
   if (file.name_believed(ctx.moment())) return true;
   if (file.name_lease_ == lease_ && file.leased_name_ == name && gofer().leases().alive(lease_, ctx.moment())) return true;
-  if (intent == Intent::kStat && file.on_way_name_ == name && coarse_now() < file.on_way_until_ns_) return true;
+  if (intent == Intent::kStat && file.names().on_way_name == name && coarse_now() < file.names().on_way_until_ns) return true;
   const auto listed = listed_child(ctx, name, intent);
   if (!listed) return false;
   if (listed.assume_value() == nullptr) return std::nullopt;
@@ -133,22 +133,22 @@ Result<bool> GoferInode::revalidate(OpContext& ctx, std::span<const CachedName> 
 
 // The names on the way to a listed directory serve as long as its listing does.
 void GoferInode::listed_at(const Dentry& place) {
-  if (gofer().authoritative() || gofer().leases().possible() || names_.listing == nullptr) return;
+  if (gofer().authoritative() || gofer().leases().possible() || names().listing == nullptr) return;
   for (const Dentry* d = &place; d != nullptr; d = d->parent().get()) {
     auto* const dir = dynamic_cast<GoferInode*>(d->inode());
     if (dir == nullptr || &dir->fs() != &fs()) return;  // of a file system on top of ours
-    dir->on_way_until_ns_ = names_.told_at_ns + kListedNs;
-    dir->on_way_name_ = d->name();
+    dir->names().on_way_until_ns = names().told_at_ns + kListedNs;
+    dir->names().on_way_name = d->name();
   }
 }
 
 // A child from our listing that nothing was ever done with: its attributes are good still.
 void GoferInode::take_back(const GoferInode& child) {
-  if (names_.listing == nullptr || !child.attr_known_) return;
-  if (!gofer().authoritative() && (child.attr_lease_ == 0 || child.attr_lease_ != names_.lease)) return;
-  Listing::Entry* entry = names_.listing->find(child.name_);
+  if (names().listing == nullptr || !child.attr_known_) return;
+  if (!gofer().authoritative() && (child.attr_lease_ == 0 || child.attr_lease_ != names().lease)) return;
+  Listing::Entry* entry = names().listing->find(child.name_);
   if (entry == nullptr || entry->qid.path != child.qid_.path) return;
-  if (child.is_dir() || child.attr_.nlink == 1) entry->attr = child.attr_;
+  if (child.is_dir() || child.attr_.nlink == 1) entry->attr = std::make_unique<AttrX>(child.attr_);
 }
 
 Result<InodeRef> GoferInode::lookup(OpContext& ctx, std::string_view name) {
@@ -183,8 +183,8 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext& ctx,
     auto inode = gofer().intern(w.found[i].qid, w.found[i].attr, fid);
     // From now on the inode knows better than the listing its name may be in.
     GoferInode& parent = i == 0 ? *this : as_gofer(*found.back());
-    if (parent.names_.listing != nullptr) {
-      if (auto* entry = parent.names_.listing->find(names[i])) entry->attr.valid = 0;
+    if (parent.names().listing != nullptr) {
+      if (auto* entry = parent.names().listing->find(names[i])) entry->attr.reset();
     }
     inode->has_name(parent, names[i]);
     inode->leased_as(parent, names[i], w.leases[i + 1], asked_at);
@@ -200,14 +200,14 @@ Result<std::vector<InodeRef>> GoferInode::lookup_many(OpContext& ctx,
     // The path walk asks for the next name next.
     GoferInode& last = found.empty() ? *this : as_gofer(*found.back());
     if (last.is_dir() && (&last != this || version == version_)) {
-      last.names_.missing = names[w.found.size()];
+      last.names().missing = names[w.found.size()];
     }
   }
   if (w.end == p9::WalkStatus::kMissing && w.found.size() < names.size()) {
     constexpr size_t kMostMissing = 256;
     GoferInode& last = found.empty() ? *this : as_gofer(*found.back());
-    if (last.lease_ != 0 && last.leased_missing_.size() < kMostMissing) {
-      last.leased_missing_.emplace(names[w.found.size()]);
+    if (last.lease_ != 0 && last.names().leased_missing.size() < kMostMissing) {
+      last.names().leased_missing.emplace(names[w.found.size()]);
     }
   }
   if (!found.empty()) return found;
@@ -397,24 +397,24 @@ Result<void> GoferInode::walk_by_other_name() {
 }
 
 void GoferInode::name_added(OpContext& ctx, std::string_view name, const GoferInode& child) {
-  if (names_.listing != nullptr) {
-    names_.listing->add(name, child.qid_, dirent_type(child.type()));
+  if (names().listing != nullptr) {
+    names().listing->add(name, child.qid_, dirent_type(child.type()));
   }
   changed(ctx);
 }
 
 void GoferInode::name_removed(OpContext& ctx, std::string_view name, const GoferInode&) {
-  if (names_.listing != nullptr) names_.listing->erase(name);
+  if (names().listing != nullptr) names().listing->erase(name);
   changed(ctx);
   // Who removes a file may make it anew.
-  if (gofer().authoritative()) names_.missing = name;
+  if (gofer().authoritative()) names().missing = name;
 }
 
 // The server's clock is the host's, and so is ours: the times differ from its by less than a tick.
 void GoferInode::changed(OpContext& ctx) {
   own_change();
-  names_.missing.clear();
-  leased_missing_.clear();
+  names().missing.clear();
+  names().leased_missing.clear();
   attr_.mtime = attr_.ctime = to_wire(ctx.now());
 }
 

@@ -208,11 +208,9 @@ Result<void> GoferDir::readdir(OpContext& ctx, DirSink& sink) {
     if (!sink.add({.ino = ino, .next = 2, .type = DT_DIR, .name = ".."})) return ok();
     set_position(2);
   }
-  const auto& entries = listing_->entries();
-  for (auto it = entries.upper_bound(position()); it != entries.end(); ++it) {
-    const auto& [at, e] = *it;
-    if (!sink.add({.ino = e.qid.path, .next = at, .type = e.type, .name = e.name})) return ok();
-    set_position(at);
+  for (const Listing::Entry& e : listing_->after(position())) {
+    if (!sink.add({.ino = e.qid.path, .next = e.position, .type = e.type(), .name = e.name()})) return ok();
+    set_position(e.position);
   }
   return ok();
 }

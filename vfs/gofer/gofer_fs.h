@@ -68,6 +68,7 @@ class GoferFs final : public FileSystem {
   ColdReadsOfTree& cold_reads() { return cold_reads_; }
   OpenedAhead& opened_ahead() { return opened_ahead_; }
   ListedAhead& listed_ahead() { return listed_ahead_; }
+  bool fids_are_scarce() const { return options_.fids != nullptr && options_.fids->scarce(); }
   AttributeUse& attribute_use() { return attribute_use_; }
   // Takes the listings that have come before anybody wanted them.
   void settle_listings();

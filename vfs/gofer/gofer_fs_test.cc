@@ -480,6 +480,35 @@ TEST(FidBudgetTest, ForgetsNamesBeforeFidsRunOut) {
   EXPECT_LT(static_cast<GoferFs&>(*rig.fs).wire().fids_in_use(), 3 * kMost + 64);
 }
 
+// One of a directory that is listed is worth less than its names.
+TEST(FidBudgetTest, ListedDirectoriesNeedNone) {
+  constexpr size_t kMost = 1600, kDirectories = 2000;
+  const auto fids = std::make_shared<FidBudget>(kMost, [] { FAIL() << "names are to be forgotten"; });
+  Rig rig({.fids = fids});
+  for (size_t i = 0; i < kDirectories; ++i) {
+    const std::string dir = "top/" + std::to_string(i);
+    std::filesystem::create_directories(rig.at_host(dir));
+    rig.host_write(dir + "/file", "x");
+  }
+  const std::vector<std::string> names = rig.in_order("/top");
+  ASSERT_EQ(names.size(), kDirectories);
+  const auto list_all = [&] {
+    for (const std::string& name : names) EXPECT_EQ(rig.list("/top/" + name).value().size(), 1u);
+  };
+  list_all();
+  EXPECT_LT(static_cast<GoferFs&>(*rig.fs).wire().fids_in_use(), kMost);
+  rig.channel->take();
+  list_all();
+  EXPECT_EQ(rig.channel->take(), 0);
+  // The last of them is whole otherwise.
+  const std::string dir = "/top/" + names.back();
+  ASSERT_TRUE(rig.write(dir + "/new", "new").has_value());
+  EXPECT_EQ(rig.read(dir + "/file").value(), "x");
+  ASSERT_TRUE(rig.rename(dir, "/moved").has_value());
+  EXPECT_EQ(rig.list("/moved").value().size(), 2u);
+  EXPECT_EQ(rig.host_read("moved/new"), "new");
+}
+
 TEST(FidBudgetTest, WhatWasWrittenIsKnownWhenTheNameIsForgotten) {
   Rig rig;
   std::filesystem::create_directory(rig.at_host("d"));

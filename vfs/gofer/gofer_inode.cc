@@ -56,6 +56,16 @@ GoferInode::~GoferInode() {
   gofer().forget(*this);
 }
 
+GoferInode::Names& GoferInode::names() {
+  if (names_ == nullptr) names_ = std::make_unique<Names>();
+  return *names_;
+}
+
+const GoferInode::Names& GoferInode::names() const {
+  static const Names kNone;
+  return names_ == nullptr ? kNone : *names_;
+}
+
 GoferFs& GoferInode::gofer() const { return static_cast<GoferFs&>(fs()); }
 Wire& GoferInode::wire() const { return gofer().wire(); }
 
@@ -82,11 +92,11 @@ Result<Fid> GoferInode::fid() {
 }
 
 void GoferInode::meet_again(const AttrX& attr, Fid fid) {
-  if (fid_ == p9::kNoFid) {
+  if (fid_ != p9::kNoFid) {
+    wire().drop(fid);
+  } else if (fid != p9::kNoFid) {
     fid_ = fid;
     parent_.reset();
-  } else {
-    wire().drop(fid);
   }
   // In a tree that is ours what we know is never older than what a walk saw on its way.
   if (!gofer().authoritative() || !attr_known_) learn(attr);
@@ -128,7 +138,7 @@ uint64_t GoferInode::attr_lease_now() const {
 
 void GoferInode::leased(uint32_t watch, uint64_t asked_at) {
   const uint64_t lease = gofer().leases().granted(watch, asked_at);
-  if (lease != lease_) leased_missing_.clear();
+  if (lease != lease_) names().leased_missing.clear();
   lease_ = lease;
 }
 

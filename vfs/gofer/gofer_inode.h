@@ -93,6 +93,8 @@ class GoferInode final : public Inode, public HostFiles {
   // It was listed by this place.
   void listed_at(const Dentry& place);
   void drop_listing();
+  // Of a name in the kept listing.
+  std::optional<uint64_t> position_of(std::string_view name) const;
   // The answer to begin_listing() of a directory in it.
   void take_listed_ahead(const ListedAhead::Expected& e);
 
@@ -134,6 +136,9 @@ class GoferInode final : public Inode, public HostFiles {
   std::vector<std::shared_ptr<GoferInode>> directories_after(std::string_view name, size_t most) const;
 
   // Directories (gofer_dir.cc, gofer_listing.cc).
+  struct Names;
+  Names& names();
+  const Names& names() const;
   Result<std::shared_ptr<GoferInode>> known_child(OpContext&, std::string_view name, Intent intent);
   Result<std::shared_ptr<GoferInode>> own_child(std::string_view name);
   Result<std::shared_ptr<GoferInode>> listed_child(OpContext&, std::string_view name, Intent intent);
@@ -213,9 +218,6 @@ class GoferInode final : public Inode, public HostFiles {
   int64_t fresh_until_ns_ = 0;
   int64_t named_at_ns_ = 0;  // when a walk last came here by its name
   uint64_t met_ = 0;         // in which moment
-  // A directory in it, or itself, was listed: until then the name is good for who looks at what he has listed.
-  int64_t on_way_until_ns_ = 0;
-  std::string on_way_name_;
 
   // kRevalidate, vfs/gofer/leases.h. A directory's lease_ covers its own attributes and the names in
   // it; name_lease_ is that of the directory where the file was last met, as leased_name_: it covers
@@ -224,7 +226,6 @@ class GoferInode final : public Inode, public HostFiles {
   uint64_t attr_lease_ = 0;
   uint64_t name_lease_ = 0;
   std::string leased_name_;
-  std::set<std::string, std::less<>> leased_missing_;  // names that lease_ says are not there
 
   std::string link_;        // symlinks: the text, once known
   OpenFid spare_open_;      // left by a create without donation, for the open that follows
@@ -239,6 +240,10 @@ class GoferInode final : public Inode, public HostFiles {
     std::list<GoferInode*>::iterator place;     // of the listing, in GoferFs
     size_t cost = 0;
     std::string missing;  // a name that a walk just did not find
+    std::set<std::string, std::less<>> leased_missing;  // kRevalidate: names that lease_ says are not there
+    // The same: a directory in it, or itself, was listed: until then its name is good for who looks at what he has listed.
+    int64_t on_way_until_ns = 0;
+    std::string on_way_name;
     // Names that were asked for, one by one, and after how many of them to try to list the directory.
     static constexpr size_t kListAfter = 4;
     size_t lookups = 0, list_after = kListAfter;
@@ -258,7 +263,7 @@ class GoferInode final : public Inode, public HostFiles {
     } run;
     std::weak_ptr<GoferInode> above;  // whose listing it was found in when it was listed
   };
-  Names names_;
+  std::unique_ptr<Names> names_;  // of a directory, once there is something to say of them
 };
 
 }  // namespace run9::vfs::gofer

@@ -32,9 +32,9 @@ Result<void> GoferInode::list_for_lookups() {
   constexpr uint32_t kBytesEach = 8192;
   constexpr size_t kMostLookups = 1024;
   if (!gofer().authoritative() || !wire().has(p9::kCapReaddirx) || unlinked_) return ok();
-  if ((names_.listing != nullptr && !names_.listing->light()) || ++names_.lookups < names_.list_after || names_.list_after > kMostLookups) return ok();
-  const auto bytes = static_cast<uint32_t>(names_.list_after) * kBytesEach;
-  names_.list_after *= 4;
+  if ((names().listing != nullptr && !names().listing->light()) || ++names().lookups < names().list_after || names().list_after > kMostLookups) return ok();
+  const auto bytes = static_cast<uint32_t>(names().list_after) * kBytesEach;
+  names().list_after *= 4;
   const uint64_t version = version_;
   auto listing = std::make_shared<Listing>();
   listing->set_parent_ino(ino());
@@ -42,8 +42,8 @@ Result<void> GoferInode::list_for_lookups() {
   const auto whole = wire().read_beginning(dir, bytes, [&](const WireEntry& e) { add_entry(*listing, e); });
   // Who may search a directory may not always read it.
   if (!whole || !whole.assume_value() || version != version_ || unlinked_) return ok();
-  if (names_.listing != nullptr) {
-    if (!names_.listing->light()) return ok();
+  if (names().listing != nullptr) {
+    if (!names().listing->light()) return ok();
     drop_listing();
   }
   forget_inodes_of(*listing);
@@ -81,8 +81,14 @@ Result<GoferInode::Told> GoferInode::told_by(const Wire::Reading& reading, uint6
     wire().drop(got.fid);
     return Errno{ESTALE};
   }
-  meet_again(attr, got.fid);
   told.rest = got.rest;
+  if (!told.rest && gofer().fids_are_scarce()) {
+    // Who knows all its names needs none, until something changes or is opened in it.
+    wire().drop(got.fid);
+    meet_again(attr, p9::kNoFid);
+  } else {
+    meet_again(attr, got.fid);
+  }
   return told;
 }
 
@@ -92,21 +98,20 @@ Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
   if (gofer().listed_ahead().expects(qid_.path)) {
     gofer().listed_ahead().wait_for(qid_.path);
     gofer().settle_listings();
-    if (names_.listing != nullptr) return names_.listing;
+    if (names().listing != nullptr) return names().listing;
     if (fid_ != p9::kNoFid || parent_ != parent) return Errno{ESTALE};
   }
   TRY(parent->fid());
   if (fid_ != p9::kNoFid || parent_ != parent) return Errno{ESTALE};
   std::vector<Unlisted> dirs{{parent, name_, qid_}};
-  const uint64_t* own = parent->names_.listing == nullptr ? nullptr : parent->names_.listing->position_of(name_);
-  if (own != nullptr) parent->unlisted_after(*own, parent->widen_window(), dirs);
+  if (const auto own = parent->position_of(name_)) parent->unlisted_after(*own, parent->widen_window(), dirs);
   const auto readings = begin_listing(gofer(), dirs, Await::kFirst);
   if (readings.empty()) return Errno{ENFILE};
   readings[0].begun->wait();
   auto told = told_by(readings[0], parent->ino());
   gofer().settle_listings();
   if (!told) return told.error() == Errno{ENOENT} ? Errno{ESTALE} : told.error();
-  names_.above = parent;
+  names().above = parent;
   const auto listing = told.assume_value().listing;
   if (const auto rest = told.assume_value().rest) {
     TRY(wire().read_on(fid_, *rest, [&](const WireEntry& e) { add_entry(*listing, e); }, readings[0].light));
@@ -119,35 +124,44 @@ Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
 void GoferInode::unlisted_after(uint64_t own, size_t window, std::vector<Unlisted>& next) {
   ListedAhead& ahead = gofer().listed_ahead();
   // Inodes keep their file system alive, and that its root: the root keeps none of them.
-  if (names_.listing == nullptr || fid_ == p9::kNoFid || this == gofer().root().get()) return;
+  if (names().listing == nullptr || fid_ == p9::kNoFid || this == gofer().root().get() || gofer().fids_are_scarce()) return;
   const auto me = std::static_pointer_cast<GoferInode>(shared_from_this());
   const size_t before = next.size();
-  const auto& entries = names_.listing->entries();
   window = std::min(window, ahead.room() - std::min(ahead.room(), before));
   size_t looks = Listing::kMostLooks, seen = 0;
   uint64_t looked_to = own;
-  for (auto it = entries.upper_bound(own); looks > 0 && seen < window; ++it, --looks) {
-    if (next.size() == before && seen > window / 2) break;
-    if (it == entries.end()) {
-      if (seen <= window / 2) looked_to = ~uint64_t{0};
-      if (own == 0) break;
-      it = entries.begin();
-    }
-    if (it->first == own) break;
-    if (it->second.type != DT_DIR) continue;
+  const auto enough = [&] { return looks == 0 || seen >= window || (next.size() == before && seen > window / 2); };
+  const auto look_at = [&](const Listing::Entry& e) {
+    --looks;
+    if (e.type() != DT_DIR) return;
     ++seen;
-    const auto live = gofer().find_live(it->second.qid);
-    const bool known = live != nullptr && (live->fid_ != p9::kNoFid || live->parent_.get() != this || live->names_.listing != nullptr);
-    if (!known && !ahead.expects(it->second.qid.path)) next.push_back({me, it->second.name, it->second.qid});
-    if (seen <= window / 2) looked_to = std::max(looked_to, it->first);
+    const auto live = gofer().find_live(e.qid);
+    const bool known = live != nullptr && (live->fid_ != p9::kNoFid || live->parent_.get() != this || live->names().listing != nullptr);
+    if (!known && !ahead.expects(e.qid.path)) next.push_back({me, std::string(e.name()), e.qid});
+    if (seen <= window / 2) looked_to = std::max(looked_to, e.position);
+  };
+  bool ended = true;
+  for (const Listing::Entry& e : names().listing->after(own)) {
+    if (enough()) {
+      ended = false;
+      break;
+    }
+    look_at(e);
   }
-  names_.looked_from = own;
-  names_.looked_to = looked_to;
+  if (ended && !enough()) {
+    if (seen <= window / 2) looked_to = ~uint64_t{0};
+    for (const Listing::Entry& e : names().listing->all()) {
+      if (e.position >= own || enough()) break;
+      look_at(e);
+    }
+  }
+  names().looked_from = own;
+  names().looked_to = looked_to;
 }
 
 // How many directories in it to list along with one that is read: none with the first, then more each time.
 size_t GoferInode::widen_window() {
-  return std::exchange(names_.window, std::clamp<size_t>(names_.window * 2, kFirstDirectories, kMostDirectories));
+  return std::exchange(names().window, std::clamp<size_t>(names().window * 2, kFirstDirectories, kMostDirectories));
 }
 
 // Asks for listings, all at once. Gives the answer that is awaited, if it could be asked for.
@@ -173,21 +187,22 @@ void GoferInode::take_listed_ahead(const ListedAhead::Expected& e) {
   GoferInode& dir = *child.assume_value();
   const auto told = dir.told_by(e.reading, ino());
   // Large ones are read when they are wanted.
-  if (!told || told.assume_value().rest || e.changed || dir.unlinked_ || dir.names_.listing != nullptr) return;
+  if (!told || told.assume_value().rest || e.changed || dir.unlinked_ || dir.names().listing != nullptr) return;
   Listing& listing = *told.assume_value().listing;
   if (e.changes != gofer().changes()) listing.forget_attributes();
   dir.forget_inodes_of(listing);
   dir.keep_listing(told.assume_value().listing);
-  dir.names_.above = std::static_pointer_cast<GoferInode>(shared_from_this());
-  dir.names_.before_need = true;
-  names_.listed_ahead.push_back(child.assume_value());
+  dir.names().above = std::static_pointer_cast<GoferInode>(shared_from_this());
+  dir.names().before_need = true;
+  if (dir.fid_ == p9::kNoFid) return;  // it keeps us: we must not keep it
+  names().listed_ahead.push_back(child.assume_value());
   constexpr size_t kMostKept = 64;
-  if (names_.listed_ahead.size() > kMostKept) names_.listed_ahead.pop_front();
+  if (names().listed_ahead.size() > kMostKept) names().listed_ahead.pop_front();
 }
 
 void GoferInode::about_to_be_told() {
   if (!gofer().authoritative()) return;
-  if (names_.listing != nullptr && !names_.listing->light()) gofer().attribute_use().told();
+  if (names().listing != nullptr && !names().listing->light()) gofer().attribute_use().told();
   list_on();
   open_neighbours();
 }
@@ -198,8 +213,8 @@ void GoferInode::list_on() {
   if (!wire().has(p9::kCapWalkdir)) return;
   gofer().settle_listings();
   Foresight& foresight = gofer().listed_ahead().foresight();
-  if (std::exchange(names_.before_need, false)) foresight.used();
-  const auto parent = names_.above.lock();
+  if (std::exchange(names().before_need, false)) foresight.used();
+  const auto parent = names().above.lock();
   std::vector<Unlisted> next;
   if (foresight.pays()) list_first(next);
   if (parent != nullptr) {
@@ -212,23 +227,23 @@ void GoferInode::list_on() {
 }
 
 void GoferInode::list_after(std::string_view name, std::vector<Unlisted>& next) {
-  const uint64_t* own = names_.listing == nullptr ? nullptr : names_.listing->position_of(name);
-  if (own == nullptr || names_.window == 0 || (*own >= names_.looked_from && *own < names_.looked_to)) return;
+  const auto own = position_of(name);
+  if (!own || names().window == 0 || (*own >= names().looked_from && *own < names().looked_to)) return;
   const size_t before = next.size();
-  unlisted_after(*own, names_.window, next);
+  unlisted_after(*own, names().window, next);
   if (next.size() != before) widen_window();
 }
 
 void GoferInode::list_first(std::vector<Unlisted>& next) {
-  if (names_.window != 0 || names_.looked_to != 0) return;
+  if (names().window != 0 || names().looked_to != 0) return;
   const size_t before = next.size();
   unlisted_after(0, kFirstDirectories, next);
-  if (next.size() != before) names_.window = kFirstDirectories;
+  if (next.size() != before) names().window = kFirstDirectories;
 }
 
 Result<std::shared_ptr<Listing>> GoferInode::listing(OpContext& ctx) {
   const bool own = gofer().authoritative();
-  if (names_.listing != nullptr && (own || gofer().leases().alive(names_.lease, ctx.moment()))) return names_.listing;
+  if (names().listing != nullptr && (own || gofer().leases().alive(names().lease, ctx.moment()))) return names().listing;
   if (unlinked_) return Errno{ENOENT};
   if (!own) TRY(renew_lease(ctx));
   const uint64_t version = version_, lease = lease_;
@@ -237,41 +252,47 @@ Result<std::shared_ptr<Listing>> GoferInode::listing(OpContext& ctx) {
   auto listing = TRY(fetch_listing());
   if (version != version_ || unlinked_) return listing;
   if (own) {
-    if (names_.listing != nullptr) return names_.listing;  // another fiber was quicker
+    if (names().listing != nullptr) return names().listing;  // another fiber was quicker
     forget_inodes_of(*listing);
   }
   drop_listing();
-  names_.told = told;
-  names_.told_at_ns = told_at_ns;
-  names_.lease = lease == lease_ ? lease : 0;
+  names().told = told;
+  names().told_at_ns = told_at_ns;
+  names().lease = lease == lease_ ? lease : 0;
   return keep_listing(std::move(listing));
 }
 
 // An inode that lives may have changed since it was listed by its old attributes: it is asked first, and what it leaves
 // behind must not be found in the listing.
 void GoferInode::forget_inodes_of(Listing& listing) const {
-  for (const auto& [position, entry] : listing.entries()) {
-    if (entry.attr.valid != 0 && gofer().find_live(entry.qid) != nullptr) listing.find(entry.name)->attr.valid = 0;
+  for (Listing::Entry& e : listing.all()) {
+    if (e.attr != nullptr && gofer().find_live(e.qid) != nullptr) e.attr.reset();
   }
 }
 
 std::shared_ptr<Listing> GoferInode::keep_listing(std::shared_ptr<Listing> listing) {
-  names_.listing = std::move(listing);
-  names_.cost = names_.listing->size() + 16;
-  names_.place = gofer().listing_kept(*this, names_.cost);
-  return names_.listing;
+  names().listing = std::move(listing);
+  names().listing->complete();
+  names().cost = names().listing->size() + 16;
+  names().place = gofer().listing_kept(*this, names().cost);
+  return names().listing;
+}
+
+std::optional<uint64_t> GoferInode::position_of(std::string_view name) const {
+  return names().listing == nullptr ? std::nullopt : names().listing->position_of(name);
 }
 
 void GoferInode::drop_listing() {
-  names_.listed_ahead.clear();
-  if (std::exchange(names_.before_need, false)) gofer().listed_ahead().foresight().wasted();
-  names_.run = {};
-  names_.looked_from = names_.looked_to = 0;
-  names_.lookups = 0;
-  names_.list_after = Names::kListAfter;
-  if (names_.listing == nullptr) return;
-  gofer().listing_dropped(names_.place, names_.cost);
-  names_.listing.reset();
+  if (names_ == nullptr) return;
+  names().listed_ahead.clear();
+  if (std::exchange(names().before_need, false)) gofer().listed_ahead().foresight().wasted();
+  names().run = {};
+  names().looked_from = names().looked_to = 0;
+  names().lookups = 0;
+  names().list_after = Names::kListAfter;
+  if (names().listing == nullptr) return;
+  gofer().listing_dropped(names().place, names().cost);
+  names().listing.reset();
 }
 
 }  // namespace run9::vfs::gofer

@@ -74,15 +74,15 @@ UniqueFd GoferInode::take_opened_ahead() {
   UniqueFd host = gofer().opened_ahead().take(qid_.path);
   const auto dir = parent_;
   if (host.valid() && dir != nullptr) {
-    ++dir->names_.run.used;
+    ++dir->names().run.used;
     dir->open_on();
   }
   return host;
 }
 
 void GoferInode::read_from_the_start() {
-  if (!names_.run.foreseen || names_.run.told) names_.run = {};
-  names_.run.told = true;
+  if (!names().run.foreseen || names().run.told) names().run = {};
+  names().run.told = true;
 }
 
 // Those whose files are opened one directory after the other get the first of them before they ask, of the directory that
@@ -91,41 +91,40 @@ void GoferInode::open_neighbours() {
   constexpr size_t kNeighbours = 2;
   if (!wire().has(p9::kCapMopen) || !gofer().opened_ahead().pays()) return;
   const auto open_first = [](GoferInode& dir) {
-    Names::Run& run = dir.names_.run;
-    if (run.foreseen || run.last != 0 || dir.names_.listing == nullptr) return;
+    Names::Run& run = dir.names().run;
+    if (run.foreseen || run.last != 0 || dir.names().listing == nullptr) return;
     dir.open_on();
     run.foreseen = true;
   };
   open_first(*this);
-  const auto parent = names_.above.lock();
+  const auto parent = names().above.lock();
   if (parent == nullptr) return;
   for (const auto& dir : parent->directories_after(name_, kNeighbours)) open_first(*dir);
 }
 
 std::vector<std::shared_ptr<GoferInode>> GoferInode::directories_after(std::string_view name, size_t most) const {
   std::vector<std::shared_ptr<GoferInode>> dirs;
-  const uint64_t* at = names_.listing == nullptr ? nullptr : names_.listing->position_of(name);
-  if (at == nullptr) return dirs;
-  const auto& entries = names_.listing->entries();
+  const auto at = position_of(name);
+  if (!at) return dirs;
   size_t looks = Listing::kMostLooks;
-  for (auto it = entries.upper_bound(*at); it != entries.end() && looks > 0 && dirs.size() < most; ++it, --looks) {
-    if (it->second.type != DT_DIR) continue;
-    if (auto dir = gofer().find_live(it->second.qid)) dirs.push_back(std::move(dir));
+  for (const Listing::Entry& e : names().listing->after(*at)) {
+    if (looks-- == 0 || dirs.size() == most) break;
+    if (e.type() != DT_DIR) continue;
+    if (auto dir = gofer().find_live(e.qid)) dirs.push_back(std::move(dir));
   }
   return dirs;
 }
 
 // Adds the next `count` files that nobody has open yet.
 void GoferInode::next_files(size_t count, size_t looks, std::vector<Named>& files) {
-  Names::Run& run = names_.run;
-  const auto& entries = names_.listing->entries();
-  for (auto it = entries.upper_bound(run.last); it != entries.end() && count > 0 && looks > 0; ++it, --looks) {
-    const auto& [position, entry] = *it;
-    if (entry.type != DT_REG) continue;
+  Names::Run& run = names().run;
+  for (const Listing::Entry& entry : names().listing->after(run.last)) {
+    if (count == 0 || looks-- == 0) break;
+    if (entry.type() != DT_REG) continue;
     const auto live = gofer().find_live(entry.qid);
     if ((live != nullptr && live->has_host_file()) || gofer().opened_ahead().has(entry.qid.path)) continue;
-    files.push_back({entry.name, entry.qid.path});
-    run.last = position;
+    files.push_back({std::string(entry.name()), entry.qid.path});
+    run.last = entry.position;
     ++run.batch;
     --count;
   }
@@ -135,13 +134,13 @@ void GoferInode::next_files(size_t count, size_t looks, std::vector<Named>& file
 std::vector<GoferInode::Named> GoferInode::open_next(Named first) {
   constexpr size_t kMayLeaveOut = 4;
   std::vector<Named> files{std::move(first)};
-  Names::Run& run = names_.run;
-  const uint64_t* own = names_.listing == nullptr ? nullptr : names_.listing->position_of(files[0].name);
-  if (own == nullptr || *own <= run.last || !gofer().authoritative() || !wire().has(p9::kCapMopen)) return files;
-  const auto& entries = names_.listing->entries();
+  Names::Run& run = names().run;
+  const auto own = position_of(files[0].name);
+  if (!own || *own <= run.last || !gofer().authoritative() || !wire().has(p9::kCapMopen)) return files;
   size_t looks = Listing::kMostLooks, left_out = 0;
-  for (auto it = entries.upper_bound(run.last); it->first < *own; ++it) {
-    if (it->second.type == DT_REG) ++left_out;
+  for (const Listing::Entry& e : names().listing->after(run.last)) {
+    if (e.position >= *own) break;
+    if (e.type() == DT_REG) ++left_out;
     if (--looks == 0 || left_out > kMayLeaveOut) return files;
   }
   // Who wanted few of them will not want the next ones either.
@@ -153,8 +152,8 @@ std::vector<GoferInode::Named> GoferInode::open_next(Named first) {
 
 // Asks for the files after those that were opened ahead, once most of them were wanted. Nobody waits for the answer.
 void GoferInode::open_on() {
-  Names::Run& run = names_.run;
-  if (names_.listing == nullptr || fid_ == p9::kNoFid || run.last == Names::Run::kNever || 2 * run.used < run.batch) return;
+  Names::Run& run = names().run;
+  if (names().listing == nullptr || fid_ == p9::kNoFid || run.last == Names::Run::kNever || 2 * run.used < run.batch) return;
   const size_t most = run.batch == 0 ? kMostAhead : std::clamp(2 * run.batch, kFirstAhead, kMostAhead);
   std::vector<Named> files;
   next_files(std::min(most, gofer().opened_ahead().room()), Listing::kMostLooks, files);

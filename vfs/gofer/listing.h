@@ -3,12 +3,15 @@
 // in it does not exist, and one that is comes with its attributes. Entries have positions that stay
 // theirs, so that an iteration goes on correctly while names come and go.
 //
-// Shared by the directory's inode and by the open directories that read it.
+// Shared by the directory's inode and by the open directories that read it. Many are kept, of large trees: a name costs some
+// 55 bytes beside itself, and 170 more as long as its attributes are told here.
 #pragma once
-#include <map>
-#include <string>
+#include <boost/unordered/unordered_flat_set.hpp>
+#include <memory>
+#include <memory_resource>
+#include <optional>
 #include <string_view>
-#include <unordered_map>
+#include <vector>
 
 #include "p9/types.h"
 
@@ -19,60 +22,105 @@ inline uint8_t dirent_type(uint32_t mode) { return static_cast<uint8_t>((mode & 
 
 class Listing {
  public:
+  // Good until a name is added or erased.
   struct Entry {
-    std::string name;
     p9::Qid qid;
-    uint8_t type = 0;  // DT_*
-    // What the server said with the name; used up by the first lookup, for from then on the inode
-    // knows better. valid 0: not known.
-    p9::AttrX attr;
+    // 1 and 2 are "." and "..", which the reader adds.
+    uint64_t position = 0;
+    // What the server said with the name; taken away by the first lookup, for from then on the inode
+    // knows better. Null: not known.
+    std::unique_ptr<p9::AttrX> attr;
+    bool has_attributes() const { return attr != nullptr && (attr->valid & p9::kAttrBasic) == p9::kAttrBasic; }
+    std::string_view name() const { return {name_, length_}; }
+    uint8_t type() const { return type_; }  // DT_*
+
+   private:
+    friend class Listing;
+    const char* name_ = nullptr;  // null: erased
+    uint16_t length_ = 0;
+    uint8_t type_ = 0;
   };
-  // By position. 1 and 2 are "." and "..", which the reader adds.
-  using Entries = std::map<uint64_t, Entry>;
   static constexpr uint64_t kFirst = 3;
   // Who looks for the next files or directories in one looks at only so many entries: the rest may be of another kind.
   static constexpr size_t kMostLooks = 256;
 
   // `light`: only directories came with attributes.
   explicit Listing(bool light = false) : light_(light) {}
+  Listing(const Listing&) = delete;
+  Listing& operator=(const Listing&) = delete;
+
   bool light() const { return light_; }
-  const Entries& entries() const { return entries_; }
   uint64_t parent_ino() const { return parent_ino_; }
   void set_parent_ino(uint64_t ino) { parent_ino_ = ino; }
+  size_t size() const { return by_name_.size(); }
 
-  Entry* find(std::string_view name) {
-    const auto it = by_name_.find(name);
-    return it == by_name_.end() ? nullptr : &entries_.find(it->second)->second;
-  }
-  const uint64_t* position_of(std::string_view name) const {
-    const auto it = by_name_.find(name);
-    return it == by_name_.end() ? nullptr : &it->second;
-  }
-  // Replaces an entry of that name.
-  void add(std::string_view name, p9::Qid qid, uint8_t type, const p9::AttrX& attr = {}) {
-    erase(name);
-    const uint64_t position = next_++;
-    const auto it = entries_.emplace(position, Entry{std::string(name), qid, type, attr}).first;
-    by_name_.emplace(it->second.name, position);
-  }
-  void erase(std::string_view name) {
-    const auto it = by_name_.find(name);
-    if (it == by_name_.end()) return;
-    const uint64_t position = it->second;
-    by_name_.erase(it);  // its key is the entry's
-    entries_.erase(position);
-  }
-  void forget_attributes() {
-    for (auto& [position, entry] : entries_) entry.attr.valid = 0;
-  }
-  size_t size() const { return entries_.size(); }
+  Entry* find(std::string_view name);
+  std::optional<uint64_t> position_of(std::string_view name);
+  // Replaces an entry of that name. `attr` with valid 0: not known.
+  void add(std::string_view name, p9::Qid qid, uint8_t type, const p9::AttrX& attr = {});
+  void erase(std::string_view name);
+  void forget_attributes();
+  // All have come: gives back the memory that there was for more.
+  void complete() { entries_.shrink_to_fit(); }
+
+  // The entries behind a position, in their order.
+  class Iterator {
+   public:
+    Iterator(Entry* at, Entry* end) : at_(at), end_(end) { skip(); }
+    Entry& operator*() const { return *at_; }
+    Entry* operator->() const { return at_; }
+    Iterator& operator++() {
+      ++at_;
+      skip();
+      return *this;
+    }
+    bool operator==(const Iterator& other) const { return at_ == other.at_; }
+
+   private:
+    void skip() {
+      while (at_ != end_ && at_->name_ == nullptr) ++at_;
+    }
+    Entry* at_;
+    Entry* end_;
+  };
+  struct Range {
+    Iterator first, last;
+    Iterator begin() const { return first; }
+    Iterator end() const { return last; }
+  };
+  Range after(uint64_t position);
+  Range all() { return after(0); }
 
  private:
-  Entries entries_;
-  std::unordered_map<std::string_view, uint64_t> by_name_;
+  using Index = uint32_t;  // in entries_
+  struct Hash {
+    using is_transparent = void;
+    const std::vector<Entry>* entries;
+    size_t operator()(std::string_view name) const { return std::hash<std::string_view>{}(name); }
+    size_t operator()(Index i) const { return (*this)((*entries)[i].name()); }
+  };
+  struct Equal {
+    using is_transparent = void;
+    const std::vector<Entry>* entries;
+    bool operator()(Index a, Index b) const { return a == b; }
+    bool operator()(std::string_view name, Index i) const { return (*entries)[i].name() == name; }
+    bool operator()(Index i, std::string_view name) const { return (*entries)[i].name() == name; }
+  };
+  static constexpr size_t kNamesAtFirst = 128;  // bytes
+
+  std::string_view keep(std::string_view name);
+  void drop_erased();
+
+  std::vector<Entry> entries_;  // by position
+  std::unique_ptr<std::pmr::monotonic_buffer_resource> names_ = new_names();
+  boost::unordered_flat_set<Index, Hash, Equal> by_name_{0, Hash{&entries_}, Equal{&entries_}};
   uint64_t next_ = kFirst;
   uint64_t parent_ino_ = 0;
   bool light_;
+
+  static std::unique_ptr<std::pmr::monotonic_buffer_resource> new_names() {
+    return std::make_unique<std::pmr::monotonic_buffer_resource>(kNamesAtFirst);
+  }
 };
 
 }  // namespace run9::vfs::gofer

@@ -213,6 +213,19 @@ class Rig {
     return ns->link(ctx, fsc, TRY(walk(from)), fsc.root, to);
   }
   // Names to inode numbers, without "." and "..".
+  // The names in a directory, in the order that it is read in; not those that begin with a dot.
+  std::vector<std::string> in_order(std::string_view path) {
+    struct Sink final : DirSink {
+      std::vector<std::string> names;
+      bool add(const DirEntry& e) override {
+        if (!e.name.starts_with('.')) names.emplace_back(e.name);
+        return true;
+      }
+    } sink;
+    const FileRef dir = open(path, O_RDONLY | O_DIRECTORY).value();
+    EXPECT_TRUE(dir->readdir(ctx, sink));
+    return sink.names;
+  }
   Result<std::map<std::string, uint64_t>> list(std::string_view path) {
     struct Sink final : DirSink {
       std::map<std::string, uint64_t> names;
