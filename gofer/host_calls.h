@@ -1,6 +1,7 @@
 // The host's system calls as the gofer makes them: always from a held descriptor, one component at
 // a time, never through a symbolic link. No state.
 #pragma once
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <string>
@@ -27,6 +28,9 @@ class CName {
  private:
   char text_[p9::kMaxName + 1];
 };
+
+// Flags for open_child where nothing must wait, be driven, or taken for a terminal.
+inline constexpr uint64_t kOpenQuietly = O_NONBLOCK | O_NOCTTY | O_LARGEFILE;
 
 enum class CrossMounts { kNo, kYes };
 

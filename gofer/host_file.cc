@@ -138,6 +138,9 @@ Result<bool> HostDir::emit(const char* name, uint64_t ino, uint64_t next, uint8_
       id = st.assume_value().id;
       e.attr = node_->finish(st.assume_value());
       e.type = static_cast<uint8_t>(IFTODT(e.attr.mode));
+      if ((attrmask & p9::kAttrNoXattrs) != 0 && !dotdot && node_->lacks_xattrs(fd_.borrow(), name, e.attr.mode)) {
+        e.attr.valid |= p9::kAttrNoXattrs;
+      }
     }
   } else if (type == DT_UNKNOWN) {
     if (const auto st = stat_child(fd_.borrow(), name, 0)) {

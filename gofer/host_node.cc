@@ -17,7 +17,6 @@ namespace run9::gofer {
 namespace {
 
 // O_NONBLOCK: if a FIFO has taken the name since we looked, opening it does not wait.
-constexpr uint64_t kOpenQuietly = O_NONBLOCK | O_NOCTTY | O_LARGEFILE;
 
 // EPERM for what must not be opened: devices, FIFOs, sockets.
 Result<void> check_openable(uint32_t mode) {

@@ -69,6 +69,9 @@ class HostNode final : public p9::Node, public std::enable_shared_from_this<Host
   // The directory above, the node itself at the attach root.
   HostNode& parent() { return parent_ != nullptr ? *parent_ : *this; }
   p9::AttrX finish(const Stat& st) const;
+  // The entry of `dir`, this directory opened, has no extended attributes that list_xattr() would show. False: or they
+  // could not be listed.
+  bool lacks_xattrs(BorrowedFd dir, const char* name, uint32_t mode);
 
   // Its descriptor is the one by which the file was made: replaces it by one that keeps nobody from executing the file
   // (ETXTBSY). Where the name has gone meanwhile it stays.

@@ -149,6 +149,31 @@ TEST_F(HostServerTest, AttributesOfDirectoriesOnly) {
   }
 }
 
+TEST_F(HostServerTest, EntriesWithoutExtendedAttributes) {
+  ASSERT_EQ(mkdir(dir_.path("d").c_str(), 0755), 0);
+  ASSERT_EQ(mkdir(dir_.path("marked").c_str(), 0755), 0);
+  for (const char* name : {"f", "user", "kept", "hosts"}) dir_.write(name, "text");
+  ASSERT_EQ(symlink("f", dir_.path("l").c_str()), 0);
+  ASSERT_EQ(mkfifo(dir_.path("fifo").c_str(), 0600), 0);
+  const auto set = [&](const char* name, const char* attribute) { return setxattr(dir_.path(name).c_str(), attribute, "v", 1, 0); };
+  if (set("user", "user.a") != 0) GTEST_SKIP() << "no xattrs in /tmp: " << strerror(errno);
+  ASSERT_EQ(set("kept", "user.run9.security.capability"), 0);
+  ASSERT_EQ(set("hosts", "user.run9.other"), 0);  // which no client sees
+  ASSERT_EQ(set("marked", "user.run9.trusted.overlay.opaque"), 0);
+  serve();
+  const auto without = [&](uint64_t mask) {
+    const auto r = client().call(Treaddirx{.fid = root_, .count = 8192, .attrmask = mask, .flags = kReaddirOpen}).assume_value();
+    DirentReader<DirentX> entries(r->data);
+    std::set<std::string> names;
+    while (auto e = entries.next().assume_value()) {
+      if ((e->attr.valid & kAttrNoXattrs) != 0) names.emplace(e->name);
+    }
+    return names;
+  };
+  EXPECT_EQ(without(kAttrBasic | kAttrNoXattrs), (std::set<std::string>{".", "d", "f", "hosts", "l", "fifo"}));
+  EXPECT_EQ(without(kAttrBasic), std::set<std::string>{});
+}
+
 TEST_F(HostServerTest, SpecialFilesAreNotOpened) {
   ASSERT_EQ(mkfifo(dir_.path("fifo").c_str(), 0666), 0);
   serve();

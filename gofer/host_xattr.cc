@@ -34,6 +34,34 @@ Result<std::string> host_name(std::string_view name, Kind kind) {
   return out;
 }
 
+// The names that a client sees, each with its NUL.
+Result<std::vector<std::byte>> shown_names(BorrowedFd fd, Kind kind) {
+  std::vector<std::byte> out;
+  std::vector<char> names(1024);
+  ssize_t n;
+  while ((n = flistxattr(fd.get(), names.data(), names.size())) < 0) {
+    if (errno == EOPNOTSUPP) return out;
+    if (errno != ERANGE || names.size() == p9::kMaxXattr) return last_errno();
+    names.resize(p9::kMaxXattr);
+  }
+  std::string_view rest(names.data(), static_cast<size_t>(n));
+  while (!rest.empty()) {
+    const size_t end = rest.find('\0');
+    if (end == rest.npos) break;
+    std::string_view name = rest.substr(0, end + 1);  // with its NUL
+    rest.remove_prefix(end + 1);
+    if (name.starts_with(kOurs)) {
+      name.remove_prefix(kOurs.size());
+      if (kind == Kind::kMultiUser || !is_kept(name)) continue;
+    } else if (!name.starts_with("user.") && (kind == Kind::kSandbox || !is_acl(name.substr(0, end)))) {
+      continue;
+    }
+    const ByteSpan bytes = as_bytes(name);
+    out.insert(out.end(), bytes.begin(), bytes.end());
+  }
+  return out;
+}
+
 }  // namespace
 
 // Only files and directories have user.* attributes. What the descriptor can do does not matter: who may do what to an
@@ -69,33 +97,18 @@ Result<std::vector<std::byte>> HostNode::get_xattr(std::string_view name) {
 
 Result<std::vector<std::byte>> HostNode::list_xattr() {
   act();
-  std::vector<std::byte> out;
-  if (!S_ISREG(mode_) && !S_ISDIR(mode_)) return out;
+  if (!S_ISREG(mode_) && !S_ISDIR(mode_)) return std::vector<std::byte>{};
   const UniqueFd fd = TRY(reopen_for_metadata());
-  std::vector<char> names(1024);
-  ssize_t n;
-  while ((n = flistxattr(fd.get(), names.data(), names.size())) < 0) {
-    if (errno == EOPNOTSUPP) return out;
-    if (errno != ERANGE || names.size() == p9::kMaxXattr) return last_errno();
-    names.resize(p9::kMaxXattr);
-  }
-  std::string_view rest(names.data(), static_cast<size_t>(n));
-  const Kind kind = kind_of(server_);
-  while (!rest.empty()) {
-    const size_t end = rest.find('\0');
-    if (end == rest.npos) break;
-    std::string_view name = rest.substr(0, end + 1);  // with its NUL
-    rest.remove_prefix(end + 1);
-    if (name.starts_with(kOurs)) {
-      name.remove_prefix(kOurs.size());
-      if (kind == Kind::kMultiUser || !is_kept(name)) continue;
-    } else if (!name.starts_with("user.") && (kind == Kind::kSandbox || !is_acl(name.substr(0, end)))) {
-      continue;
-    }
-    const ByteSpan bytes = as_bytes(name);
-    out.insert(out.end(), bytes.begin(), bytes.end());
-  }
-  return out;
+  return shown_names(fd.borrow(), kind_of(server_));
+}
+
+bool HostNode::lacks_xattrs(BorrowedFd dir, const char* name, uint32_t mode) {
+  if (!S_ISREG(mode) && !S_ISDIR(mode)) return true;
+  if (!server_.budget().check()) return false;
+  const auto fd = open_child(dir, name, O_RDONLY | kOpenQuietly, 0, CrossMounts::kNo);
+  if (!fd) return false;
+  const auto shown = shown_names(fd.assume_value().borrow(), kind_of(server_));
+  return shown && shown.assume_value().empty();
 }
 
 Result<void> HostNode::set_xattr(std::string_view name, ByteSpan value, uint32_t flags) {

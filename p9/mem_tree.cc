@@ -195,7 +195,8 @@ Result<bool> MemFile::read_dir(uint64_t offset, uint64_t attrmask, DirSink& sink
   uint64_t at = 0;
   const auto emit = [&](std::string_view name, MemNode& node) {
     if (at++ < offset) return true;
-    const AttrX attr = node.get_attr(attrmask, nullptr).assume_value();
+    AttrX attr = node.get_attr(attrmask, nullptr).assume_value();
+    if ((attrmask & kAttrNoXattrs) != 0 && node.list_xattr().assume_value().empty()) attr.valid |= kAttrNoXattrs;
     return sink.emit({.qid = node.qid(), .offset = at, .type = dirent_type(attr.mode),
                       .attr = attr, .name = name});
   };

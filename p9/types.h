@@ -137,6 +137,8 @@ inline constexpr uint64_t kAttrMntId = 0x1000;  // STATX_MNT_ID
 inline constexpr uint64_t kAttrChange = uint64_t{1} << 32;
 // In the attrmask of a request for a directory's entries: of "." and the directories in it, no others'.
 inline constexpr uint64_t kAttrOfDirectories = uint64_t{1} << 33;
+// In the same, and in `valid` of an entry then: it has no extended attributes that the server would show.
+inline constexpr uint64_t kAttrNoXattrs = uint64_t{1} << 34;
 inline constexpr uint64_t kAttrAll = kAttrBasic | kAttrBtime | kAttrMntId | kAttrChange;
 struct TimeX {
   uint64_t sec = 0;

@@ -1,5 +1,5 @@
-// Whether those who list directories want to know more of the files in them than their names and types: a server spends
-// most of its time for a listing on that.
+// Whether those who list directories want to know more of the files in them than their names and types, or than their
+// attributes: a server spends most of its time for a listing on that.
 #pragma once
 #include <cstddef>
 
@@ -7,6 +7,8 @@ namespace run9::vfs::gofer {
 
 class AttributeUse {
  public:
+  enum Start { kPays, kNot };
+  explicit AttributeUse(Start start) : unused_(start == kPays ? 0 : kEnough) {}
   // Somebody reads a directory that was listed with attributes.
   void told() { unused_ += unused_ < kEnough ? 1 : 0; }
   // Somebody wants those of a file in one.
@@ -15,7 +17,7 @@ class AttributeUse {
 
  private:
   static constexpr size_t kEnough = 16;
-  size_t unused_ = 0;  // directories since then
+  size_t unused_;  // directories since then
 };
 
 }  // namespace run9::vfs::gofer

@@ -1,5 +1,7 @@
 // What each operation costs in round trips: the reason for this folder to exist. A number that grows
 // is a regression.
+#include <sys/xattr.h>
+
 #include "vfs/gofer/testing.h"
 
 namespace run9::vfs::gofer {
@@ -40,6 +42,82 @@ TEST_F(BudgetTest, Stat) {
   EXPECT_EQ(cost([&] { return rig.stat("/a/b/c/d/file"); }), 0) << log;
   EXPECT_EQ(cost_of_failure([&] { return rig.stat("/a/b/c/d/none"); }, ENOENT), 1);
   EXPECT_EQ(cost_of_failure([&] { return rig.stat("/a/b/c/d/none"); }, ENOENT), 0);
+}
+
+TEST_F(BudgetTest, ExtendedAttributesOfManyFiles) {
+  constexpr size_t kFiles = 200;
+  for (const std::string dir : {"top/a/", "other/b/"}) {
+    std::filesystem::create_directories(rig.at_host(dir));
+    for (size_t i = 0; i < kFiles; ++i) rig.host_write(dir + std::to_string(i), "x");
+    if (setxattr(rig.at_host(dir + "7").c_str(), "user.a", "v", 1, 0) != 0) GTEST_SKIP() << "no xattrs in /tmp";
+  }
+  for (const char* above : {"/top", "/other"}) ASSERT_EQ(rig.in_order(above).size(), 1u);
+  const auto get = [&](const std::string& path) {
+    const auto value = rig.ns->getxattr(rig.call(), rig.walk(path).value(), "user.a");
+    return value.has_value() ? 0 : to_int(value.error());
+  };
+  // As ls -l does.
+  const auto look_at = [&](const std::string& dir) -> Result<void> {
+    for (const std::string& name : rig.in_order(dir)) {
+      EXPECT_TRUE(rig.stat(dir + name).has_value());
+      EXPECT_EQ(get(dir + name), name == "7" ? 0 : ENODATA) << name;
+    }
+    return ok();
+  };
+  // The listing; a walk and a question for the first; three parts of the listing; a walk and a question for the one that has some.
+  EXPECT_LE(cost([&] { return look_at("/top/a/"); }), 8) << log;
+  EXPECT_LE(cost([&] { return look_at("/top/a/"); }), 1) << log;
+  // Now that it is of use, those of the next directory come with its listing.
+  EXPECT_LE(cost([&] { return look_at("/other/b/"); }), 3) << log;
+  // What is set is seen, and what is known of others stays known.
+  ASSERT_TRUE(rig.ns->setxattr(rig.ctx, rig.walk("/other/b/9").value(), "user.a", as_bytes("value"), 0));
+  EXPECT_EQ(get("/other/b/9"), 0);
+  EXPECT_EQ(rig.ns->listxattr(rig.ctx, rig.walk("/other/b/9").value()).value(), std::vector<std::string>{"user.a"});
+  EXPECT_EQ(cost([&]() -> Result<void> {
+    EXPECT_EQ(get("/other/b/10"), ENODATA);
+    EXPECT_TRUE(rig.ns->listxattr(rig.ctx, rig.walk("/other/b/10").value()).value().empty());
+    return ok();
+  }), 0) << log;
+}
+
+TEST_F(BudgetTest, SymbolicLinksOneAfterTheOther) {
+  constexpr size_t kLinks = 100;
+  std::filesystem::create_directories(rig.at_host("top/dir"));
+  const auto target = [](const std::string& name) { return "to-" + name; };
+  for (size_t i = 0; i < kLinks; ++i) {
+    const std::string name = std::to_string(i);
+    std::filesystem::create_symlink(target(name), rig.at_host("top/dir/" + name));
+    rig.host_write("top/dir/file" + name, "x");
+  }
+  ASSERT_EQ(rig.in_order("/top").size(), 1u);
+  const auto read = [&](const std::string& name) { return rig.ns->readlink(rig.ctx, rig.walk("/top/dir/" + name).value()); };
+  const std::vector<std::string> names = rig.in_order("/top/dir");
+  const auto read_all = [&]() -> Result<void> {
+    for (const std::string& name : names) {
+      if (name.starts_with("file")) continue;
+      EXPECT_EQ(read(name).value(), target(name));
+    }
+    return ok();
+  };
+  // One by one for the first; then nine, seventeen and so on in a round trip.
+  EXPECT_LE(cost(read_all), 7) << log;
+  EXPECT_EQ(cost(read_all), 0) << log;
+}
+
+// What was asked for ahead of need does not outlive its name.
+TEST_F(BudgetTest, SymbolicLinksThatChange) {
+  std::filesystem::create_directories(rig.at_host("top/dir"));
+  for (int i = 0; i < 10; ++i) std::filesystem::create_symlink("old", rig.at_host("top/dir/" + std::to_string(i)));
+  ASSERT_EQ(rig.in_order("/top").size(), 1u);
+  const auto read = [&](const std::string& name) { return rig.ns->readlink(rig.ctx, rig.walk("/top/dir/" + name).value()); };
+  const std::vector<std::string> names = rig.in_order("/top/dir");
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(read(names[i]).value(), "old");
+  const std::string changed = "/top/dir/" + names[5];
+  ASSERT_TRUE(rig.unlink(changed));
+  ASSERT_TRUE(rig.symlink(changed, "new"));
+  rig.ns->forget_names(100);
+  EXPECT_EQ(read(names[5]).value(), "new");
+  EXPECT_EQ(read(names[6]).value(), "old");
 }
 
 TEST_F(BudgetTest, MissingInTheMiddleOfAColdPath) {

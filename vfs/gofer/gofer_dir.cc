@@ -415,6 +415,7 @@ void GoferInode::changed(OpContext& ctx) {
   own_change();
   names().missing.clear();
   names().leased_missing.clear();
+  names().links.ahead.clear();
   attr_.mtime = attr_.ctime = to_wire(ctx.now());
 }
 

@@ -70,6 +70,20 @@ class GoferFs final : public FileSystem {
   ListedAhead& listed_ahead() { return listed_ahead_; }
   bool fids_are_scarce() const { return options_.fids != nullptr && options_.fids->scarce(); }
   AttributeUse& attribute_use() { return attribute_use_; }
+  AttributeUse& xattr_use() { return xattr_use_; }
+  // What listings are to bring, after what was of use lately.
+  Detail wanted_detail() const {
+    return attribute_use_.pays() ? wanted_of_files() : Detail::kDirectories;
+  }
+  // The same where the attributes of files are wanted.
+  Detail wanted_of_files() const { return xattr_use_.pays() ? Detail::kXattrs : Detail::kAll; }
+  void told(Detail detail) {
+    if (detail != Detail::kDirectories) attribute_use_.told();
+    if (detail == Detail::kXattrs) xattr_use_.told();
+  }
+  // Counts what we do to extended attributes.
+  uint64_t xattr_changes() const { return xattr_changes_; }
+  void note_xattr_change() { ++xattr_changes_; }
   // Takes the listings that have come before anybody wanted them.
   void settle_listings();
   void discard(const ListedAhead::Expected& e);
@@ -105,12 +119,13 @@ class GoferFs final : public FileSystem {
   HostFileCache host_files_;
   OpenedAhead opened_ahead_;
   ListedAhead listed_ahead_;
-  AttributeUse attribute_use_;
+  AttributeUse attribute_use_{AttributeUse::kPays};
+  AttributeUse xattr_use_{AttributeUse::kNot};
   ColdReadsOfTree cold_reads_;
   std::vector<dev_t> relatime_;
   std::unordered_map<uint64_t, std::weak_ptr<GoferInode>> inodes_;  // by qid.path
   uint64_t events_ = 0;
-  uint64_t changes_ = 0;
+  uint64_t changes_ = 0, xattr_changes_ = 0;
   std::list<GoferInode*> listings_;  // newest first
   size_t listed_ = 0;                // what they cost together
   size_t fids_counted_ = 0;          // by the budget

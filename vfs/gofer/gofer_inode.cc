@@ -343,6 +343,7 @@ Result<void> GoferInode::clear_set_ids(OpContext& ctx) {
 
 Result<std::string> GoferInode::readlink(OpContext&) {
   if (!is_symlink()) return Errno{EINVAL};
+  if (const auto dir = parent_; link_.empty() && dir != nullptr) link_ = dir->link_in(name_, qid_.path);
   if (link_.empty()) {
     const Fid fid = TRY(this->fid());
     // The walk for the fid may have brought it.
@@ -364,8 +365,24 @@ std::unique_ptr<OuterLocks> GoferInode::outer_locks() {
 
 OuterEvents* GoferInode::outer_events() { return gofer().host_events(); }
 
+// As far as is known; for a file out of a listing that is found out.
+Result<bool> GoferInode::lacks_xattrs() {
+  const auto known = [this] { return gofer().authoritative() && (attr_.valid & p9::kAttrNoXattrs) != 0; };
+  if (known()) {
+    gofer().xattr_use().wanted();
+    return true;
+  }
+  const auto dir = parent_;
+  if (dir == nullptr) return false;
+  TRY(dir->list_for_xattrs());
+  return known();
+}
+
 Result<std::vector<std::byte>> GoferInode::getxattr(OpContext&, std::string_view name) {
   if (absent_xattrs_.contains(name)) return Errno{ENODATA};
+  // Of other kinds the server says what it thinks of them.
+  const bool is_shown = name.starts_with("user.") || name.starts_with("security.") || name.starts_with("trusted.");
+  if (is_shown && TRY(lacks_xattrs())) return Errno{ENODATA};
   const Fid fid = TRY(this->fid());
   auto value = wire().getxattr(fid, name);
   constexpr size_t kMostAbsent = 16;
@@ -379,11 +396,17 @@ Result<std::vector<std::byte>> GoferInode::getxattr(OpContext&, std::string_view
 Result<void> GoferInode::setxattr(OpContext&, std::string_view name, ByteSpan value, int flags) {
   TRY(gofer().writable());
   const Fid fid = TRY(this->fid());
-  absent_xattrs_.clear();
+  has_xattrs();
   auto set = wire().setxattr(fid, name, value, static_cast<uint32_t>(flags));
   attributes_changed();
-  absent_xattrs_.clear();
+  has_xattrs();
   return set;
+}
+
+void GoferInode::has_xattrs() {
+  absent_xattrs_.clear();
+  attr_.valid &= ~p9::kAttrNoXattrs;
+  gofer().note_xattr_change();
 }
 
 // ctime has moved, and an ACL changes the mode: asked for when somebody wants to know.
@@ -401,6 +424,7 @@ Result<void> GoferInode::removexattr(OpContext&, std::string_view name) {
 }
 
 Result<std::vector<std::string>> GoferInode::listxattr(OpContext&) {
+  if (TRY(lacks_xattrs())) return std::vector<std::string>{};
   const auto bytes = TRY(wire().listxattr(TRY(fid())));
   std::vector<std::string> names;
   for (std::string_view rest = as_chars(bytes); !rest.empty();) {

@@ -6,6 +6,7 @@
 // names it has.
 #pragma once
 #include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -166,6 +167,11 @@ class GoferInode final : public Inode, public HostFiles {
   void list_first(std::vector<Unlisted>& next);
   // Before a name is asked for: lists the directory instead, if enough names were.
   Result<void> list_for_lookups();
+  // Before a file in it is asked for its extended attributes: learns which have none.
+  Result<void> list_for_xattrs();
+  Result<bool> lacks_xattrs();
+  // What a symbolic link in it says, asked for together with those behind it. "": that is not known.
+  std::string link_in(std::string_view name, uint64_t path);
   void forget_inodes_of(Listing& listing) const;
   void take_back(const GoferInode& child);
   Owner new_owner_of(OpContext&, uint32_t& mode) const;
@@ -177,6 +183,7 @@ class GoferInode final : public Inode, public HostFiles {
   void data_moved();
   void changed(OpContext&);
   void attributes_changed();
+  void has_xattrs();
   void renamed(OpContext&);
   Result<void> prepare_to_lose_name();
   void lost_name(OpContext&);
@@ -247,6 +254,13 @@ class GoferInode final : public Inode, public HostFiles {
     // Names that were asked for, one by one, and after how many of them to try to list the directory.
     static constexpr size_t kListAfter = 4;
     size_t lookups = 0, list_after = kListAfter;
+    // Files in it that somebody asked for the extended attributes of, and how far it is known which have none.
+    struct Xattrs {
+      size_t questions = 0;
+      uint64_t offset = 0;  // the server's
+      uint32_t bytes = 0;   // of entries, the last time
+      bool done = false;
+    } xattrs;
     size_t window = 0;    // how many directories in it to have listed after the one that is read
     // Between these positions in it enough are.
     uint64_t looked_from = 0, looked_to = 0;
@@ -261,6 +275,12 @@ class GoferInode final : public Inode, public HostFiles {
       bool foreseen = false;  // its first files were asked for, or are all at hand,
       bool told = false;      // and the directory was read since
     } run;
+    // Symbolic links in it that somebody reads one after the other: what the next ones say, by their qids' paths.
+    struct Links {
+      std::map<uint64_t, std::string> ahead;
+      size_t questions = 0, batch = 0, used = 0;
+      bool in_vain = false;  // until the directory is read anew
+    } links;
     std::weak_ptr<GoferInode> above;  // whose listing it was found in when it was listed
   };
   std::unique_ptr<Names> names_;  // of a directory, once there is something to say of them

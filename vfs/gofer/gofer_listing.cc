@@ -36,12 +36,13 @@ Result<void> GoferInode::list_for_lookups() {
   const auto bytes = static_cast<uint32_t>(names().list_after) * kBytesEach;
   names().list_after *= 4;
   const uint64_t version = version_;
-  auto listing = std::make_shared<Listing>();
+  const Detail detail = gofer().wanted_of_files();
+  auto listing = std::make_shared<Listing>(detail);
   listing->set_parent_ino(ino());
   const Fid dir = TRY(fid());
-  const auto whole = wire().read_beginning(dir, bytes, [&](const WireEntry& e) { add_entry(*listing, e); });
+  const auto rest = wire().read_part(dir, 0, bytes, detail, [&](const WireEntry& e) { add_entry(*listing, e); });
   // Who may search a directory may not always read it.
-  if (!whole || !whole.assume_value() || version != version_ || unlinked_) return ok();
+  if (!rest || rest.assume_value() || version != version_ || unlinked_) return ok();
   if (names().listing != nullptr) {
     if (!names().listing->light()) return ok();
     drop_listing();
@@ -51,22 +52,89 @@ Result<void> GoferInode::list_for_lookups() {
   return ok();
 }
 
+// Whoever asks for one file's extended attributes after the other is mostly told that there are none (ls -l). Nobody waits
+// longer for it than for some forty questions.
+Result<void> GoferInode::list_for_xattrs() {
+  constexpr size_t kFirstQuestions = 2;
+  constexpr uint32_t kFirstBytes = 8192;
+  Names::Xattrs& x = names().xattrs;
+  if (!gofer().authoritative() || !wire().has(p9::kCapReaddirx) || names().listing == nullptr || x.done || unlinked_) return ok();
+  if (++x.questions < kFirstQuestions) return ok();
+  gofer().xattr_use().wanted();
+  const Fid dir = TRY(fid());
+  const uint64_t changes = gofer().xattr_changes(), from = x.offset;
+  x.bytes = x.bytes == 0 ? kFirstBytes : x.bytes * 2;
+  std::vector<std::pair<std::string, Qid>> without;
+  const auto rest = wire().read_part(dir, from, x.bytes, Detail::kXattrs, [&](const WireEntry& e) {
+    if ((e.attr.valid & p9::kAttrNoXattrs) != 0) without.emplace_back(e.name, e.qid);
+  });
+  if (!rest || names().xattrs.offset != from) {
+    x.done = x.done || !rest;
+    return ok();
+  }
+  x.done = !rest.assume_value();
+  x.offset = rest.assume_value().value_or(from);
+  if (changes != gofer().xattr_changes() || names().listing == nullptr) return ok();
+  for (const auto& [name, qid] : without) {
+    Listing::Entry* const entry = names().listing->find(name);
+    if (entry == nullptr || entry->qid.path != qid.path) continue;
+    if (const auto live = gofer().find_live(qid)) live->attr_.valid |= p9::kAttrNoXattrs;
+    else if (entry->attr != nullptr) entry->attr->valid |= p9::kAttrNoXattrs;
+  }
+  return ok();
+}
+
+std::string GoferInode::link_in(std::string_view name, uint64_t path) {
+  constexpr size_t kFirst = 8, kMost = 32;
+  Names::Links& links = names().links;
+  if (auto known = links.ahead.extract(path)) {
+    ++links.used;
+    return std::move(known.mapped());
+  }
+  const auto own = position_of(name);
+  if (!own || !gofer().authoritative() || !wire().has(p9::kCapWalkx) || links.in_vain || links.questions++ == 0) return {};
+  // Who wanted few of them will not want the next ones either.
+  links.in_vain = 2 * links.used < links.batch;
+  if (links.in_vain) return {};
+  links.batch = std::clamp(2 * links.batch, kFirst, kMost);
+  links.used = 0;
+  links.ahead.clear();
+  std::vector<std::string> together{std::string(name)};
+  size_t looks = Listing::kMostLooks;
+  for (const Listing::Entry& e : names().listing->after(*own)) {
+    if (looks-- == 0 || together.size() > links.batch) break;
+    if (e.type() == DT_LNK) together.emplace_back(e.name());
+  }
+  const auto dir = fid();
+  if (!dir) return {};
+  const uint64_t version = version_;
+  auto answers = wire().read_links(dir.assume_value(), together);
+  if (version != version_) return {};
+  std::string link;
+  for (Wire::Link& answer : answers) {
+    if (answer.qid.path == path) link = std::move(answer.target);
+    else links.ahead.emplace(answer.qid.path, std::move(answer.target));
+  }
+  return link;
+}
+
 Result<std::shared_ptr<Listing>> GoferInode::fetch_listing() {
   if (gofer().authoritative() && fid_ == p9::kNoFid && parent_ != nullptr && wire().has(p9::kCapWalkdir)) {
     auto listing = fetch_by_name();
     if (listing || listing.error() != Errno{ESTALE}) return listing;
   }
   const Fid dir = TRY(fid());
-  auto listing = std::make_shared<Listing>();
+  const Detail detail = gofer().wanted_of_files();
+  auto listing = std::make_shared<Listing>(detail);
   listing->set_parent_ino(ino());
-  TRY(wire().read_directory(dir, [&](const WireEntry& e) { add_entry(*listing, e); }));
+  TRY(wire().read_directory(dir, [&](const WireEntry& e) { add_entry(*listing, e); }, detail));
   return listing;
 }
 
 // The answer to a request to list this directory. What it says of the directory itself is learned. ESTALE: the name is
 // another one's.
 Result<GoferInode::Told> GoferInode::told_by(const Wire::Reading& reading, uint64_t parent_ino) {
-  Told told{std::make_shared<Listing>(reading.light), {}};
+  Told told{std::make_shared<Listing>(reading.detail), {}};
   told.listing->set_parent_ino(parent_ino);
   AttrX attr;
   bool same = false;
@@ -114,7 +182,7 @@ Result<std::shared_ptr<Listing>> GoferInode::fetch_by_name() {
   names().above = parent;
   const auto listing = told.assume_value().listing;
   if (const auto rest = told.assume_value().rest) {
-    TRY(wire().read_on(fid_, *rest, [&](const WireEntry& e) { add_entry(*listing, e); }, readings[0].light));
+    TRY(wire().read_on(fid_, *rest, [&](const WireEntry& e) { add_entry(*listing, e); }, readings[0].detail));
   }
   return listing;
 }
@@ -170,7 +238,7 @@ std::vector<Wire::Reading> GoferInode::begin_listing(GoferFs& fs, std::span<cons
   for (const Unlisted& d : dirs) names.push_back({d.parent->fid_, d.name});
   const size_t awaited = await == Await::kFirst ? 1 : 0;
   const uint64_t changes = fs.changes();
-  auto all = fs.wire().begin_reading(names, awaited, !fs.attribute_use().pays());
+  auto all = fs.wire().begin_reading(names, awaited, fs.wanted_detail());
   for (size_t i = awaited; i < all.size(); ++i) {
     if (all[i].begun == nullptr) continue;
     fs.listed_ahead().expect({.qid = dirs[i].qid, .name = dirs[i].name, .parent = dirs[i].parent, .reading = all[i], .changes = changes});
@@ -202,7 +270,7 @@ void GoferInode::take_listed_ahead(const ListedAhead::Expected& e) {
 
 void GoferInode::about_to_be_told() {
   if (!gofer().authoritative()) return;
-  if (names().listing != nullptr && !names().listing->light()) gofer().attribute_use().told();
+  if (names().listing != nullptr) gofer().told(names().listing->detail());
   list_on();
   open_neighbours();
 }
@@ -289,6 +357,8 @@ void GoferInode::drop_listing() {
   names().run = {};
   names().looked_from = names().looked_to = 0;
   names().lookups = 0;
+  names().xattrs = {};
+  names().links = {};
   names().list_after = Names::kListAfter;
   if (names().listing == nullptr) return;
   gofer().listing_dropped(names().place, names().cost);

@@ -83,6 +83,7 @@ UniqueFd GoferInode::take_opened_ahead() {
 void GoferInode::read_from_the_start() {
   if (!names().run.foreseen || names().run.told) names().run = {};
   names().run.told = true;
+  names().links.in_vain = false;
 }
 
 // Those whose files are opened one directory after the other get the first of them before they ask, of the directory that

@@ -17,6 +17,9 @@
 
 namespace run9::vfs::gofer {
 
+// What the entries of a directory come with: attributes of the directories in it, or of all, or whether they have extended ones too.
+enum class Detail : uint8_t { kDirectories, kAll, kXattrs };
+
 // The type that a directory entry of such a file has: DT_*.
 inline uint8_t dirent_type(uint32_t mode) { return static_cast<uint8_t>((mode & 0170000) >> 12); }
 
@@ -44,12 +47,12 @@ class Listing {
   // Who looks for the next files or directories in one looks at only so many entries: the rest may be of another kind.
   static constexpr size_t kMostLooks = 256;
 
-  // `light`: only directories came with attributes.
-  explicit Listing(bool light = false) : light_(light) {}
+  explicit Listing(Detail detail = Detail::kAll) : detail_(detail) {}
   Listing(const Listing&) = delete;
   Listing& operator=(const Listing&) = delete;
 
-  bool light() const { return light_; }
+  Detail detail() const { return detail_; }
+  bool light() const { return detail_ == Detail::kDirectories; }
   uint64_t parent_ino() const { return parent_ino_; }
   void set_parent_ino(uint64_t ino) { parent_ino_ = ino; }
   size_t size() const { return by_name_.size(); }
@@ -116,7 +119,7 @@ class Listing {
   boost::unordered_flat_set<Index, Hash, Equal> by_name_{0, Hash{&entries_}, Equal{&entries_}};
   uint64_t next_ = kFirst;
   uint64_t parent_ino_ = 0;
-  bool light_;
+  Detail detail_;
 
   static std::unique_ptr<std::pmr::monotonic_buffer_resource> new_names() {
     return std::make_unique<std::pmr::monotonic_buffer_resource>(kNamesAtFirst);

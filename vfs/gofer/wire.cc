@@ -76,6 +76,17 @@ Result<Walked> Wire::walk(Fid from, std::span<const std::string_view> names, Bin
   return out;
 }
 
+std::vector<Wire::Link> Wire::read_links(Fid dir, std::span<const std::string> names) {
+  std::vector<p9::Twalkx> requests(names.size(), p9::Twalkx{.fid = dir});
+  for (size_t i = 0; i < names.size(); ++i) requests[i].names.emplace_back(names[i]);
+  std::vector<Link> links;
+  client_->call_all(std::span<const p9::Twalkx>(requests), [&](size_t, const Result<p9::Answer<p9::Rwalkx>>& got) {
+    if (!got || got.assume_value()->walked.size() != 1 || got.assume_value()->target.empty()) return;
+    links.push_back({got.assume_value()->walked[0].qid, std::string(got.assume_value()->target)});
+  });
+  return links;
+}
+
 Result<Wire::Leased> Wire::lease(Fid dir) {
   const auto r = TRY(call(p9::Twalkx{.fid = dir, .wflags = p9::kWalkLease, .attrmask = p9::kAttrAll}));
   if (r->status == p9::WalkStatus::kFailed) return Errno{r->error == 0 ? EIO : static_cast<int>(r->error)};
@@ -424,7 +435,14 @@ Result<uint64_t> Wire::seek(Fid open, uint64_t offset, uint8_t whence) {
 
 namespace {
 
-uint64_t entry_mask(bool light) { return p9::kAttrAll | (light ? p9::kAttrOfDirectories : 0); }
+uint64_t entry_mask(Detail detail) {
+  switch (detail) {
+    case Detail::kDirectories: return p9::kAttrAll | p9::kAttrOfDirectories;
+    case Detail::kAll: return p9::kAttrAll;
+    case Detail::kXattrs: return p9::kAttrAll | p9::kAttrNoXattrs;
+  }
+  return 0;
+}
 
 struct Chunk {
   uint64_t offset = 0;  // where to go on
@@ -442,14 +460,14 @@ Result<Chunk> take_entries(ByteSpan data, const std::function<void(const WireEnt
 
 }  // namespace
 
-Result<void> Wire::read_directory(Fid dir, const std::function<void(const WireEntry&)>& take) {
+Result<void> Wire::read_directory(Fid dir, const std::function<void(const WireEntry&)>& take, Detail detail) {
   if (!has(p9::kCapReaddirx)) return read_directory_plain(dir, take);
-  return read_on(dir, 0, take);
+  return read_on(dir, 0, take, detail);
 }
 
-Result<void> Wire::read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take, bool light) {
+Result<void> Wire::read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take, Detail detail) {
   for (;;) {
-    const auto r = TRY(call(p9::Treaddirx{.fid = dir, .offset = offset, .count = chunk(0), .attrmask = entry_mask(light),
+    const auto r = TRY(call(p9::Treaddirx{.fid = dir, .offset = offset, .count = chunk(0), .attrmask = entry_mask(detail),
                                           .flags = p9::kReaddirOpen}));
     const Chunk c = TRY(take_entries(r->data, take));
     if (!c.any || (r->flags & p9::kReaddirEof) != 0) return ok();
@@ -457,23 +475,24 @@ Result<void> Wire::read_on(Fid dir, uint64_t offset, const std::function<void(co
   }
 }
 
-Result<bool> Wire::read_beginning(Fid dir, uint32_t bytes, const std::function<void(const WireEntry&)>& take) {
-  const auto r = TRY(call(p9::Treaddirx{.fid = dir, .count = std::min(chunk(0), bytes), .attrmask = p9::kAttrAll,
-                                        .flags = p9::kReaddirOpen}));
-  TRY(take_entries(r->data, take));
-  return (r->flags & p9::kReaddirEof) != 0;
+Result<std::optional<uint64_t>> Wire::read_part(Fid dir, uint64_t offset, uint32_t bytes, Detail detail,
+                                                const std::function<void(const WireEntry&)>& take) {
+  const auto r = TRY(call(p9::Treaddirx{.fid = dir, .offset = offset, .count = std::min(chunk(0), bytes),
+                                        .attrmask = entry_mask(detail), .flags = p9::kReaddirOpen}));
+  const Chunk c = TRY(take_entries(r->data, take));
+  return !c.any || (r->flags & p9::kReaddirEof) != 0 ? std::nullopt : std::optional(c.offset);
 }
 
-std::vector<Wire::Reading> Wire::begin_reading(std::span<const NameIn> dirs, size_t whole, bool light) {
+std::vector<Wire::Reading> Wire::begin_reading(std::span<const NameIn> dirs, size_t whole, Detail detail) {
   std::vector<Reading> all(dirs.size());
   std::vector<p9::Twalkdir> requests;
   for (size_t i = 0; i < dirs.size(); ++i) {
     const auto fid = new_fids();
     if (!fid) break;
     all[i].fid = fid.assume_value();
-    all[i].light = light;
+    all[i].detail = detail;
     const uint32_t count = i < whole ? chunk(0) : std::min(chunk(0), kAhead);
-    p9::Twalkdir t{.fid = dirs[i].dir, .newfid = all[i].fid, .count = count, .attrmask = entry_mask(light)};
+    p9::Twalkdir t{.fid = dirs[i].dir, .newfid = all[i].fid, .count = count, .attrmask = entry_mask(detail)};
     t.names.emplace_back(dirs[i].name);
     requests.push_back(std::move(t));
   }

@@ -16,6 +16,7 @@
 #include "base/unique_fd.h"
 #include "p9/client.h"
 #include "p9/messages.h"
+#include "vfs/gofer/listing.h"
 
 namespace run9::vfs::gofer {
 
@@ -106,6 +107,12 @@ class Wire {
   Result<void> rename(Fid from_dir, std::string_view from, Fid to_dir, std::string_view to,
                       uint32_t flags);
   Result<std::string> readlink(Fid fid);
+  // Of several names in `dir`, in one round trip; those that are no symbolic links are left out. Needs kCapWalkx.
+  struct Link {
+    Qid qid;
+    std::string target;
+  };
+  std::vector<Link> read_links(Fid dir, std::span<const std::string> names);
 
   Result<p9::WalkedX> getattr(Fid fid);
   // The attributes after the change.
@@ -164,25 +171,26 @@ class Wire {
   Result<void> allocate(Fid open, uint32_t mode, uint64_t offset, uint64_t length);
   Result<uint64_t> seek(Fid open, uint64_t offset, uint8_t whence);
   // The whole directory, "." and ".." among the entries.
-  Result<void> read_directory(Fid dir, const std::function<void(const WireEntry&)>& take);
+  Result<void> read_directory(Fid dir, const std::function<void(const WireEntry&)>& take, Detail detail = Detail::kAll);
 
-  // Its first entries with attributes, `bytes` of them at most, in one message: true if those are all. Needs kCapReaddirx.
-  Result<bool> read_beginning(Fid dir, uint32_t bytes, const std::function<void(const WireEntry&)>& take);
+  // The entries from `offset` on with attributes, `bytes` of them at most, in one message: where to go on, if those are not all.
+  // Needs kCapReaddirx.
+  Result<std::optional<uint64_t>> read_part(Fid dir, uint64_t offset, uint32_t bytes, Detail detail,
+                                            const std::function<void(const WireEntry&)>& take);
 
   // Directories by their names, asked for together without waiting for the answers. The first `whole` of them
   // as far as one message goes, the others kAhead bytes of entries. Needs kCapWalkdir.
   static constexpr uint32_t kAhead = 64 * 1024;
   struct Reading {
     Fid fid = p9::kNoFid;
-    bool light = false;
+    Detail detail = Detail::kAll;
     std::shared_ptr<p9::Begun<p9::Twalkdir>> begun;  // null: could not be asked for
   };
   struct NameIn {
     Fid dir = p9::kNoFid;
     std::string name;
   };
-  // `light`: with attributes of the directories in them only, if the server spares itself the others.
-  std::vector<Reading> begin_reading(std::span<const NameIn> dirs, size_t whole, bool light);
+  std::vector<Reading> begin_reading(std::span<const NameIn> dirs, size_t whole, Detail detail);
   // Once, when it is answered. Gives the directory's fid, and where to go on reading if there is more.
   struct ReadDir {
     Fid fid = p9::kNoFid;
@@ -190,7 +198,7 @@ class Wire {
   };
   Result<ReadDir> take(const Reading& reading, const std::function<void(const WireEntry&)>& entry);
   // The rest of a directory, from `offset` on.
-  Result<void> read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take, bool light = false);
+  Result<void> read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take, Detail detail = Detail::kAll);
 
   Result<std::vector<std::byte>> getxattr(Fid fid, std::string_view name);
   Result<void> setxattr(Fid fid, std::string_view name, ByteSpan value, uint32_t flags);
