@@ -17,6 +17,8 @@ namespace run9::vfs {
 struct MapSource {
   std::shared_ptr<UniqueFd> fd;  // null: anonymous zero memory (/dev/zero)
   uint64_t offset = 0;           // added to the mapping's file offset
+  // A memfd of the sandbox that nobody can seal: who may write the file may have the descriptor.
+  bool is_memory = false;
 };
 
 // One who has a regular file open for writing, or executes it: as long as there is one of these, the others get ETXTBSY.

@@ -13,6 +13,7 @@
 #include "sentry/mm/bounds.h"
 #include "sentry/task/kernel.h"
 #include "sentry/task/task.h"
+#include "vfs/permission.h"
 
 namespace run9::sentry {
 namespace {
@@ -226,6 +227,18 @@ Result<uint64_t> MemoryManager::place(const MapArgs& a, uint64_t length) const {
   return at;
 }
 
+// Whether a process that maps the file may be handed a descriptor that it could write it by: it has one, or opening the file
+// for writing (by its name, or in /proc/self/fd) would give it one. Who has a filter of system calls may not be able to; and
+// what is mapped shared must stay unwritten when the process gives its rights up.
+static bool may_write_by_mapping(Task& task, const vfs::File& file, bool shared) {
+  if (task.seccomp_mode != 0) return false;
+  if (file.writable()) return true;
+  const vfs::MountRef& mount = file.path().mount;
+  vfs::Inode& inode = file.inode();
+  if (shared || inode.executed() || (mount != nullptr && (mount->flags & vfs::kMntReadOnly) != 0)) return false;
+  return inode.permission(task, vfs::kMayWrite).has_value();
+}
+
 Result<uint64_t> MemoryManager::mmap(Task& task, MapArgs args) {
   if (args.length == 0) return Errno{EINVAL};
   if (!aligned(args.offset)) return Errno{EINVAL};
@@ -244,6 +257,7 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
     // No file is persistent memory (MAP_SYNC).
     if ((args.flags & ~kOldMapFlags) != 0) return Errno{EOPNOTSUPP};
   }
+  MapRequest request;
   Vma v;
   v.prot = args.prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
   v.shared = shared;
@@ -268,6 +282,7 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
       v.max_prot &= ~PROT_EXEC;
     }
     auto source = TRY(args.file->map_source(task, shared, shared && args.file->writable()));
+    request.may_write_file = source.is_memory && may_write_by_mapping(task, *args.file, shared);
     v.backing = std::move(source.fd);
     v.backing_offset = source.offset + args.offset;
     v.file = args.file;
@@ -279,12 +294,12 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
   if (shared && v.backing == nullptr) {
     v.backing = TRY(shared_anonymous(length));
     v.backing_offset = 0;
+    request.may_write_file = true;
   }
   const uint64_t start = TRY(place(args, length));
   v.end = start + length;
   TRY(check_limits(task, length, 0, is_charged(v)));
 
-  MapRequest request;
   request.addr = start;
   request.length = length;
   request.prot = v.prot;

@@ -181,6 +181,8 @@ struct MapRequest {
   BorrowedFd fd;  // invalid: private anonymous memory
   uint64_t offset = 0;
   int extra_flags = 0;  // MAP_NORESERVE, MAP_POPULATE, MAP_LOCKED
+  // What the descriptor lets its holder write is the caller's to write anyhow.
+  bool may_write_file = false;
 };
 
 class AddressSpace : public std::enable_shared_from_this<AddressSpace> {

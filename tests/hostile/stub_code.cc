@@ -1,14 +1,21 @@
 // Jumps into the stub's code: its gates, the agent, the handler, the dispatcher, the trampolines.
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <string>
 
 #include "tests/hostile/attack.h"
 
@@ -101,6 +108,37 @@ void sent_files() {
       run_after("--nothing");
     }
   }
+}
+
+// Of files in the sandbox's memory there is one descriptor, which is open for writing: who may not write the file does not get it.
+void memory_files() {
+  if (my_page() == nullptr) return;
+  const int made = memfd_create("mine", 0);
+  if (made < 0 || write(made, "text", 4) != 4) broken("memfd_create: errno %d", errno);
+  const std::string name = "/proc/self/fd/" + std::to_string(made);
+  const auto map_again = [&](int flags) {
+    const int fd = open(name.c_str(), O_RDONLY);
+    if (fd < 0) broken("%s: errno %d", name.c_str(), errno);
+    while (time_left(100)) munmap(mmap(nullptr, 4096, PROT_READ, flags, fd, 0), 4096);
+  };
+  // Whoever may, and gives that up, keeps no mapping that can be written.
+  in_child([&] {
+    start_thread(steal_files);
+    map_again(MAP_SHARED);
+  });
+  in_child([&] {
+    sock_filter allow = {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
+    const sock_fprog filter{1, &allow};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) broken("seccomp: errno %d", errno);
+    start_thread(steal_files);
+    map_again(MAP_PRIVATE);
+  });
+  if (fchmod(made, 0444) != 0) broken("fchmod: errno %d", errno);
+  in_child([&] {
+    start_thread(steal_files);
+    map_again(MAP_PRIVATE);
+  });
+  close(made);
 }
 
 // Threads of other processes sleep on the sleep words: nobody may take them away to a word of his own.
@@ -200,7 +238,7 @@ void leave_threads() {
   usleep(1000);  // they are there
 }
 
-const Attack stub_code_attacks[] = {{"gates", gates},           {"descriptors", descriptors}, {"sent_files", sent_files}, {"stub_text", stub_text},
+const Attack stub_code_attacks[] = {{"gates", gates},           {"descriptors", descriptors}, {"sent_files", sent_files}, {"memory_files", memory_files}, {"stub_text", stub_text},
                                     {"dispatcher", dispatcher}, {"trampolines", trampolines}, {"unknown_threads", unknown_threads},
                                     {"sleep_words", sleep_words},  {"successors", successors},
                                     {}};

@@ -509,6 +509,51 @@ TEST_F(MmapTest, MemfdCreate) {
   EXPECT_ERR(EINVAL, sys(SYS_memfd_create, std::string(250, 'x').c_str(), 0));
   EXPECT_ERR(EFAULT, sys(SYS_memfd_create, bad(), 0));
   EXPECT_ERR(EINVAL, fcntl(Pipe().r, F_GET_SEALS));
+  Fd plain(open("/dev/shm", O_TMPFILE | O_RDWR, 0600));
+  ASSERT_OK(+plain);
+  EXPECT_EQ(F_SEAL_SEAL, fcntl(plain, F_GET_SEALS));
+  EXPECT_ERR(EPERM, fcntl(plain, F_ADD_SEALS, F_SEAL_GROW));
+}
+
+// Files in memory: opened for reading or writing, mapped for one or the other, by who may write them and who may not.
+TEST_F(MmapTest, FilesInMemory) {
+  const std::string name = "/dev/shm/mmap_test." + std::to_string(getpid());
+  Fd made(open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, 0644));
+  ASSERT_OK(+made);
+  ASSERT_EQ(4, write(made, "abcd", 4));
+  const auto look = [&] {
+    Fd reader(open(name.c_str(), O_RDONLY));
+    ASSERT_OK(+reader);
+    for (int i = 0; i < 50; ++i) {
+      auto* const p = static_cast<char*>(mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE, reader, 0));
+      auto* const q = static_cast<char*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE, reader, 0));
+      auto* const r = static_cast<char*>(mmap(nullptr, kPage, PROT_READ, MAP_SHARED, reader, 0));
+      ASSERT_OK(p);
+      ASSERT_OK(q);
+      ASSERT_OK(r);
+      EXPECT_EQ('b', p[1]);
+      q[1] = 'x';
+      EXPECT_EQ('b', r[1]);
+      EXPECT_ERR(EACCES, mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, reader, 0));
+      EXPECT_ERR(EACCES, mprotect(r, kPage, PROT_READ | PROT_WRITE));
+      for (char* const mapped : {p, q, r}) munmap(mapped, kPage);
+    }
+  };
+  look();
+  auto* const shared = static_cast<char*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, made, 0));
+  ASSERT_OK(shared);
+  shared[0] = 'A';
+  char got[2];
+  EXPECT_EQ(2, pread(made, got, 2, 0));
+  EXPECT_EQ('A', got[0]);
+  if (geteuid() == 0) {
+    in_child([&] {
+      ASSERT_OK(setresuid(65534, 65534, 65534));
+      look();
+    });
+  }
+  munmap(shared, kPage);
+  unlink(name.c_str());
 }
 
 TEST_F(MmapTest, ProcessVmReadAndWrite) {

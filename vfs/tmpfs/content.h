@@ -1,6 +1,8 @@
 // TmpContent: the bytes of a tmpfs file. A small file without holes is a vector; one that grows, gets
 // a hole or is mapped moves to a memfd of its own and stays there.
 #pragma once
+#include <fcntl.h>
+
 #include <memory>
 #include <span>
 #include <vector>
@@ -40,7 +42,7 @@ class TmpContent {
   // The memfd, made now if need be.
   Result<std::shared_ptr<UniqueFd>> host_fd();
 
-  uint32_t seals = 0;                    // F_SEAL_*
+  uint32_t seals = F_SEAL_SEAL;          // those of a memfd may be others
   std::shared_ptr<int> writable_maps = std::make_shared<int>(0);  // shared and writable ones
 
  private:

@@ -57,7 +57,8 @@ class TmpFile : public File {
   Result<MapSource> map_source(OpContext&, bool shared, bool writable) override {
     TmpContent& content = node().content;
     auto fd = TRY(content.host_fd());
-    if (!shared || !writable) return MapSource{std::move(fd), 0};
+    const bool never_sealed = content.seals == F_SEAL_SEAL;
+    if (!shared || !writable) return MapSource{std::move(fd), 0, never_sealed};
     if ((content.seals & kNoWrite) != 0) return Errno{EPERM};
     // Counted while the mapping lives: F_SEAL_WRITE is refused until then.
     auto counter = content.writable_maps;
@@ -65,7 +66,7 @@ class TmpFile : public File {
     UniqueFd* raw = fd.get();
     auto tracked = std::shared_ptr<UniqueFd>(
         raw, [fd = std::move(fd), counter = std::move(counter)](UniqueFd*) { --*counter; });
-    return MapSource{std::move(tracked), 0};
+    return MapSource{std::move(tracked), 0, never_sealed};
   }
 
   Result<void> fallocate(OpContext& ctx, int mode, uint64_t offset, uint64_t length) override {

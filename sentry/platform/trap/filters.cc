@@ -59,7 +59,7 @@ void order_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) 
     p.jump(allow);
     p.bind(next);
   };
-  // The only files in its table are those that the Sentry sends it to map (STUB_FD_FILES), which nobody can write by them.
+  // The only files in its table are those that the Sentry sends it to map (STUB_FD_FILES): nobody can write by them who may not.
   rule(__NR_mmap, [&] {
     const auto good = p.label();
     p.load_arg_low(3);

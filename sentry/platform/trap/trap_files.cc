@@ -26,11 +26,11 @@ bool TrapSpace::order_files(TrapContext& by, std::span<const MapRequest> asked, 
   for (size_t i = 0; i < list.size(); ++i) {
     const MapRequest& r = list[i];
     const bool is_copy = r.fd.get() != asked[i].fd.get();  // PatchedImage::memory, which is sealed
-    if (!r.fd.valid() || (r.shared && (r.prot & PROT_WRITE) != 0) || (r.extra_flags & ~(MAP_NORESERVE | MAP_POPULATE)) != 0) return false;
+    if (!r.fd.valid() || (r.shared && (r.prot & PROT_WRITE) != 0 && !r.may_write_file) || (r.extra_flags & ~(MAP_NORESERVE | MAP_POPULATE)) != 0) return false;
     // The host may refuse it, and the guest has to hear of that.
     if (!is_copy && (r.prot & PROT_EXEC) != 0) return false;
     // The thread gets the descriptor, to do with it what mmap(2) can.
-    if (!is_copy && (fcntl(r.fd.get(), F_GETFL) & O_ACCMODE) != O_RDONLY) return false;
+    if (!is_copy && !r.may_write_file && (fcntl(r.fd.get(), F_GETFL) & O_ACCMODE) != O_RDONLY) return false;
     auto* const end = files.begin() + count;
     const auto at = static_cast<size_t>(std::find(files.begin(), end, r.fd.get()) - files.begin());
     if (at == kMaxFiles) return false;
