@@ -112,6 +112,8 @@ COMMANDS = (
     Row("find_usr", "find over /usr", 1.3, 12.7, ("find", "/usr"), slow=True),
     Row("grep_include", "grep -r over /usr/include", 1.3, 10.2, ("grep", "-r", "ETIMEDOUT", "/usr/include"), slow=True),
     Row("gcc", "gcc -O2 of a small file", 1.15, 4.3, ("gcc", "-O2", "-o", "{work}/hello", "{work}/hello.c")),
+    Row("gcc_pairs", "30 gcc -c, two at a time", None, None,
+        ("sh", "-c", "cd {work}/many && ls *.c | xargs -P 2 -n 1 gcc -c")),
     Row("python_start", "python3 start with imports", 1.15, 2.3,
         ("/usr/bin/python3", "-c", "import asyncio, json, sqlite3, subprocess, threading")),
 )
