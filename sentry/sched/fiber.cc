@@ -35,6 +35,10 @@ Fiber::~Fiber() {
 #if defined(__SANITIZE_THREAD__)
   __tsan_destroy_fiber(tsan_fiber_);
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+  // The last body's outermost frames never returned, and what is mapped here next is no stack.
+  ASAN_UNPOISON_MEMORY_REGION(static_cast<char*>(stack_) + 4096, kStackSize - 4096);
+#endif
   munmap(stack_, kStackSize);
 }
 
