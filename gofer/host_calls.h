@@ -29,7 +29,7 @@ class CName {
   char text_[p9::kMaxName + 1];
 };
 
-// Flags for open_child where nothing must wait, be driven, or taken for a terminal.
+// For open_child. O_NONBLOCK: if a FIFO has taken the name since we looked, opening it does not wait.
 inline constexpr uint64_t kOpenQuietly = O_NONBLOCK | O_NOCTTY | O_LARGEFILE;
 
 enum class CrossMounts { kNo, kYes };

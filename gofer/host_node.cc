@@ -16,8 +16,6 @@ namespace run9::gofer {
 
 namespace {
 
-// O_NONBLOCK: if a FIFO has taken the name since we looked, opening it does not wait.
-
 // EPERM for what must not be opened: devices, FIFOs, sockets.
 Result<void> check_openable(uint32_t mode) {
   if (S_ISREG(mode) || S_ISDIR(mode)) return ok();

@@ -42,6 +42,18 @@ Result<std::shared_ptr<UniqueFd>> shared_anonymous(uint64_t length) {
   return std::make_shared<UniqueFd>(std::move(fd));
 }
 
+// Whether a process that maps the file may be handed a descriptor that it could write it by: it has one, or opening the file
+// for writing (by its name, or in /proc/self/fd) would give it one. Who has a filter of system calls may not be able to; and
+// what is mapped shared must stay unwritten when the process gives its rights up.
+bool may_write_by_mapping(Task& task, const vfs::File& file, bool shared) {
+  if (task.seccomp_mode != 0) return false;
+  if (file.writable()) return true;
+  const vfs::MountRef& mount = file.path().mount;
+  vfs::Inode& inode = file.inode();
+  if (shared || inode.executed() || (mount != nullptr && (mount->flags & vfs::kMntReadOnly) != 0)) return false;
+  return inode.permission(task, vfs::kMayWrite).has_value();
+}
+
 }  // namespace
 
 class MemoryManager::Change {
@@ -225,18 +237,6 @@ Result<uint64_t> MemoryManager::place(const MapArgs& a, uint64_t length) const {
   const uint64_t at = pick_address(length, round_up(a.addr), (a.flags & MAP_32BIT) ? 0x8000'0000 : 0);
   if (at == 0) return Errno{ENOMEM};
   return at;
-}
-
-// Whether a process that maps the file may be handed a descriptor that it could write it by: it has one, or opening the file
-// for writing (by its name, or in /proc/self/fd) would give it one. Who has a filter of system calls may not be able to; and
-// what is mapped shared must stay unwritten when the process gives its rights up.
-static bool may_write_by_mapping(Task& task, const vfs::File& file, bool shared) {
-  if (task.seccomp_mode != 0) return false;
-  if (file.writable()) return true;
-  const vfs::MountRef& mount = file.path().mount;
-  vfs::Inode& inode = file.inode();
-  if (shared || inode.executed() || (mount != nullptr && (mount->flags & vfs::kMntReadOnly) != 0)) return false;
-  return inode.permission(task, vfs::kMayWrite).has_value();
 }
 
 Result<uint64_t> MemoryManager::mmap(Task& task, MapArgs args) {

@@ -116,28 +116,22 @@ void memory_files() {
   const int made = memfd_create("mine", 0);
   if (made < 0 || write(made, "text", 4) != 4) broken("memfd_create: errno %d", errno);
   const std::string name = "/proc/self/fd/" + std::to_string(made);
-  const auto map_again = [&](int flags) {
+  const auto map_beside_thief = [&](int flags) {
+    start_thread(steal_files);
     const int fd = open(name.c_str(), O_RDONLY);
     if (fd < 0) broken("%s: errno %d", name.c_str(), errno);
     while (time_left(100)) munmap(mmap(nullptr, 4096, PROT_READ, flags, fd, 0), 4096);
   };
   // Whoever may, and gives that up, keeps no mapping that can be written.
-  in_child([&] {
-    start_thread(steal_files);
-    map_again(MAP_SHARED);
-  });
+  in_child([&] { map_beside_thief(MAP_SHARED); });
   in_child([&] {
     sock_filter allow = {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
     const sock_fprog filter{1, &allow};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) broken("seccomp: errno %d", errno);
-    start_thread(steal_files);
-    map_again(MAP_PRIVATE);
+    map_beside_thief(MAP_PRIVATE);
   });
   if (fchmod(made, 0444) != 0) broken("fchmod: errno %d", errno);
-  in_child([&] {
-    start_thread(steal_files);
-    map_again(MAP_PRIVATE);
-  });
+  in_child([&] { map_beside_thief(MAP_PRIVATE); });
   close(made);
 }
 

@@ -63,7 +63,7 @@ Result<void> GoferInode::list_for_xattrs() {
   gofer().xattr_use().wanted();
   const Fid dir = TRY(fid());
   const uint64_t changes = gofer().xattr_changes(), from = x.offset;
-  x.bytes = x.bytes == 0 ? kFirstBytes : x.bytes * 2;
+  x.bytes = std::clamp(2 * x.bytes, kFirstBytes, p9::kMaxMsize);
   std::vector<std::pair<std::string, Qid>> without;
   const auto rest = wire().read_part(dir, from, x.bytes, Detail::kXattrs, [&](const WireEntry& e) {
     if ((e.attr.valid & p9::kAttrNoXattrs) != 0) without.emplace_back(e.name, e.qid);

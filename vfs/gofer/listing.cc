@@ -16,10 +16,10 @@ std::optional<uint64_t> Listing::position_of(std::string_view name) {
   return e == nullptr ? std::nullopt : std::optional(e->position);
 }
 
-std::string_view Listing::keep(std::string_view name) {
+const char* Listing::keep(std::string_view name) {
   auto* const to = static_cast<char*>(names_->allocate(name.size() + 1, 1));  // "" too has a place
   std::memcpy(to, name.data(), name.size());
-  return {to, name.size()};
+  return to;
 }
 
 void Listing::add(std::string_view name, p9::Qid qid, uint8_t type, const p9::AttrX& attr) {
@@ -30,7 +30,7 @@ void Listing::add(std::string_view name, p9::Qid qid, uint8_t type, const p9::At
   e.position = next_++;
   e.type_ = type;
   e.length_ = static_cast<uint16_t>(name.size());
-  e.name_ = keep(name).data();
+  e.name_ = keep(name);
   if (attr.valid != 0) e.attr = std::make_unique<p9::AttrX>(attr);
   by_name_.insert(static_cast<Index>(entries_.size() - 1));
 }
@@ -53,7 +53,7 @@ void Listing::drop_erased() {
   std::erase_if(entries_, [](const Entry& e) { return e.name_ == nullptr; });
   const auto old = std::exchange(names_, new_names());
   for (Index i = 0; i < entries_.size(); ++i) {
-    entries_[i].name_ = keep(entries_[i].name()).data();
+    entries_[i].name_ = keep(entries_[i].name());
     by_name_.insert(i);
   }
 }

@@ -71,7 +71,6 @@ class Listing {
    public:
     Iterator(Entry* at, Entry* end) : at_(at), end_(end) { skip(); }
     Entry& operator*() const { return *at_; }
-    Entry* operator->() const { return at_; }
     Iterator& operator++() {
       ++at_;
       skip();
@@ -111,7 +110,10 @@ class Listing {
   };
   static constexpr size_t kNamesAtFirst = 128;  // bytes
 
-  std::string_view keep(std::string_view name);
+  static std::unique_ptr<std::pmr::monotonic_buffer_resource> new_names() {
+    return std::make_unique<std::pmr::monotonic_buffer_resource>(kNamesAtFirst);
+  }
+  const char* keep(std::string_view name);
   void drop_erased();
 
   std::vector<Entry> entries_;  // by position
@@ -120,10 +122,6 @@ class Listing {
   uint64_t next_ = kFirst;
   uint64_t parent_ino_ = 0;
   Detail detail_;
-
-  static std::unique_ptr<std::pmr::monotonic_buffer_resource> new_names() {
-    return std::make_unique<std::pmr::monotonic_buffer_resource>(kNamesAtFirst);
-  }
 };
 
 }  // namespace run9::vfs::gofer

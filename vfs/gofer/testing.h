@@ -212,7 +212,6 @@ class Rig {
   Result<void> link(std::string_view from, std::string_view to) {
     return ns->link(ctx, fsc, TRY(walk(from)), fsc.root, to);
   }
-  // Names to inode numbers, without "." and "..".
   // The names in a directory, in the order that it is read in; not those that begin with a dot.
   std::vector<std::string> in_order(std::string_view path) {
     struct Sink final : DirSink {
@@ -226,6 +225,7 @@ class Rig {
     EXPECT_TRUE(dir->readdir(ctx, sink));
     return sink.names;
   }
+  // Names to inode numbers, without "." and "..".
   Result<std::map<std::string, uint64_t>> list(std::string_view path) {
     struct Sink final : DirSink {
       std::map<std::string, uint64_t> names;

@@ -466,13 +466,8 @@ Result<void> Wire::read_directory(Fid dir, const std::function<void(const WireEn
 }
 
 Result<void> Wire::read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take, Detail detail) {
-  for (;;) {
-    const auto r = TRY(call(p9::Treaddirx{.fid = dir, .offset = offset, .count = chunk(0), .attrmask = entry_mask(detail),
-                                          .flags = p9::kReaddirOpen}));
-    const Chunk c = TRY(take_entries(r->data, take));
-    if (!c.any || (r->flags & p9::kReaddirEof) != 0) return ok();
-    offset = c.offset;
-  }
+  for (std::optional<uint64_t> next = offset; next;) next = TRY(read_part(dir, *next, chunk(0), detail, take));
+  return ok();
 }
 
 Result<std::optional<uint64_t>> Wire::read_part(Fid dir, uint64_t offset, uint32_t bytes, Detail detail,

@@ -171,7 +171,7 @@ class Wire {
   Result<void> allocate(Fid open, uint32_t mode, uint64_t offset, uint64_t length);
   Result<uint64_t> seek(Fid open, uint64_t offset, uint8_t whence);
   // The whole directory, "." and ".." among the entries.
-  Result<void> read_directory(Fid dir, const std::function<void(const WireEntry&)>& take, Detail detail = Detail::kAll);
+  Result<void> read_directory(Fid dir, const std::function<void(const WireEntry&)>& take, Detail detail);
 
   // The entries from `offset` on with attributes, `bytes` of them at most, in one message: where to go on, if those are not all.
   // Needs kCapReaddirx.
@@ -198,7 +198,7 @@ class Wire {
   };
   Result<ReadDir> take(const Reading& reading, const std::function<void(const WireEntry&)>& entry);
   // The rest of a directory, from `offset` on.
-  Result<void> read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take, Detail detail = Detail::kAll);
+  Result<void> read_on(Fid dir, uint64_t offset, const std::function<void(const WireEntry&)>& take, Detail detail);
 
   Result<std::vector<std::byte>> getxattr(Fid fid, std::string_view name);
   Result<void> setxattr(Fid fid, std::string_view name, ByteSpan value, uint32_t flags);
