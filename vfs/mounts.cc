@@ -42,6 +42,7 @@ Path MountNamespace::topmost(Path at) const {
 }
 
 void MountNamespace::set_mountpoint(Mount& m, const Path& where) {
+  shared_->told.drop();
   if (m.mountpoint) --m.mountpoint.dentry->mounts;
   m.mountpoint = where;
   if (where) ++where.dentry->mounts;
@@ -122,6 +123,7 @@ Result<void> MountNamespace::umount(OpContext&, const Path& where, uint32_t umou
   if (std::find(mounts_.begin(), mounts_.end(), m) == mounts_.end()) return Errno{EINVAL};
   if (!m->mountpoint) return Errno{lazy ? EINVAL : EBUSY};
   const auto tree = tree_of(m);
+  shared_->told.drop();
   if (!lazy) {
     // Ours: the table, `m`, `tree`, and `where` if it was not below the top.
     const long ours = where.mount == m ? 4 : 3;

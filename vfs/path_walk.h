@@ -55,6 +55,7 @@ class SpecialOpener {
 };
 
 class DentryCache;
+class ToldNames;
 
 class MountNamespace {
  public:
@@ -67,6 +68,9 @@ class MountNamespace {
   // Every `start` below is where a relative path begins (the cwd or a directory descriptor).
   Result<Path> walk(OpContext&, const FsContext&, const Path& start, std::string_view path,
                     uint32_t lookup_flags);
+  // The same, with each step noted in told() before it is made; ESTALE: one that cannot be told.
+  Result<Path> walk_to_tell(OpContext&, const FsContext&, const Path& start, std::string_view path, uint32_t lookup_flags);
+  ToldNames& told();
   Result<Parent> walk_parent(OpContext&, const FsContext&, const Path& start, std::string_view path,
                              uint32_t lookup_flags = 0);
   Result<FileRef> open(OpContext&, const FsContext&, const Path& start, std::string_view path,

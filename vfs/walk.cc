@@ -73,9 +73,10 @@ Result<Last> Walk::to_parent() {
 }
 
 Result<void> Walk::component(std::string_view name) {
+  const bool dots = is_dots(name);
+  TRY(told(cur_, dots ? std::string_view{} : name));
   TRY(check_component(name));
-  if (name == ".") return ok();
-  if (name == "..") return step_up();
+  if (dots) return name == "." ? ok() : step_up();
   DentryRef d = TRY(child(name));
   if (d->negative()) return Errno{ENOENT};
   if (d->inode()->is_symlink()) {
@@ -103,7 +104,10 @@ Result<void> Walk::step_up() {
     cur_ = Path(cur_.mount->mountpoint);
     if (cur_ == root_) return ok();
   }
-  if (cur_.dentry->parent()) return enter(cur_.dentry->parent());
+  if (cur_.dentry->parent()) {
+    TRY(told(Path{cur_.mount, cur_.dentry->parent()}, cur_.dentry->name()));
+    return enter(cur_.dentry->parent());
+  }
   return ok();
 }
 

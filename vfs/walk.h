@@ -6,6 +6,7 @@
 #include "vfs/dentry_cache.h"
 #include "vfs/path_walk.h"
 #include "vfs/permission.h"
+#include "vfs/told_names.h"
 
 namespace run9::vfs {
 
@@ -14,6 +15,7 @@ inline constexpr size_t kPathMax = 4096;  // with the terminating NUL
 
 struct MountNamespace::Shared {
   DentryCache cache;
+  ToldNames told;
   int next_mount_id = 1;
   uint32_t next_dev = 1;
   uint32_t next_move = 1;  // inotify cookies
@@ -32,6 +34,8 @@ class Walk {
  public:
   Walk(MountNamespace& ns, OpContext& ctx, uint32_t flags) : ns_(ns), ctx_(ctx), flags_(flags) {}
 
+  // Each step is to be noted in MountNamespace::told().
+  void tell() { told_ = &ns_.shared_->told; }
   Result<void> begin(const FsContext&, const Path& start, std::string_view path);
   // Resolves everything; cur() is the result.
   Result<void> to_end();
@@ -64,9 +68,14 @@ class Walk {
   Result<bool> still_good(const DentryRef& dir, std::string_view name, const DentryRef& child);
   std::vector<std::string_view> plain_names(std::string_view first, bool& all) const;
 
+  Result<void> told(const Path& dir, std::string_view name) const {
+    return told_ == nullptr || told_->tell(dir, name) ? Result<void>(ok()) : Errno{ESTALE};
+  }
+
   MountNamespace& ns_;
   OpContext& ctx_;
   uint32_t flags_;
+  ToldNames* told_ = nullptr;
   Path root_;
   Path cur_;
   std::string rest_;

@@ -4,6 +4,12 @@
 
 namespace run9::vfs {
 
+void WatchList::remove(Watcher& w) {
+  std::erase(watchers_, &w);
+  interest_ = 0;
+  for (const Watcher* other : watchers_) interest_ |= other->interest();
+}
+
 void WatchList::tell_all(const WatchEvent& e) {
   const auto told = watchers_;
   for (Watcher* w : told) {

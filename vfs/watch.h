@@ -21,7 +21,9 @@ struct WatchEvent {
 class Watcher {
  public:
   virtual ~Watcher() = default;
-  // May remove itself from the list, and no other watcher. Must not block.
+  // The events that it wants to hear of.
+  virtual uint32_t interest() const { return ~0u; }
+  // May remove itself from the list, and no other watcher of it. Must not block.
   virtual void on_event(const WatchEvent&) = 0;
 };
 
@@ -39,10 +41,13 @@ class OuterEvents {
 
 class WatchList {
  public:
-  void add(Watcher& w) { watchers_.push_back(&w); }
-  void remove(Watcher& w) { std::erase(watchers_, &w); }
+  void add(Watcher& w) {
+    watchers_.push_back(&w);
+    interest_ |= w.interest();
+  }
+  void remove(Watcher& w);
   void tell(const WatchEvent& e) {
-    if (!told_from_outside_ || (e.mask & OuterEvents::kMask) == 0) tell_all(e);
+    if ((e.mask & interest_) != 0 && (!told_from_outside_ || (e.mask & OuterEvents::kMask) == 0)) tell_all(e);
   }
   // OuterEvents::begin() was called, and calls this for each event.
   void tell_from_outside(const WatchEvent& e) { tell_all(e); }
@@ -53,6 +58,7 @@ class WatchList {
  private:
   void tell_all(const WatchEvent&);
   std::vector<Watcher*> watchers_;
+  uint32_t interest_ = 0;
   bool told_from_outside_ = false;
 };
 

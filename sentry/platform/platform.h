@@ -22,6 +22,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "sentry/arch/x86_64/regs.h"
+#include "sentry/platform/name_calls.h"
 
 namespace run9::sentry {
 
@@ -58,11 +59,18 @@ class EventSink {
   virtual void on_event(Context& context, EventKind kind) = 0;
 };
 
+// By which a thread finds what was told of paths that begin at its root, or at its working directory; 0: nothing was.
+struct NameSecrets {
+  uint64_t of_root = 0, here = 0;
+  bool operator==(const NameSecrets&) const = default;
+};
+
 // What a platform may tell the guest thread without asking the kernel again (getpid(2) and its kin).
 struct ContextIdentity {
   int32_t pid, tid, ppid;
   uint32_t uid, euid, gid, egid;
   bool own_descriptors;  // AddressSpace::offer_ring is about its descriptors
+  NameSecrets names;
   bool operator==(const ContextIdentity&) const = default;
 };
 
@@ -289,6 +297,10 @@ class Platform {
   virtual bool wants_core() const { return true; }
   // Whether guest threads note down their ThreadTimes.
   virtual void set_profiling(bool) {}
+  // Whether guest threads answer calls by what they were told of paths: NameFacts, to all with this secret; until forget_names().
+  virtual bool tells_names() const { return false; }
+  virtual void tell_of_name(uint64_t /*secret*/, std::string_view /*path*/, uint32_t /*facts*/) {}
+  virtual void forget_names() {}
   // How many contexts run guest code now (the loop's spin limit depends on it).
   virtual int running_contexts() const = 0;
 };

@@ -101,6 +101,7 @@ Result<uint64_t> sys_chdir(Task& task, UserString path) {
   Place place = TRY(resolve(task, kAtFdcwd, path, vfs::kFollow | vfs::kDirectory));
   TRY(enter(task, place.path));
   task.fs().cwd = std::move(place.path);
+  task.publish_place();
   return 0;
 }
 
@@ -109,6 +110,7 @@ Result<uint64_t> sys_fchdir(Task& task, GuestFd fd) {
   if (!file->inode().is_dir()) return Errno{ENOTDIR};
   TRY(enter(task, file->path()));
   task.fs().cwd = file->path();
+  task.publish_place();
   return 0;
 }
 
@@ -117,6 +119,7 @@ Result<uint64_t> sys_chroot(Task& task, UserString path) {
   TRY(enter(task, place.path));
   if (!task.creds().has_cap(CAP_SYS_CHROOT)) return Errno{EPERM};
   task.fs().root = std::move(place.path);
+  task.publish_place();
   return 0;
 }
 

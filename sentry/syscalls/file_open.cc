@@ -32,7 +32,11 @@ Result<uint64_t> open_file(Task& task, GuestFd dirfd, UserString user_path,
   TRY(check_flags(how.flags));
   const std::string path = TRY(task.memory().read_path(user_path));
   if (path.empty()) return Errno{ENOENT};
-  if (!descriptor_available(task)) return Errno{EMFILE};
+  if (!descriptor_available(task)) {
+    task.process().asks_for_names = true;
+    for (Task* t : task.process().tasks) t->publish_identity();
+    return Errno{EMFILE};
+  }
   // What may not be left is the directory, for absolute paths as well.
   const bool scoped = (how.lookup & (vfs::kBeneath | vfs::kInRoot)) != 0;
   const vfs::Path start = TRY(task.start_of(dirfd, scoped ? "." : path));

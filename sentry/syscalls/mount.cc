@@ -119,6 +119,7 @@ Result<uint64_t> sys_pivot_root(Task& task, UserString new_root, UserString put_
       if (t->fs_ref() == nullptr) continue;
       if (t->fs().root == before) t->fs().root = task.fs().root;
       if (t->fs().cwd == before) t->fs().cwd = task.fs().root;
+      t->publish_identity();
     }
   }
   return 0;

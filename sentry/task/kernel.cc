@@ -15,6 +15,7 @@
 #include "sentry/sched/fiber_waiter.h"
 #include "sentry/sched/host_threads.h"
 #include "sentry/trace/tracer.h"
+#include "vfs/told_names.h"
 
 namespace run9::sentry {
 
@@ -66,6 +67,11 @@ Kernel::Kernel(std::unique_ptr<EventLoop> loop, Options options)
 Kernel::~Kernel() = default;
 
 vfs::OpContext& Kernel::context() { return *kernel_context_; }
+
+void Kernel::set_mounts(std::unique_ptr<vfs::MountNamespace> m) {
+  mounts_ = std::move(m);
+  mounts_->told().on_change([this] { platform_->forget_names(); });
+}
 
 void Kernel::set_platform(std::unique_ptr<Platform> platform) {
   platform_ = std::move(platform);

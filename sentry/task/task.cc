@@ -179,7 +179,7 @@ void Task::set_creds(vfs::Credentials c) {
   published_to_ = nullptr;
 }
 
-// getpid(2) and its kin may be answered without us, unless somebody wants to see each call.
+// Then getpid(2) and its kin may not be answered without us.
 bool Task::watched() const {
   return kernel_.tracer() != nullptr || seccomp_mode != SECCOMP_MODE_DISABLED || (tracee && tracee->sees_calls());
 }
@@ -196,9 +196,15 @@ void Task::publish_identity() {
   if (memory_->descriptors.expired()) memory_->descriptors = fds_;
   const bool own_descriptors = memory_->descriptors.lock() == fds_;
   const ContextIdentity id{process_->pid, tid_, parent ? parent->pid : 0, creds_->ruid, creds_->euid,
-                           creds_->rgid, creds_->egid, own_descriptors};
+                           creds_->rgid, creds_->egid, own_descriptors, kernel_.names().secrets_of(*this)};
   published_to_ = context_.get();
   context_->set_identity(&id);
+}
+
+void Task::publish_place() {
+  kernel_.each_task([this](Task& t) {
+    if (t.fs_ == fs_) t.publish_identity();
+  });
 }
 
 void Task::publish_faults() {
@@ -291,6 +297,7 @@ Result<uint64_t> Task::call(uint64_t number) {
     result = entry->fn(*this, args);
   }
   if (tracer != nullptr) tracer->leave(*this, number, args, result);
+  if (!result.has_value()) kernel_.names().failed(*this, number, args, result.error());
   return result;
 }
 

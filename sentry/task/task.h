@@ -154,7 +154,14 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
     fds_ = std::move(fds);
     published_to_ = nullptr;
   }
-  void set_fs(FsContextRef fs) { fs_ = std::move(fs); }
+  void set_fs(FsContextRef fs) {
+    fs_ = std::move(fs);
+    published_to_ = nullptr;
+  }
+  // After each change of its root or working directory, for all that share it.
+  void publish_place();
+  // Somebody wants to see each call.
+  bool watched() const;
   // For ptrace.cc: parks while `tracee` is stopped; SIGKILL ends the stop.
   void stop_for_tracer();
   bool stopped_for_tracer() const { return traced_stop_; }
@@ -171,7 +178,6 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   void dispatch_fault();
   void publish_faults();
   void publish_signals();
-  bool watched() const;
   const Context* published_to_ = nullptr;  // whose identity is up to date; null: none
   void stop_here();
   bool setup_frame(const SigInfo& info, const SigAction& action);

@@ -3,7 +3,9 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -56,7 +58,7 @@ void filtered() {
       must_be_refused(forge(c, {kReqSyscall, static_cast<long>(SYS_getppid | high), {}}), "with high bits");
     }
     // It may lie to itself.
-    c->identity = {1, 4242, 4242, 4242, 0, 0, 0, 0};
+    c->identity = {1, 4242, 4242, 4242, 0, 0, 0, 0, 0, 0};
     const long lie = site_getppid();
     if (lie != 4242) must_be_refused(lie, "by a forged identity");
   }, 3000);
@@ -69,7 +71,7 @@ void forged_identity() {
     if (c == nullptr) return;
     const long pid = forge(c, {kReqSyscall, SYS_getpid, {}});
     if (pid != getpid()) broken("a request made by hand gave %ld", pid);
-    c->identity = {1, 1, 1, 1, 0, 0, 0, 0};
+    c->identity = {1, 1, 1, 1, 0, 0, 0, 0, 0, 0};
     if (forge(c, {kReqSyscall, SYS_getpid, {}}) != pid) broken("the Sentry believes a forged pid");
     if (forge(c, {kReqSyscall, SYS_geteuid, {}}) == 0) broken("the Sentry believes a forged uid");
     if (forge(c, {kReqSyscall, SYS_setuid, {}}) == 0) broken("a forged uid is of use");
@@ -85,6 +87,29 @@ void forged_identity() {
 
 }  // namespace
 
-const Attack identity_attacks[] = {{"filtered", filtered}, {"forged_identity", forged_identity}, {}};
+// What was told of names cannot be changed from here, and whoever forges what it is found by misleads himself.
+void told_names() {
+  struct stat st;
+  for (int i = 0; i < 4; ++i) stat("/no-such-name", &st);
+  for (const long call : {SYS_mprotect, SYS_madvise, SYS_munmap}) {
+    in_child([call] {
+      const long third = call == SYS_madvise ? MADV_REMOVE : PROT_READ | PROT_WRITE;
+      if (at_gate(GATE_ORDER, call, STUB_NAMES, 0x1000, third) == 0 && call != SYS_munmap) broken("call %ld was made on the table of names", call);
+      *reinterpret_cast<volatile uint64_t*>(STUB_NAMES) = ~uint64_t{0};
+      broken("the table of names can be written, after call %ld", call);
+    });
+  }
+  in_child([] {
+    ControlPage* c = my_page();
+    if (c == nullptr) return;
+    c->identity.names_of_root = c->identity.names_here;
+    c->identity.names_here = dice();
+    if (forge(c, {kReqSyscall, SYS_access, {reinterpret_cast<uint64_t>("/"), 0}}) != 0) broken("the Sentry believes a forged secret");
+  });
+  if (stat("/", &st) != 0) broken("a name is missing");
+  if (stat("/no-such-name", &st) == 0) broken("a name is there that is not");
+}
+
+const Attack identity_attacks[] = {{"filtered", filtered}, {"forged_identity", forged_identity}, {"told_names", told_names}, {}};
 
 }  // namespace hostile

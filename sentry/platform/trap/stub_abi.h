@@ -17,11 +17,12 @@
 #define STUB_RING_FDS 64               // descriptors that may be such a pipe's: those below
 #define STUB_GUEST_END_HIGH 0x7ffd     // guest addresses end below 0x7ffe00000000
 #define STUB_SHARED 0x7fff00020000   // read-only: SharedPage, sleep words, the agent's recvmsg header
-#define STUB_SHARED_SIZE 0x2000
+#define STUB_SHARED_SIZE 0xa000
 #define STUB_SLEEP_WORDS (STUB_SHARED + 0x800)  // futexes: one for each thread that waits for a reply, or a few
 #define STUB_SLEEP_WORD_COUNT 512
 #define STUB_SLEEP_BLOCK 8  // of one process: its first threads, and its agent
 #define STUB_MESSAGES (STUB_SHARED + 0x1000)
+#define STUB_NAMES (STUB_SHARED + 0x2000)  // what was told of paths (platform/name_calls.h)
 #define AGENT_BUFFERS 0x400                   // in the agent's page: what it receives into
 #define AGENT_DESCRIPTORS 8                   // of one message
 #define STUB_CMD 0x7fff00030000      // read-only: the agent's commands
@@ -155,7 +156,7 @@ struct StubReady {
   VdsoCall vdso_calls[kVdsoCalls];
 };
 
-// Written by the Sentry, read by every stub. The sleep words lie behind it: each counts the replies to threads
+// Written by the Sentry, read by every stub; the table of names likewise. The sleep words lie behind it: each counts the replies to threads
 // that sleep on it, in whatever stub, so that a thread of one may wake a thread of another, or its agent.
 struct SharedPage {
   uint32_t worker_sleeps;  // a request must be announced on the eventfd
@@ -165,6 +166,7 @@ struct SharedPage {
   uint32_t profiling;   // threads note down ControlPage::times
   uint32_t worker_cpu;  // where the Sentry ran a moment ago: a guest thread that waits there keeps it from answering
   uint64_t vdso;        // its address in every stub
+  uint64_t names_round;  // of what was told of paths
   uint64_t xfeatures;   // what the extended state in a signal frame consists of (XCR0's bits); 0: the CPU has no XSAVE
 };
 
@@ -221,6 +223,7 @@ struct Identity {
   uint32_t valid;  // kMayAnswer and, with it, kOwnDescriptors
   int32_t pid, tid, ppid;
   uint32_t uid, euid, gid, egid;
+  uint64_t names_of_root, names_here;  // NameSecrets
 };
 
 // A part of the guest's memory that is, or will be, copied from a buffer of the page.
@@ -310,7 +313,7 @@ struct ControlPage {
   uint32_t order_count;
   uint32_t luck;  // how well it went lately to look at futex words before sleeping (stub.cc)
   uint8_t patience;  // how long to wait awake, as a power of two
-  uint8_t padding[23];
+  uint8_t padding[7];
   uint64_t already;      // kReqBrokenOff of a write(2): how many bytes have been written
   uint64_t behind;       // the address behind the call, which the registers of the answer may differ from
   uint64_t robust_list;  // set_robust_list(2)'s, written by the Sentry too

@@ -430,7 +430,8 @@ void TrapContext::set_identity(const ContextIdentity* id) {
     to.valid = 0;
     return;
   }
-  to = {kMayAnswer | (id->own_descriptors ? kOwnDescriptors : 0), id->pid, id->tid, id->ppid, id->uid, id->euid, id->gid, id->egid};
+  to = {kMayAnswer | (id->own_descriptors ? kOwnDescriptors : 0), id->pid, id->tid, id->ppid, id->uid, id->euid, id->gid, id->egid,
+        id->names.of_root, id->names.here};
 }
 
 // The rest is for the thread to read only if `entry` says so, but it may run.

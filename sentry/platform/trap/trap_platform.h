@@ -394,6 +394,9 @@ class TrapPlatform final : public Platform, private FdHandler {
   // One that has asked alone for a while has a core, or it would not have.
   bool wants_core() const override { return wakes_.share_core() || in_a_row_ < kAlone; }
   bool take_woken() override { return std::exchange(woken_, false); }
+  bool tells_names() const override { return true; }
+  void tell_of_name(uint64_t secret, std::string_view path, uint32_t facts) override;
+  void forget_names() override;
   void set_profiling(bool on) override { shared().profiling = on ? 1 : 0; }
   int running_contexts() const override { return running_ - wakes_.waiting(); }
 

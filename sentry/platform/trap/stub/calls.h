@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "sentry/platform/trap/call_parts.h"
+#include "sentry/platform/trap/stub/names.h"
 #include "sentry/platform/trap/stub/signals.h"
 
 namespace run9::sentry::trap::stub {
@@ -49,6 +50,19 @@ inline bool answer_here(ControlPage* c, uint64_t nr) {
       if (c->gregs[kRsi] != sizeof(robust_list_head)) return false;
       c->robust_list = c->gregs[kRdi];
       value = 0;
+      break;
+    case __NR_open:
+    case __NR_openat:
+    case __NR_access:
+    case __NR_faccessat:
+    case __NR_faccessat2:
+    case __NR_stat:
+    case __NR_lstat:
+    case __NR_newfstatat:
+    case __NR_statx:
+    case __NR_readlink:
+    case __NR_readlinkat:
+      if (!answer_name(c, nr, value)) return false;
       break;
     default: return false;
   }
