@@ -245,26 +245,24 @@ Result<void> MountNamespace::rename(OpContext& ctx, const FsContext& fs, const P
   }
   TRY(from.dir.inode()->rename(ctx, old_walk.last(), *victim, *to.dir.inode(), new_walk.last(),
                                target.get(), flags));
+  const auto move_dentries = [&] {
+    // A fiber that ran meanwhile may have moved things: the dentries follow only if they still fit.
+    if (to.dir.dentry->is_under(*from.dentry)) return from.dentry->mark_unlinked();
+    if (exchange) return from.dentry->swap_with(*to.dentry);
+    if (target) {
+      to.dentry->mark_unlinked();
+      shared_->cache.drop(*to.dentry);
+    }
+    from.dentry->move_to(to.dir.dentry, new_walk.last());
+    const bool authoritative = victim->fs().caching() == Caching::kAuthoritative;
+    if (authoritative && (flags & RenameFlags::kWhiteout) == 0) {
+      shared_->cache.touch(from.dir.dentry->add_child(old_walk.last(), nullptr));
+    }
+  };
+  move_dentries();
+  // Who is told may look at once, and telling may wait.
   const Moved moved{*from.dir.inode(), old_walk.last(), *victim, *to.dir.inode(), new_walk.last()};
   notify_moved(ctx, moved, target.get(), exchange, shared_->next_move++);
-  // A fiber that ran meanwhile may have moved things: the dentries follow only if they still fit.
-  if (to.dir.dentry->is_under(*from.dentry)) {
-    from.dentry->mark_unlinked();
-    return ok();
-  }
-  if (exchange) {
-    from.dentry->swap_with(*to.dentry);
-    return ok();
-  }
-  if (target) {
-    to.dentry->mark_unlinked();
-    shared_->cache.drop(*to.dentry);
-  }
-  from.dentry->move_to(to.dir.dentry, new_walk.last());
-  const bool authoritative = victim->fs().caching() == Caching::kAuthoritative;
-  if (authoritative && (flags & RenameFlags::kWhiteout) == 0) {
-    shared_->cache.touch(from.dir.dentry->add_child(old_walk.last(), nullptr));
-  }
   return ok();
 }
 
