@@ -123,7 +123,7 @@ Result<void> MountNamespace::umount(OpContext&, const Path& where, uint32_t umou
   if (std::find(mounts_.begin(), mounts_.end(), m) == mounts_.end()) return Errno{EINVAL};
   if (!m->mountpoint) return Errno{lazy ? EINVAL : EBUSY};
   const auto tree = tree_of(m);
-  shared_->told.drop();
+  shared_->told.drop();  // it keeps mounts
   if (!lazy) {
     // Ours: the table, `m`, `tree`, and `where` if it was not below the top.
     const long ours = where.mount == m ? 4 : 3;

@@ -13,15 +13,6 @@ Result<Path> MountNamespace::walk(OpContext& ctx, const FsContext& fs, const Pat
   return w.cur();
 }
 
-Result<Path> MountNamespace::walk_to_tell(OpContext& ctx, const FsContext& fs, const Path& start, std::string_view path,
-                                          uint32_t lookup_flags) {
-  Walk w(*this, ctx, lookup_flags);
-  w.tell();
-  TRY(w.begin(fs, start, path));
-  TRY(w.to_end());
-  return w.cur();
-}
-
 ToldNames& MountNamespace::told() { return shared_->told; }
 
 Result<Parent> MountNamespace::walk_parent(OpContext& ctx, const FsContext& fs, const Path& start,

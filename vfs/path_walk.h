@@ -32,6 +32,7 @@ enum LookupFlags : uint32_t {
   kInRoot = 256,
   kOpenRead = 512,  // a hint: what the path names is opened for reading next
   kStatOnly = 1024, // a hint: nothing but the attributes of what it names is wanted
+  kTold = 2048,     // each step is noted in MountNamespace::told() before it is made. ESTALE: one that cannot be told
 };
 
 // The directory that holds the last component, and that component.
@@ -68,8 +69,6 @@ class MountNamespace {
   // Every `start` below is where a relative path begins (the cwd or a directory descriptor).
   Result<Path> walk(OpContext&, const FsContext&, const Path& start, std::string_view path,
                     uint32_t lookup_flags);
-  // The same, with each step noted in told() before it is made; ESTALE: one that cannot be told.
-  Result<Path> walk_to_tell(OpContext&, const FsContext&, const Path& start, std::string_view path, uint32_t lookup_flags);
   ToldNames& told();
   Result<Parent> walk_parent(OpContext&, const FsContext&, const Path& start, std::string_view path,
                              uint32_t lookup_flags = 0);

@@ -1,6 +1,16 @@
 #include "vfs/permission.h"
 
+#include <linux/securebits.h>
+
 namespace run9::vfs {
+namespace {
+
+uint64_t real_caps(const Credentials& c) {
+  if ((c.securebits & SECBIT_NO_SETUID_FIXUP) != 0) return c.cap_effective;
+  return c.ruid == 0 ? c.cap_permitted : 0;
+}
+
+}  // namespace
 
 Result<void> generic_permission(OpContext& ctx, const FileRights& st, uint32_t mask) {
   const Credentials& c = ctx.creds();
@@ -21,6 +31,19 @@ Result<void> generic_permission(OpContext& ctx, const FileRights& st, uint32_t m
     if (mask == kMayRead || (dir && (mask & kMayWrite) == 0)) return ok();
   }
   return Errno{EACCES};
+}
+
+// access_override_creds().
+Credentials real_credentials(const Credentials& now) {
+  Credentials c = now;
+  c.fsuid = now.ruid;
+  c.fsgid = now.rgid;
+  c.cap_effective = real_caps(now);
+  return c;
+}
+
+bool acts_by_real_ids(const Credentials& c) {
+  return c.fsuid == c.ruid && c.fsgid == c.rgid && c.cap_effective == real_caps(c);
 }
 
 bool owner_or_capable(const Credentials& c, uint32_t uid) {

@@ -14,6 +14,10 @@ inline Result<void> generic_permission(OpContext& ctx, const Stat& st, uint32_t 
   return generic_permission(ctx, FileRights{st.mode, st.uid, st.gid}, mask);
 }
 
+// access(2): the real ids, with the capabilities that a program of that user would have.
+Credentials real_credentials(const Credentials&);
+// These decide the same.
+bool acts_by_real_ids(const Credentials&);
 // Owner, or CAP_FOWNER.
 bool owner_or_capable(const Credentials&, uint32_t uid);
 // True if a sticky directory keeps the caller from removing `victim`.

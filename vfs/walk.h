@@ -34,8 +34,6 @@ class Walk {
  public:
   Walk(MountNamespace& ns, OpContext& ctx, uint32_t flags) : ns_(ns), ctx_(ctx), flags_(flags) {}
 
-  // Each step is to be noted in MountNamespace::told().
-  void tell() { told_ = &ns_.shared_->told; }
   Result<void> begin(const FsContext&, const Path& start, std::string_view path);
   // Resolves everything; cur() is the result.
   Result<void> to_end();
@@ -69,13 +67,12 @@ class Walk {
   std::vector<std::string_view> plain_names(std::string_view first, bool& all) const;
 
   Result<void> told(const Path& dir, std::string_view name) const {
-    return told_ == nullptr || told_->tell(dir, name) ? Result<void>(ok()) : Errno{ESTALE};
+    return (flags_ & kTold) == 0 || ns_.shared_->told.tell(dir, name) ? Result<void>(ok()) : Errno{ESTALE};
   }
 
   MountNamespace& ns_;
   OpContext& ctx_;
   uint32_t flags_;
-  ToldNames* told_ = nullptr;
   Path root_;
   Path cur_;
   std::string rest_;

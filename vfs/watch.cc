@@ -44,7 +44,7 @@ void notify_name(Inode& dir, std::string_view name, uint32_t mask, bool is_dir, 
 
 // TODO(compat): Linux waits with IN_DELETE_SELF until the last descriptor of the file is closed.
 void notify_unlinked(OpContext& ctx, Inode& inode) {
-  if (inode.watches_if_any() == nullptr) return;
+  if (inode.watches_if_any() == nullptr || inode.watches().watchers().empty()) return;
   if (!inode.is_dir()) notify_inode(inode, IN_ATTRIB);
   const auto st = inode.getattr(ctx);
   if (inode.is_dir() || !st.has_value() || st.value().nlink == 0) notify_inode(inode, IN_DELETE_SELF);

@@ -10,12 +10,10 @@
 namespace run9::sentry {
 
 // What may be said of a path.
-enum NameFact : uint32_t {
-  kNobodyThere = 1,  // ENOENT for who follows a symbolic link at its end
-  kNoName = 2,       // and for who does not
-  kNoLink = 4,       // something is there, and readlink(2) gives EINVAL
-};
-inline constexpr uint32_t kNameFacts = 7;
+inline constexpr uint32_t kNobodyThere = 1;  // ENOENT for who follows a symbolic link at its end
+inline constexpr uint32_t kNoName = 2;       // and for who does not
+inline constexpr uint32_t kNoLink = 4;       // something is there, and readlink(2) gives EINVAL
+inline constexpr uint32_t kNameFacts = kNobodyThere | kNoName | kNoLink;
 
 struct NameCall {
   uint8_t path = 0;  // which argument

@@ -22,7 +22,6 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "sentry/arch/x86_64/regs.h"
-#include "sentry/platform/name_calls.h"
 
 namespace run9::sentry {
 
@@ -297,7 +296,7 @@ class Platform {
   virtual bool wants_core() const { return true; }
   // Whether guest threads note down their ThreadTimes.
   virtual void set_profiling(bool) {}
-  // Whether guest threads answer calls by what they were told of paths: NameFacts, to all with this secret; until forget_names().
+  // Whether guest threads answer calls by what they were told of paths: facts (name_calls.h), to all with this secret; until forget_names().
   virtual bool tells_names() const { return false; }
   virtual void tell_of_name(uint64_t /*secret*/, std::string_view /*path*/, uint32_t /*facts*/) {}
   virtual void forget_names() {}

@@ -2,6 +2,8 @@
 
 #include <linux/openat2.h>
 
+#include <utility>
+
 #include "sentry/syscalls/file_util.h"
 #include "vfs/tmpfs/tmpfs.h"
 
@@ -33,8 +35,9 @@ Result<uint64_t> open_file(Task& task, GuestFd dirfd, UserString user_path,
   const std::string path = TRY(task.memory().read_path(user_path));
   if (path.empty()) return Errno{ENOENT};
   if (!descriptor_available(task)) {
-    task.process().asks_for_names = true;
-    for (Task* t : task.process().tasks) t->publish_identity();
+    if (!std::exchange(task.process().asks_for_names, true)) {
+      for (Task* t : task.process().tasks) t->publish_identity();
+    }
     return Errno{EMFILE};
   }
   // What may not be left is the directory, for absolute paths as well.

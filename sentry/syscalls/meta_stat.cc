@@ -1,11 +1,11 @@
 // stat, statx, statfs, access.
-#include <linux/securebits.h>
 #include <linux/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
 #include "sentry/syscalls/file_util.h"
 #include "sentry/syscalls/meta.h"
+#include "vfs/permission.h"
 
 namespace run9::sentry {
 namespace {
@@ -105,17 +105,6 @@ Result<uint64_t> statfs_place(Task& task, const vfs::Path& path, uint64_t buf) {
   return 0;
 }
 
-// access_override_creds(): the real ids, with the capabilities a program of that user would have.
-vfs::Credentials real_credentials(const vfs::Credentials& now) {
-  vfs::Credentials c = now;
-  c.fsuid = now.ruid;
-  c.fsgid = now.rgid;
-  if ((now.securebits & SECBIT_NO_SETUID_FIXUP) == 0) {
-    c.cap_effective = now.ruid == 0 ? now.cap_permitted : 0;
-  }
-  return c;
-}
-
 Result<void> check_access(Task& task, vfs::OpContext& ctx, GuestFd dirfd, std::string_view name,
                           uint32_t mode, uint32_t lookup) {
   vfs::Path path;
@@ -197,15 +186,11 @@ Result<uint64_t> sys_faccessat2(Task& task, GuestFd dirfd, UserString user_path,
   const std::string path = TRY(task.memory().read_path(user_path));
   const uint32_t lookup = lookup_flags(flags);
   const auto wanted = static_cast<uint32_t>(mode);
-  const vfs::Credentials& now = task.creds();
-  vfs::Credentials real = real_credentials(now);
-  const bool same = real.fsuid == now.fsuid && real.fsgid == now.fsgid &&
-                    real.cap_effective == now.cap_effective;
-  if (same || (flags & AT_EACCESS) != 0) {
+  if (vfs::acts_by_real_ids(task.creds()) || (flags & AT_EACCESS) != 0) {
     TRY(check_access(task, task, dirfd, path, wanted, lookup));
     return 0;
   }
-  ContextWithCreds ctx(task, std::move(real));
+  ContextWithCreds ctx(task, vfs::real_credentials(task.creds()));
   TRY(check_access(task, ctx, dirfd, path, wanted, lookup));
   return 0;
 }

@@ -8,18 +8,10 @@
 
 #include "sentry/task/kernel.h"
 #include "sentry/task/task.h"
+#include "vfs/permission.h"
 #include "vfs/told_names.h"
 
 namespace run9::sentry {
-namespace {
-
-// access(2) goes by the real ids, all else by the others: where these are not the same, nothing is told.
-bool same_for_access(const vfs::Credentials& c) {
-  const uint64_t real_caps = c.ruid == 0 ? c.cap_permitted : 0;
-  return c.ruid == c.fsuid && c.rgid == c.fsgid && c.cap_effective == real_caps;
-}
-
-}  // namespace
 
 NameAnswers::NameAnswers(Kernel& kernel) : kernel_(kernel) {
   if (getrandom(key_.data(), sizeof key_, 0) != sizeof key_) key_ = {};
@@ -28,21 +20,23 @@ NameAnswers::NameAnswers(Kernel& kernel) : kernel_(kernel) {
 // By what decides what a walk finds. A directory's address is its own as long as anything is told of it: ToldNames keeps it.
 uint64_t NameAnswers::secret(const vfs::Credentials& creds, const vfs::Path& root, const vfs::Path& start) const {
   std::vector<uint64_t> all{creds.fsuid, creds.fsgid, creds.cap_effective, reinterpret_cast<uint64_t>(root.dentry.get()),
-                            static_cast<uint64_t>(root.mount ? root.mount->id : 0), reinterpret_cast<uint64_t>(start.dentry.get()),
-                            static_cast<uint64_t>(start.mount ? start.mount->id : 0)};
+                            static_cast<uint64_t>(root.mount->id), reinterpret_cast<uint64_t>(start.dentry.get()),
+                            static_cast<uint64_t>(start.mount->id)};
   all.insert(all.end(), creds.groups.begin(), creds.groups.end());
   return name_hash(key_[0], key_[1], reinterpret_cast<const char*>(all.data()), all.size() * sizeof all[0]) | 1;
 }
 
 NameSecrets NameAnswers::secrets_of(const Task& task) {
-  if (key_[0] == 0 || !kernel_.platform().tells_names() || task.process().asks_for_names || !same_for_access(task.creds())) return {};
+  if (key_[0] == 0 || !kernel_.platform().tells_names() || task.process().asks_for_names) return {};
+  // access(2) goes by the real ids, all else by the others.
+  if (!vfs::acts_by_real_ids(task.creds())) return {};
   const vfs::FsContext& fs = task.fs();
-  if (!fs.root || !fs.cwd || !fs.root.mount || !fs.cwd.mount) return {};
+  if (!fs.root.mount || !fs.cwd.mount) return {};
   const bool same = last_.creds == task.creds_ref() && last_.root == fs.root.dentry.get() && last_.cwd == fs.cwd.dentry.get() &&
                     last_.root_mount == fs.root.mount->id && last_.cwd_mount == fs.cwd.mount->id;
   if (!same) {
     last_ = {task.creds_ref(), fs.root.dentry.get(), fs.cwd.dentry.get(), fs.root.mount->id, fs.cwd.mount->id,
-             {secret(task.creds(), fs.root, fs.root), secret(task.creds(), fs.root, fs.cwd) ^ 2}};
+             {secret(task.creds(), fs.root, fs.root), secret(task.creds(), fs.root, fs.cwd)}};
   }
   return last_.secrets;
 }
@@ -60,11 +54,11 @@ uint32_t NameAnswers::facts(Task& task, std::string_view path, const NameCall& c
   const uint64_t before = told.drops();
   const vfs::Path start = path.front() == '/' ? fs.root : fs.cwd;
   if (!told.tell(fs.root) || !told.tell(start)) return 0;
-  const auto found = task.mounts().walk_to_tell(task, fs, start, path, call.follow ? vfs::kFollow : 0);
+  const auto found = task.mounts().walk(task, fs, start, path, vfs::kTold | (call.follow ? vfs::kFollow : 0));
   if (told.drops() != before) return 0;
-  if (found) return call.readlink && !found.value().inode()->is_symlink() ? uint32_t{kNoLink} : 0;
+  if (found) return call.readlink && !found.value().inode()->is_symlink() ? kNoLink : 0;
   if (found.error() != Errno{ENOENT}) return 0;
-  return kNobodyThere | (call.follow ? 0u : uint32_t{kNoName});
+  return kNobodyThere | (call.follow ? 0 : kNoName);
 }
 
 void NameAnswers::failed(Task& task, uint64_t number, const std::array<uint64_t, 6>& args, Errno error) {

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "sentry/platform/name_calls.h"
 #include "sentry/platform/platform.h"
 #include "vfs/path_walk.h"
 

@@ -154,10 +154,6 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
     fds_ = std::move(fds);
     published_to_ = nullptr;
   }
-  void set_fs(FsContextRef fs) {
-    fs_ = std::move(fs);
-    published_to_ = nullptr;
-  }
   // After each change of its root or working directory, for all that share it.
   void publish_place();
   // Somebody wants to see each call.

@@ -85,8 +85,6 @@ void forged_identity() {
   }, 3000);
 }
 
-}  // namespace
-
 // What was told of names cannot be changed from here, and whoever forges what it is found by misleads himself.
 void told_names() {
   struct stat st;
@@ -109,6 +107,8 @@ void told_names() {
   if (stat("/", &st) != 0) broken("a name is missing");
   if (stat("/no-such-name", &st) == 0) broken("a name is there that is not");
 }
+
+}  // namespace
 
 const Attack identity_attacks[] = {{"filtered", filtered}, {"forged_identity", forged_identity}, {"told_names", told_names}, {}};
 

@@ -15,19 +15,19 @@ constexpr int kOften = 4;
 
 struct MissingNameTest : DirTest {
   // All calls that such an answer is for say that it is missing.
-  void expect_missing(const std::string& path, int error = ENOENT) {
+  void expect_missing(const std::string& path) {
     struct stat st;
     char text[8];
     const char* const p = path.c_str();
     for (int i = 0; i < kOften; ++i) {
-      EXPECT_ERR(error, sys(SYS_stat, p, &st)) << path;
-      EXPECT_ERR(error, sys(SYS_lstat, p, &st)) << path;
-      EXPECT_ERR(error, sys(SYS_newfstatat, AT_FDCWD, p, &st, AT_SYMLINK_NOFOLLOW)) << path;
-      EXPECT_ERR(error, sys(SYS_access, p, F_OK)) << path;
-      EXPECT_ERR(error, sys(SYS_faccessat, AT_FDCWD, p, R_OK)) << path;
-      EXPECT_ERR(error, sys(SYS_open, p, O_RDONLY)) << path;
-      EXPECT_ERR(error, sys(SYS_openat, AT_FDCWD, p, O_WRONLY | O_NOFOLLOW)) << path;
-      EXPECT_ERR(error, sys(SYS_readlink, p, text, sizeof text)) << path;
+      EXPECT_ERR(ENOENT, sys(SYS_stat, p, &st)) << path;
+      EXPECT_ERR(ENOENT, sys(SYS_lstat, p, &st)) << path;
+      EXPECT_ERR(ENOENT, sys(SYS_newfstatat, AT_FDCWD, p, &st, AT_SYMLINK_NOFOLLOW)) << path;
+      EXPECT_ERR(ENOENT, sys(SYS_access, p, F_OK)) << path;
+      EXPECT_ERR(ENOENT, sys(SYS_faccessat, AT_FDCWD, p, R_OK)) << path;
+      EXPECT_ERR(ENOENT, sys(SYS_open, p, O_RDONLY)) << path;
+      EXPECT_ERR(ENOENT, sys(SYS_openat, AT_FDCWD, p, O_WRONLY | O_NOFOLLOW)) << path;
+      EXPECT_ERR(ENOENT, sys(SYS_readlink, p, text, sizeof text)) << path;
     }
   }
   void expect_there(const std::string& path) {

@@ -1,7 +1,11 @@
 // TrapPlatform, what guests were told of paths: the table that all stubs have read-only (name_calls.h).
+#include "sentry/platform/name_calls.h"
 #include "sentry/platform/trap/trap_platform.h"
 
 namespace run9::sentry::trap {
+
+static_assert(STUB_NAMES + kNameSets * kNameWays * sizeof(uint64_t) <= STUB_SHARED + STUB_SHARED_SIZE);
+static_assert(kMostOfName < kInBuffer);
 
 void TrapPlatform::tell_of_name(uint64_t secret, std::string_view path, uint32_t facts) {
   if (path.empty() || path.size() > kMostOfName) return;
