@@ -23,7 +23,7 @@ struct NameCall {
 };
 
 // False: not this one, or not with these arguments.
-inline bool name_call(uint64_t nr, const uint64_t* args, NameCall& call) {
+constexpr bool name_call(uint64_t nr, const uint64_t* args, NameCall& call) {
   constexpr uint32_t kCreat = 0100, kTmpfile = 020000000, kNoFollow = 0400000;  // O_*
   constexpr uint32_t kAtNoFollow = 0x100, kAtEaccess = 0x200, kAtNoAutomount = 0x800, kAtEmptyPath = 0x1000;
   uint32_t flags = 0, known = 0;

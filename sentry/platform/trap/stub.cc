@@ -43,11 +43,12 @@ static inline Served serve_here(ControlPage* c, uint64_t nr) {
 
 extern "C" uint32_t fast_call(ControlPage* c) {
   const uint64_t nr = c->gregs[kRax];
-  if (answer_here(c, nr)) return 0;
+  uint32_t brought = 0;
+  if (answer_here(c, nr, brought)) return 0;
   const Served how = serve_here(c, nr);
   if (how == Served::kDone) return 0;
   if (how == Served::kBrokenOff) c->kicked = 0;
-  return ask(c, nr, how == Served::kBrokenOff ? kReqBrokenOff : kReqCall);
+  return ask(c, nr, how == Served::kBrokenOff ? kReqBrokenOff : kReqCall, brought);
 }
 // A kick came while the dispatcher was at work: the guest would go on now.
 extern "C" uint32_t fast_interrupted(ControlPage* c) {

@@ -21,7 +21,8 @@ inline bool drop_pages(ControlPage* c, uint64_t& result) {
   return true;
 }
 
-inline bool answer_here(ControlPage* c, uint64_t nr) {
+// `brought`: answer_name's.
+inline bool answer_here(ControlPage* c, uint64_t nr, uint32_t& brought) {
   const Identity& id = c->identity;
   if (id.valid == 0) return false;
   uint64_t value;
@@ -62,7 +63,7 @@ inline bool answer_here(ControlPage* c, uint64_t nr) {
     case __NR_statx:
     case __NR_readlink:
     case __NR_readlinkat:
-      if (!answer_name(c, nr, value)) return false;
+      if (!answer_name(c, nr, value, brought)) return false;
       break;
     default: return false;
   }
@@ -149,8 +150,21 @@ inline bool scatter(const ControlPage* c, uint64_t size) {
   return true;
 }
 
-// What the Sentry reads and writes for this call (call_windows.h), as far as it can be brought along.
-inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot) {
+// A path that answer_name has brought lies where fill_windows would have put it.
+constexpr bool path_comes_first(uint64_t nr) {
+  const uint64_t args[6] = {};
+  NameCall call;
+  name_call(nr, args, call);
+  const WindowRule& first = window_table.calls[nr].in[0];
+  return first.kind == WindowKind::kString && first.arg == call.path;
+}
+static_assert(path_comes_first(__NR_open) && path_comes_first(__NR_openat) && path_comes_first(__NR_access) && path_comes_first(__NR_faccessat) &&
+              path_comes_first(__NR_faccessat2) && path_comes_first(__NR_stat) && path_comes_first(__NR_lstat) && path_comes_first(__NR_newfstatat) &&
+              path_comes_first(__NR_statx) && path_comes_first(__NR_readlink) && path_comes_first(__NR_readlinkat));
+
+// What the Sentry reads and writes for this call (call_windows.h), as far as it can be brought along. `brought`: bytes of the first string, if it is
+// in its place already.
+inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot, uint32_t brought) {
   CallLine& line = c->line;
   line.in_length[0] = line.in_length[1] = 0;
   line.out_ready = 0;
@@ -164,7 +178,9 @@ inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot) {
     const uint32_t room = kInBuffer - used;
     if (from == 0) continue;
     uint64_t size = 0;
-    if (w.in[i].kind == WindowKind::kString) {
+    if (i == 0 && brought != 0) {
+      size = brought;
+    } else if (w.in[i].kind == WindowKind::kString) {
       const long n = try_string(reinterpret_cast<char*>(c->in_buffer + used), reinterpret_cast<char*>(from), room);
       if (n > 0 && n <= static_cast<long>(room)) size = static_cast<uint64_t>(n);
     } else {
@@ -281,7 +297,7 @@ inline void describe(ControlPage* c) {
 }
 
 // 0: the call is over, its result in the page. 1: a frame is needed (ControlPage::reason).
-[[gnu::noinline]] inline uint32_t ask(ControlPage* c, uint64_t nr, RequestKind kind) {
+[[gnu::noinline]] inline uint32_t ask(ControlPage* c, uint64_t nr, RequestKind kind, uint32_t brought) {
   describe(c);
   if (nr == __NR_rt_sigreturn && may_return(c)) leave_handler(c, slot_of_page(c));
   if (needs_frame(nr, c->gregs[kRdi])) {
@@ -295,7 +311,7 @@ inline void describe(ControlPage* c) {
   line.kind = kind;
   leave_list(c, nr);
   const uint64_t slot = slot_of_page(c);
-  fill_windows(c, nr, slot);
+  fill_windows(c, nr, slot, brought);
   return finish(c, slot);
 }
 

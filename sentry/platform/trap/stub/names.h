@@ -14,8 +14,8 @@ inline uint32_t facts_of(uint64_t hash) {
   return 0;
 }
 
-// False: it is the Sentry's to answer.
-inline bool answer_name(ControlPage* c, uint64_t nr, uint64_t& value) {
+// False: it is the Sentry's to answer; if `brought` is not 0, that many bytes of in_buffer are the path with its end.
+inline bool answer_name(ControlPage* c, uint64_t nr, uint64_t& value, uint32_t& brought) {
   const Identity& id = c->identity;
   if (id.names_of_root == 0) return false;
   const uint64_t args[] = {c->gregs[kRdi], c->gregs[kRsi], c->gregs[kRdx], c->gregs[kR10]};
@@ -31,6 +31,7 @@ inline bool answer_name(ControlPage* c, uint64_t nr, uint64_t& value) {
   const uint64_t secret = absolute ? id.names_of_root : id.names_here;
   const int error = answer_by(call, facts_of(name_hash(secret, round, path, static_cast<size_t>(size - 1))));
   value = static_cast<uint64_t>(int64_t{error});
+  brought = static_cast<uint32_t>(size);
   return error != 0;
 }
 
