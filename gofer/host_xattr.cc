@@ -62,12 +62,15 @@ Result<std::vector<std::byte>> shown_names(BorrowedFd fd, Kind kind) {
   return out;
 }
 
+// Others have no user.* attributes.
+bool may_have_xattrs(uint32_t mode) { return S_ISREG(mode) || S_ISDIR(mode); }
+
 }  // namespace
 
-// Only files and directories have user.* attributes. What the descriptor can do does not matter: who may do what to an
-// attribute the kernel asks then, and it lets those list attributes and read an ACL who may not open the file.
+// What the descriptor can do does not matter: who may do what to an attribute the kernel asks then, and it lets those list attributes and read an ACL
+// who may not open the file.
 Result<UniqueFd> HostNode::reopen_for_metadata() {
-  if (!S_ISREG(mode_) && !S_ISDIR(mode_)) return Errno{EPERM};
+  if (!may_have_xattrs(mode_)) return Errno{EPERM};
   auto fd = reopen(O_RDONLY);
   if (fd || fd.assume_error() != Errno{EACCES}) return fd;
   if (S_ISREG(mode_)) fd = reopen(O_WRONLY);
@@ -81,7 +84,7 @@ Result<UniqueFd> HostNode::reopen_for_metadata() {
 Result<std::vector<std::byte>> HostNode::get_xattr(std::string_view name) {
   act();
   const std::string host = TRY(host_name(name, kind_of(server_)));
-  if (!S_ISREG(mode_) && !S_ISDIR(mode_)) return Errno{ENODATA};
+  if (!may_have_xattrs(mode_)) return Errno{ENODATA};
   const UniqueFd fd = TRY(reopen_for_metadata());
   std::vector<std::byte> value(256);
   for (;;) {
@@ -97,13 +100,13 @@ Result<std::vector<std::byte>> HostNode::get_xattr(std::string_view name) {
 
 Result<std::vector<std::byte>> HostNode::list_xattr() {
   act();
-  if (!S_ISREG(mode_) && !S_ISDIR(mode_)) return std::vector<std::byte>{};
+  if (!may_have_xattrs(mode_)) return std::vector<std::byte>{};
   const UniqueFd fd = TRY(reopen_for_metadata());
   return shown_names(fd.borrow(), kind_of(server_));
 }
 
 bool HostNode::lacks_xattrs(BorrowedFd dir, const char* name, uint32_t mode) {
-  if (!S_ISREG(mode) && !S_ISDIR(mode)) return true;
+  if (!may_have_xattrs(mode)) return true;
   if (!server_.budget().check()) return false;
   const auto fd = open_child(dir, name, O_RDONLY | kOpenQuietly, 0, CrossMounts::kNo);
   if (!fd) return false;
