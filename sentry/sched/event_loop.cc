@@ -155,11 +155,13 @@ bool EventLoop::poll_fds(int64_t timeout_ns) {
   return any;
 }
 
+int EventLoop::running() const { return platform_ == nullptr ? 0 : platform_->running_contexts(); }
+
+bool EventLoop::core_to_spare() const { return online_cpus_ > 1 && running() < online_cpus_; }
+
 bool EventLoop::may_spin() const {
-  if (online_cpus_ == 1) return false;
-  const int running = platform_ == nullptr ? 0 : platform_->running_contexts();
-  if (running != online_cpus_) return running < online_cpus_;
-  return now_ns() - last_activity_ < kShortSpinNs;
+  if (core_to_spare()) return true;
+  return online_cpus_ > 1 && running() == online_cpus_ && now_ns() - last_activity_ < kShortSpinNs;
 }
 
 // Lets others run on this core. Whoever takes a whole slice of the host's scheduler is no guest that we have woken: the
@@ -181,7 +183,7 @@ bool EventLoop::core_wanted(bool woken) const {
 }
 
 bool EventLoop::core_for_peer() const {
-  return online_cpus_ >= 3 + (platform_ == nullptr ? 0 : platform_->running_contexts());
+  return online_cpus_ >= 3 + running();
 }
 
 void EventLoop::run() {
@@ -191,7 +193,11 @@ void EventLoop::run() {
   while (!stopping_) {
     bool busy = platform_ != nullptr && platform_->poll();
     // The time, timers and descriptors can wait for a few calls.
-    if (busy && ready_.empty() && ++burst < kBurst) continue;
+    if (busy && ready_.empty() && ++burst < kBurst) {
+      // The next one is likely to come before the clock has been read.
+      if (spin_limit_ns != 0 && descriptors_expected_ == 0 && core_to_spare()) platform_->spin();
+      continue;
+    }
     busy |= burst != 0;
     burst = 0;
     if (!ready_.empty()) {

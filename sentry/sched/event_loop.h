@@ -102,6 +102,8 @@ class EventLoop {
   void sleep_until_event();
   void switch_to(Fiber* fiber);
   void give_way();
+  int running() const;  // threads in guest code
+  bool core_to_spare() const;
   // One of our own that is awaited, or was woken, may be on our core.
   bool core_wanted(bool woken) const;
   Fiber* take_fiber();

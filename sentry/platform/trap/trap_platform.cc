@@ -299,6 +299,7 @@ void TrapPlatform::tell_cpu() {
 
 bool TrapPlatform::spin() {
   tell_cpu();
+  if (woken_) return false;  // they may be on our core
   for (int i = 0; i < 40; ++i) {
     for (const TrapContext* c : polled_) {
       if (c->running_ && __atomic_load_n(&c->page().line.state, __ATOMIC_RELAXED) == kRequest) return true;
