@@ -26,6 +26,7 @@ Fiber::Fiber() {
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
   CHECK(stack_ != MAP_FAILED);
   CHECK(mprotect(stack_, 4096, PROT_NONE) == 0);
+  inside_ = ctx::make_fcontext(static_cast<char*>(stack_) + kStackSize, kStackSize - 4096, &Fiber::entry);
 #if defined(__SANITIZE_THREAD__)
   tsan_fiber_ = __tsan_create_fiber(0);
 #endif
@@ -36,21 +37,14 @@ Fiber::~Fiber() {
   __tsan_destroy_fiber(tsan_fiber_);
 #endif
 #if defined(__SANITIZE_ADDRESS__)
-  // The last body's outermost frames never returned, and what is mapped here next is no stack.
+  // The outermost frames never returned, and what is mapped here next is no stack.
   ASAN_UNPOISON_MEMORY_REGION(static_cast<char*>(stack_) + 4096, kStackSize - 4096);
 #endif
   munmap(stack_, kStackSize);
 }
 
 void Fiber::run() {
-  if (done) {
-    done = false;
-#if defined(__SANITIZE_ADDRESS__)
-    // The last body's outermost frames never returned.
-    ASAN_UNPOISON_MEMORY_REGION(static_cast<char*>(stack_) + 4096, kStackSize - 4096);
-#endif
-    inside_ = ctx::make_fcontext(static_cast<char*>(stack_) + kStackSize, kStackSize - 4096, &Fiber::entry);
-  }
+  done = false;
 #if defined(__SANITIZE_ADDRESS__)
   void* outer_fake = nullptr;
   __sanitizer_start_switch_fiber(&outer_fake, static_cast<char*>(stack_) + 4096, kStackSize - 4096);
@@ -67,7 +61,7 @@ void Fiber::run() {
 
 RUN9_LEFT_BY_SWITCH void Fiber::leave() {
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(done ? nullptr : &fake_stack_, outer_bottom_, outer_size_);
+  __sanitizer_start_switch_fiber(&fake_stack_, outer_bottom_, outer_size_);
 #elif defined(__SANITIZE_THREAD__)
   __tsan_switch_to_fiber(tsan_outer_, 0);
 #endif
@@ -84,14 +78,15 @@ RUN9_LEFT_BY_SWITCH void Fiber::entry(ctx::transfer_t from) {
   __sanitizer_finish_switch_fiber(nullptr, &self->outer_bottom_, &self->outer_size_);
 #endif
   self->outside_ = from.fctx;
-  if (const Call c = std::exchange(self->call, {}); c.function != nullptr) {
-    c.function(c.object, c.value);
-  } else {
-    std::exchange(self->body, nullptr)();
+  for (;;) {
+    if (const Call c = std::exchange(self->call, {}); c.function != nullptr) {
+      c.function(c.object, c.value);
+    } else {
+      std::exchange(self->body, nullptr)();
+    }
+    self->done = true;
+    self->leave();  // until there is another body
   }
-  self->done = true;
-  self->leave();
-  CHECK(false);  // a finished fiber is started anew, never entered again
 }
 
 }  // namespace run9::sentry
