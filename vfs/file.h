@@ -92,6 +92,8 @@ class File : public std::enable_shared_from_this<File> {
   // Attributes of the open file: default inode().
   virtual Result<Stat> getattr(OpContext& ctx) { return inode().getattr(ctx); }
   virtual Result<void> setattr(OpContext& ctx, const SetAttr& a) { return inode().setattr(ctx, a); }
+  // Nobody can tell when that happens, but for locks and watches.
+  virtual bool closes_quietly() const { return !writable() && (inode().is_regular() || inode().is_dir()); }
   // Called when one descriptor of it is closed (flush in FUSE terms).
   virtual void on_close(OpContext&) {}
   // Whom it shared memory with, so as not to be asked (ipc/pipe.h), has to ask again.

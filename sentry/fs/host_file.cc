@@ -95,6 +95,10 @@ Result<vfs::FileRef> HostFile::create(Kernel& kernel, UniqueFd fd, const vfs::Op
   return vfs::FileRef(std::make_shared<HostFile>(std::move(path), flags, std::move(stream)));
 }
 
+bool HostFile::closes_quietly() const {
+  return File::closes_quietly() || static_cast<HostInode&>(inode()).attributes().rdev == kNullDevice;
+}
+
 // Whoever else has the description moves its offset too: fdinfo shows where it was last.
 void HostFile::follow_host_offset() {
   const off_t at = ::lseek(stream_->fd(), 0, SEEK_CUR);

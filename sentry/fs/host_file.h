@@ -68,6 +68,7 @@ class HostFile final : public vfs::File {
   Result<uint64_t> ioctl(vfs::OpContext&, uint32_t request, uint64_t arg) override;
   Result<vfs::MapSource> map_source(vfs::OpContext&, bool shared, bool writable) override;
   Result<void> fsync(vfs::OpContext&, bool data_only) override;
+  bool closes_quietly() const override;
 
  private:
   Result<size_t> write_stream(vfs::OpContext&, ByteSpan src);

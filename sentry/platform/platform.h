@@ -70,7 +70,27 @@ struct ContextIdentity {
   uint32_t uid, euid, gid, egid;
   bool own_descriptors;  // AddressSpace::offer_ring is about its descriptors
   NameSecrets names;
+  bool alone;  // nobody else has its descriptors: it may be told of files
   bool operator==(const ContextIdentity&) const = default;
+};
+
+// What a thread is told of the descriptor that its call gives (docs/decisions/0033-what-is-told-with-a-descriptor.md).
+struct ToldFile {
+  uint32_t flags = 0;         // as F_GETFL gives them, and O_CLOEXEC
+  bool closes_later = false;  // it may close it by itself, and say so with its next call
+  ByteSpan stat = {};         // what fstat(2) gives, a struct stat; may be empty
+  bool briefly = false;       // the file is somebody else's too: some microseconds
+};
+
+// Descriptors that a thread has closed by itself.
+struct ClosedFds {
+  uint16_t packed = 0;  // two, each in 8 bits: 1 + its number, or 0
+  template <typename F>
+  void each(F&& f) const {
+    for (const int n : {packed & 0xff, packed >> 8}) {
+      if (n != 0) f(n - 1);
+    }
+  }
 };
 
 // When a guest thread asked last, when it saw the answer to the call before, when it had carried out that one's orders,
@@ -145,7 +165,19 @@ class Context {
   virtual void keep_mask() {}
   // At an event: the mask under which the thread runs since it has changed it; from here on it is the kernel's.
   std::optional<uint64_t> own_mask;
-  // While it runs: the same, now, by its own word.
+  // At an event: what it has closed before. And: of what it was told with the answer before, it has used the stat.
+  ClosedFds closed;
+  bool used_stat = false;
+  // At a call, last before resume(): what it may answer by itself until it asks again, or until Platform::files_changed(). tells_files(): it can be
+  // told now. tell_end(): the same call as this one, made again, gives 0: its descriptor is at the end.
+  virtual bool tells_files() const { return false; }
+  virtual void tell_file(const ToldFile&) {}
+  virtual void tell_end(bool /*briefly*/) {}
+  // At any time: it may close none of those that it was told of by itself any more.
+  virtual void keep_closes() {}
+  // At any time: what it has closed by now; it will not say so once more.
+  virtual ClosedFds take_closed() { return {}; }
+  // While it runs: the mask, now, by its own word.
   virtual std::optional<uint64_t> own_mask_now() const { return {}; }
   // futex(2) and futex_waitv(2) at the host, by the guest thread: where memory is the host's, so is its waiting.
   // A platform without it (false) leaves them to the kernel's own table (ipc/futex.h).
@@ -300,6 +332,8 @@ class Platform {
   virtual bool tells_names() const { return false; }
   virtual void tell_of_name(uint64_t /*secret*/, std::string_view /*path*/, uint32_t /*facts*/) {}
   virtual void forget_names() {}
+  // What threads were told of files may not be so any more.
+  virtual void files_changed() {}
   // How many contexts run guest code now (the loop's spin limit depends on it).
   virtual int running_contexts() const = 0;
 };

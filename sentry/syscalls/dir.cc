@@ -69,6 +69,7 @@ Result<uint64_t> list(Task& task, GuestFd fd, uint64_t buf, uint32_t count, Layo
     file->set_position(before);
     return copied.error();
   }
+  if (!sink.overflowed()) task.kernel().files().listed_to_end(task, *file);
   return sink.used();
 }
 

@@ -66,6 +66,7 @@ Result<uint64_t> sys_inotify_add_watch(Task& task, GuestFd fd, UserString path, 
   if ((mask & IN_ONLYDIR) != 0) lookup |= vfs::kDirectory;
   const Place at = TRY(resolve(task, kAtFdcwd, path, lookup));
   TRY(at.path.inode()->permission(task, R_OK));
+  if ((mask & (IN_CLOSE_NOWRITE | IN_ACCESS)) != 0) task.kernel().files().close_at_once();
   return static_cast<uint64_t>(TRY(inotify->add(task, at.path, mask)));
 }
 
@@ -174,6 +175,7 @@ Result<uint64_t> sys_pidfd_getfd(Task& task, GuestFd pidfd, GuestFd target, uint
       !(same && other.memory().dumpable)) {
     return Errno{EPERM};
   }
+  task.kernel().files().settle(other, task);
   return install_file(task, TRY(other.fds().get(target)), true);
 }
 

@@ -63,7 +63,11 @@ Result<uint64_t> sys_close_range(Task& task, uint32_t first, uint32_t last, uint
 }
 
 Result<uint64_t> sys_dup(Task& task, GuestFd fd) {
-  return install_file(task, TRY(task.fds().get(fd)), false);
+  vfs::FileRef file = TRY(task.fds().get(fd));
+  vfs::File& opened = *file;
+  const uint64_t number = TRY(install_file(task, std::move(file), false));
+  task.kernel().files().tell(task, static_cast<int>(number), opened, false, false);
+  return number;
 }
 
 Result<uint64_t> sys_dup2(Task& task, GuestFd from, GuestFd to) {
@@ -95,6 +99,7 @@ Result<uint64_t> sys_flock(Task& task, GuestFd fd, int operation) {
     if (auto* locks = file->inode().locks_if_any()) locks->funlock(*file);
     return 0;
   }
+  task.kernel().files().close_at_once(*file);
   const auto type = kind == LOCK_EX ? vfs::LockType::kWrite : vfs::LockType::kRead;
   TRY(file->inode().locks().flock(task, *file, type, wait));
   return 0;

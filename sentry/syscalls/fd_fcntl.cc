@@ -25,16 +25,11 @@ bool allowed_on_path(int command) {
 Result<uint64_t> duplicate(Task& task, vfs::FileRef file, uint64_t min, bool cloexec) {
   const uint64_t limit = task.process().limit(RLIMIT_NOFILE);
   if (static_cast<uint32_t>(min) >= limit) return Errno{EINVAL};
+  vfs::File& opened = *file;
   const GuestFd fd =
       TRY(task.fds().install(std::move(file), cloexec, limit, static_cast<int>(min)));
+  task.kernel().files().tell(task, to_int(fd), opened, cloexec, false);
   return static_cast<uint64_t>(to_int(fd));
-}
-
-uint64_t shown_flags(const vfs::File& file) {
-  uint64_t flags = file.flags() & ~(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
-  const auto type = file.inode().type();
-  if ((flags & O_PATH) == 0 && (type == S_IFREG || type == S_IFDIR)) flags |= kLargeFile;
-  return flags;
 }
 
 Result<uint64_t> set_flags(Task& task, const vfs::FileRef& file, uint32_t flags) {
@@ -100,6 +95,7 @@ Result<uint64_t> set_lock(Task& task, vfs::File& file, uint64_t arg, bool ofd,
   const auto range = TRY(lock_range(task, file, l));
   if (ofd && l.l_pid != 0) return Errno{EINVAL};
   const auto owner = ofd ? vfs::LockOwner::ofd(file) : vfs::LockOwner::posix(task.tgid());
+  if (l.l_type != F_UNLCK) ofd ? task.kernel().files().close_at_once(file) : task.kernel().files().close_at_once(task);
   switch (l.l_type) {
     case F_RDLCK:
       if (!file.readable()) return Errno{EBADF};
@@ -173,6 +169,13 @@ Result<uint64_t> pipe_size_command(Task& task, vfs::File& file, int command, uin
 }
 
 }  // namespace
+
+uint64_t shown_flags(const vfs::File& file) {
+  uint64_t flags = file.flags() & ~(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
+  const auto type = file.inode().type();
+  if ((flags & O_PATH) == 0 && (type == S_IFREG || type == S_IFDIR)) flags |= kLargeFile;
+  return flags;
+}
 
 Result<uint64_t> sys_fcntl(Task& task, GuestFd fd, int command, uint64_t arg) {
   const auto file = TRY(task.fds().get(fd));

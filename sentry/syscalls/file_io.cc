@@ -350,6 +350,7 @@ Result<uint64_t> read_file(Task& task, vfs::File& file, GuestSegments& dst,
                          : file.is_stream() ? read_stream(task, file, dst)
                                             : read_position(task, file, dst));
   if (n > 0) vfs::notify_path(file.path(), IN_ACCESS);
+  if (!offset && dst.remaining() > 0) task.kernel().files().read_to_end(task, file);
   return n;
 }
 

@@ -44,7 +44,11 @@ Result<uint64_t> open_file(Task& task, GuestFd dirfd, UserString user_path,
   const bool scoped = (how.lookup & (vfs::kBeneath | vfs::kInRoot)) != 0;
   const vfs::Path start = TRY(task.start_of(dirfd, scoped ? "." : path));
   auto file = TRY(task.mounts().open(task, task.fs(), start, path, how));
-  return install_file(task, std::move(file), (how.flags & O_CLOEXEC) != 0);
+  vfs::File& opened = *file;
+  const bool cloexec = (how.flags & O_CLOEXEC) != 0;
+  const uint64_t fd = TRY(install_file(task, std::move(file), cloexec));
+  task.kernel().files().tell(task, static_cast<int>(fd), opened, cloexec, true);
+  return fd;
 }
 
 Result<uint32_t> resolve_bits(uint64_t resolve) {

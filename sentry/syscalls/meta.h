@@ -1,5 +1,7 @@
 // Calls that show and change attributes: stat, access, chmod, chown, utimes, statfs.
 #pragma once
+#include <sys/stat.h>
+
 #include "sentry/syscalls/syscall.h"
 
 namespace run9::sentry {
@@ -13,6 +15,9 @@ Result<uint64_t> sys_statx(Task& task, GuestFd dirfd, UserString path, int flags
                            uint64_t buf);
 Result<uint64_t> sys_statfs(Task& task, UserString path, uint64_t buf);
 Result<uint64_t> sys_fstatfs(Task& task, GuestFd fd, uint64_t buf);
+
+// What fstat(2) gives.
+Result<struct ::stat> stat_of(Task& task, vfs::File& file);
 
 Result<uint64_t> sys_access(Task& task, UserString path, int mode);
 Result<uint64_t> sys_faccessat(Task& task, GuestFd dirfd, UserString path, int mode);

@@ -28,7 +28,7 @@ Result<vfs::Stat> stat_place(Task& task, const Place& place) {
   return task.mounts().stat(task, place.path);
 }
 
-Result<uint64_t> write_stat(Task& task, const vfs::Stat& st, uint64_t buf) {
+struct ::stat to_stat(const vfs::Stat& st) {
   struct ::stat out {};
   out.st_dev = st.dev;
   out.st_ino = st.ino;
@@ -43,6 +43,11 @@ Result<uint64_t> write_stat(Task& task, const vfs::Stat& st, uint64_t buf) {
   out.st_atim = to_timespec(st.atime);
   out.st_mtim = to_timespec(st.mtime);
   out.st_ctim = to_timespec(st.ctime);
+  return out;
+}
+
+Result<uint64_t> write_stat(Task& task, const vfs::Stat& st, uint64_t buf) {
+  const struct ::stat out = to_stat(st);
   TRY(task.memory().copy_out(buf, &out, sizeof out));
   return 0;
 }
@@ -119,6 +124,8 @@ Result<void> check_access(Task& task, vfs::OpContext& ctx, GuestFd dirfd, std::s
 }
 
 }  // namespace
+
+Result<struct ::stat> stat_of(Task& task, vfs::File& file) { return to_stat(TRY(stat_file(task, file))); }
 
 Result<uint64_t> sys_stat(Task& task, UserString path, uint64_t buf) {
   return stat_path(task, kAtFdcwd, path, buf, vfs::kFollow);

@@ -103,6 +103,7 @@ Result<uint64_t> sys_umount2(Task& task, UserString target, int flags) {
   const uint32_t lookup = (flags & UMOUNT_NOFOLLOW) != 0 ? 0u : uint32_t{vfs::kFollow};
   const vfs::Path where = TRY(resolve(task, kAtFdcwd, target, lookup)).path;
   if (!task.creds().has_cap(CAP_SYS_ADMIN)) return Errno{EPERM};
+  task.kernel().files().settle_all(task);
   TRY(task.mounts().umount(task, where, static_cast<uint32_t>(flags)));
   return 0;
 }

@@ -195,6 +195,7 @@ Result<uint64_t> sys_kcmp(Task& task, int32_t pid1, int32_t pid2, int type, uint
   const void *p = nullptr, *q = nullptr;
   switch (type) {
     case KCMP_FILE:
+      for (Task* t : {t1, t2}) task.kernel().files().settle(*t, task);
       p = TRY(t1->fds().get(GuestFd{static_cast<int32_t>(a)})).get();
       q = TRY(t2->fds().get(GuestFd{static_cast<int32_t>(b)})).get();
       break;

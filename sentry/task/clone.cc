@@ -108,6 +108,7 @@ Result<int32_t> Kernel::clone(Task& parent, const CloneArgs& a) {
   parts.fs = (a.flags & CLONE_FS) ? parent.fs_ref() : std::make_shared<vfs::FsContext>(parent.fs());
   parts.creds = parent.creds_ref();
   child->set_parts(std::move(parts));
+  if ((a.flags & (CLONE_THREAD | CLONE_FILES)) != 0) parent.published_to_ = nullptr;  // not alone any more
   child->comm = parent.comm;
   child->mask_ = parent.mask_;
   child->cpu_affinity = parent.cpu_affinity;
@@ -204,7 +205,7 @@ Result<int32_t> Kernel::spawn(SpawnArgs args) {
     if (args.stdio[i]) (void)fds->install_at(GuestFd{static_cast<int>(i)}, args.stdio[i], false, 1024);
   }
   Task::Parts parts;
-  parts.fds = fds;
+  parts.fds = std::move(fds);
   parts.fs = fs;
   parts.creds = args.creds;
   task->set_parts(std::move(parts));

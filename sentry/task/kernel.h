@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "sentry/sched/event_loop.h"
+#include "sentry/task/file_answers.h"
 #include "sentry/task/name_answers.h"
 #include "sentry/task/process.h"
 #include "sentry/task/task.h"
@@ -70,6 +71,7 @@ class Kernel : public EventSink {
   bool has_mounts() const { return mounts_ != nullptr; }
   void set_mounts(std::unique_ptr<vfs::MountNamespace> m);
   NameAnswers& names() { return names_; }
+  FileAnswers& files() { return files_; }
   FutexTable& futexes() { return *futexes_; }
   SpecialFiles& special() { return *special_; }
   Profile& profile() { return profile_; }
@@ -161,6 +163,7 @@ class Kernel : public EventSink {
   std::unique_ptr<Tracer> tracer_;
   Profile profile_{*this};
   NameAnswers names_{*this};
+  FileAnswers files_{*this};
   std::unique_ptr<KernelContext> kernel_context_;
   std::unordered_map<int32_t, std::shared_ptr<Task>> tasks_;
   std::map<int32_t, ProcessRef> processes_;

@@ -59,6 +59,7 @@ class Process : public std::enable_shared_from_this<Process> {
   std::weak_ptr<Process> parent;  // empty for init
   std::list<ProcessRef> children;  // running and zombies
   ProcessGroupRef group;
+  bool closes_at_once = false;  // it has locked something: somebody may wait for it to close a file
   bool asks_for_names = false;  // it has run out of descriptors once: open(2) says that before it says that a name is not there
   std::vector<Task*> tasks;  // live ones; the leader stays until it is the last
   Task* leader = nullptr;    // null once it is gone for good

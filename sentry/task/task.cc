@@ -38,7 +38,7 @@ Task::Task(Kernel& kernel, int32_t tid, ProcessRef process)
   start_time_ns = EventLoop::now_ns();
 }
 
-Task::~Task() = default;
+Task::~Task() { kernel_.files().gone(*this); }
 
 Task* task_of(vfs::OpContext& ctx) { return dynamic_cast<Task*>(&ctx); }
 
@@ -189,6 +189,7 @@ void Task::publish_identity() {
   if (watched()) {
     keep_faults();
     keep_mask();
+    if (fds_) kernel_.files().settle(*this, kernel_.context());
     published_to_ = nullptr;
     return context_->set_identity(nullptr);
   }
@@ -196,7 +197,8 @@ void Task::publish_identity() {
   if (memory_->descriptors.expired()) memory_->descriptors = fds_;
   const bool own_descriptors = memory_->descriptors.lock() == fds_;
   const ContextIdentity id{process_->pid, tid_, parent ? parent->pid : 0, creds_->ruid, creds_->euid,
-                           creds_->rgid, creds_->egid, own_descriptors, kernel_.names().secrets_of(*this)};
+                           creds_->rgid, creds_->egid, own_descriptors, kernel_.names().secrets_of(*this),
+                           own_descriptors && process_->tasks.size() == 1 && fds_.use_count() == 1};
   published_to_ = context_.get();
   context_->set_identity(&id);
 }
@@ -298,6 +300,7 @@ Result<uint64_t> Task::call(uint64_t number) {
   }
   if (tracer != nullptr) tracer->leave(*this, number, args, result);
   if (!result.has_value()) kernel_.names().failed(*this, number, args, result.error());
+  kernel_.files().answered(*this, number, args);
   return result;
 }
 
@@ -385,13 +388,13 @@ void Task::dispatch_fault() {
 }
 
 void Task::handle(EventKind kind) {
-  const auto self = shared_from_this();
   fiber_ = kernel_.loop().current();
   in_call_ = true;
   moment_ = kernel_.next_moment();
   kernel_.profile().handled(layer_span_);
   context_->set_fiber(fiber_);
   if (const auto mask = std::exchange(context_->own_mask, std::nullopt)) set_mask({*mask});
+  if (told.any || context_->closed.packed != 0) kernel_.files().asked(*this);
   constexpr uint64_t kTrapFlag = 0x100;
   if (tracee && (regs().eflags & kTrapFlag) != 0) {  // ours, of the last step
     regs().eflags &= ~kTrapFlag;
@@ -420,6 +423,7 @@ void Task::handle(EventKind kind) {
   }
   if (exit_requested_) {
     context_->set_fiber(nullptr);
+    const auto self = shared_from_this();  // the kernel lets go of it
     finish_exit();
     kernel_.profile().handed_back(layer_span_);
     return;
@@ -527,6 +531,7 @@ void Task::finish_exit() {
   context_.reset();
   memory_.reset();
   std::erase(process_->tasks, this);
+  if (process_->tasks.size() == 1) process_->tasks.front()->published_to_ = nullptr;  // it is alone now
   if (process_->leader == this) process_->leader = nullptr;
   const ProcessRef process = process_;
   kernel_.remove_task(*this);

@@ -15,6 +15,7 @@
 #include "sentry/sched/event_loop.h"
 #include "sentry/signal/signal.h"
 #include "sentry/task/fd_table.h"
+#include "sentry/task/file_answers.h"
 #include "sentry/task/process.h"
 #include "vfs/context.h"
 #include "vfs/path_walk.h"
@@ -59,6 +60,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   const vfs::CredentialsRef& creds_ref() const { return creds_; }
   void set_creds(vfs::Credentials c);
   Context& context() const { return *context_; }
+  bool has_context() const { return context_ != nullptr; }
   Context* via() const { return context_.get(); }  // for MemoryManager
   Regs& regs() const { return context_->regs(); }
 
@@ -118,6 +120,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   std::shared_ptr<Tracee> tracee;  // null: nobody traces it (task/ptrace.h)
   TaskState state() const;
   bool in_call() const { return in_call_; }
+  FileAnswers::Told told;
   LayerSpan& layer_span() { return layer_span_; }
   // Which descriptor a call used last etc. is nobody's business; calls keep state on their stack.
 

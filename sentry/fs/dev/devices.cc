@@ -26,6 +26,7 @@ class MemoryDevice : public vfs::File {
     return pread(ctx, dst, 0);
   }
   Result<uint64_t> seek(vfs::OpContext&, int64_t, int) override { return 0; }
+  bool closes_quietly() const override { return true; }
 };
 
 class NullFile final : public MemoryDevice {

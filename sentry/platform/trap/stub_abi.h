@@ -168,6 +168,7 @@ struct SharedPage {
   uint64_t vdso;        // its address in every stub
   uint64_t names_round;  // of what was told of paths
   uint64_t xfeatures;   // what the extended state in a signal frame consists of (XCR0's bits); 0: the CPU has no XSAVE
+  alignas(64) uint32_t files_round;  // of what was told of files
 };
 
 // kResting: asleep in a call that the guest thread makes at the host itself; nobody is asked for anything.
@@ -177,8 +178,14 @@ enum State : uint32_t { kIdle = 0, kRequest = 1, kRequestAsleep = 2, kReply = 3,
 // guest thread had begun to make itself when a kick came. The others have gregs besides.
 enum RequestKind : uint8_t { kReqSyscall = 1, kReqFault = 2, kReqKick = 3, kReqOrderFailed = 4, kReqOrdersDone = 5,
                             kReqCall = 6, kReqBrokenOff = 7 };
-// With a kind: the thread has changed its mask by itself, and OwnSignals::own is it.
-inline constexpr uint8_t kReqOwnMask = 0x80;
+inline constexpr uint8_t kReqKind = 0x07;
+// With a kind: the thread has changed its mask by itself, and OwnSignals::own is it; the upper half of CallLine::nr says which descriptors it has
+// closed by itself (ClosedFds); it has used the stat that it was told.
+inline constexpr uint8_t kReqOwnMask = 0x80, kReqClosed = 0x40, kReqUsedStat = 0x20;
+inline constexpr int kClosedShift = 16;
+constexpr bool has_number(uint8_t kind) {
+  return (kind & kReqKind) == kReqSyscall || (kind & kReqKind) == kReqCall || (kind & kReqKind) == kReqBrokenOff;
+}
 
 enum ReplyFlags : uint32_t {
   kRegs = 1,           // write all gregs back; otherwise only rax
@@ -192,6 +199,12 @@ enum ReplyFlags : uint32_t {
   kFrame = 512,        // with kReport: enter a signal handler, so that there is a frame
   kClearTid = 1024,    // with kExit: results[0].addr becomes 0 (by the Sentry, if there is a frame), and wakes a waiter
   kHandler = 2048,     // in the dispatcher: into a signal handler, whose frame is a result. All registers are in gregs; see state_to
+  // Until the thread asks again, as long as SharedPage::files_round is what CallLine::nr says:
+  kToldFile = 4096,    // the result is a descriptor, and Reply::file_flags is what F_GETFL gives, and O_CLOEXEC
+  kToldStat = 8192,    // and out_buffer begins with what fstat(2) gives
+  kToldClose = 16384,  // and the thread may close it by itself, then or later
+  kToldEnd = 32768,    // the same call gives 0 the next time
+  kToldBriefly = 65536,  // kToldStat and kToldEnd hold for a moment only
 };
 
 // kOrderFutex: futex(2) or futex_waitv(2); what it gives goes to order_error, also if it is none. kOrderReceive: files, of one message; they
@@ -218,9 +231,10 @@ inline constexpr uint32_t kNobody = ~0u;
 inline constexpr uint32_t kComesBack = 1u << 31;
 
 // What the task may know without asking; written by the Sentry.
-inline constexpr uint32_t kMayAnswer = 1, kOwnDescriptors = 2;  // the second: ControlHeader::rings is about its descriptors
+// kOwnDescriptors: ControlHeader::rings is about its descriptors. kToldOfFiles: and nobody else has them.
+inline constexpr uint32_t kMayAnswer = 1, kOwnDescriptors = 2, kToldOfFiles = 4;
 struct Identity {
-  uint32_t valid;  // kMayAnswer and, with it, kOwnDescriptors
+  uint32_t valid;  // kMayAnswer and, with it, kOwnDescriptors, kToldOfFiles
   int32_t pid, tid, ppid;
   uint32_t uid, euid, gid, egid;
   uint64_t names_of_root, names_here;  // NameSecrets
@@ -233,14 +247,14 @@ struct Window {
   uint32_t offset;  // in its buffer
 };
 inline constexpr int kWindows = 2;
-inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 44;
+inline constexpr uint32_t kInBuffer = 1024, kOutBuffer = 2048, kControlPad = 4;
 
 enum TrapReason : uint32_t { kTrapSlow = 1, kTrapApply = 2, kTrapFrame = 3 };
 
 struct Reply {
   uint64_t rax;
   uint32_t flags;  // ReplyFlags
-  uint32_t unused;
+  uint32_t file_flags;
   Window results[kWindows];  // what to copy from out_buffer
 };
 
@@ -248,7 +262,7 @@ struct Reply {
 // that writes it, unless it is asked for: a line that moves costs some 70 ns each way.
 struct CallLine {
   uint32_t state;  // State
-  int32_t nr;      // kReqCall, kReqSyscall: the number
+  int32_t nr;      // kReqCall, kReqSyscall: the number. Of an answer with kToldFile or kToldEnd: the round
   union {
     uint64_t args[6];  // kReqCall
     Reply reply;
@@ -328,6 +342,13 @@ struct ControlPage {
   // MODE_PLAIN when a site may have changed.
   uint64_t left_behind, left_tail;
   uint32_t left_mode;
+  // The thread's own notes (stub/told_files.h). What it has closed, as ClosedFds; one bit for each of the first descriptors that it may close by itself.
+  uint32_t closed;
+  uint64_t may_close;
+  // 1 + the descriptor that it was told of, 0: none; which ReplyFlags said so, and kUsedStat; the round. `told_flags`: file_flags, or the number of the
+  // call that found the end.
+  uint32_t told_fd, told_facts, told_round, told_flags;
+  uint64_t told_until;  // by the time stamp counter; 0: for good
   uint8_t unused[kControlPad];
   uint64_t self;  // the page's own address in the stub: what %gs must point at
 };

@@ -52,10 +52,9 @@ uint64_t compare_flags(uint64_t a, uint64_t b) {
 }  // namespace
 
 TrapContext::TrapContext(std::shared_ptr<TrapSpace> space, uint32_t slot)
-    : space_(std::move(space)), slot_(slot) {
+    : space_(std::move(space)), slot_(slot), page_(space_->page(slot)) {
   space_->contexts_[slot_] = this;
-  page().fault = {};
-  page().signals = {};
+  forget_own();
 }
 
 TrapContext::~TrapContext() {
@@ -102,13 +101,20 @@ void TrapContext::start_over(const Regs& regs) {
   regs_changed_ = true;
   reset_xstate();
   set_robust_list(0);
-  page().fault = {};
-  page().signals = {};
+  forget_own();
   faults_ = mask_ = Whose::kSentrys;
   in_call_ = false;
 }
 
-ControlPage& TrapContext::page() const { return space_->page(slot_); }
+// What the thread may do by itself, and has noted down of it.
+void TrapContext::forget_own() {
+  ControlPage& p = page();
+  p.fault = {};
+  p.signals = {};
+  p.may_close = 0;
+  p.closed = p.told_fd = p.told_facts = 0;
+}
+
 int TrapContext::host_tid() const { return static_cast<int>(take(page().host_tid)); }
 
 std::optional<EventKind> TrapContext::take_request() {
@@ -131,8 +137,15 @@ std::optional<EventKind> TrapContext::take_event(bool& own) {
   const uint32_t state = __atomic_load_n(&p.line.state, __ATOMIC_ACQUIRE);
   if (state != kRequest && state != kRequestAsleep) return {};
   const uint8_t said = take(p.line.kind);
-  const auto kind = static_cast<RequestKind>(said & ~kReqOwnMask);
+  const auto kind = static_cast<RequestKind>(said & kReqKind);
   own = (said & kReqOwnMask) != 0;
+  used_stat = (said & kReqUsedStat) != 0;
+  auto number = static_cast<uint32_t>(take(p.line.nr));
+  closed = {};
+  if ((said & kReqClosed) != 0 && has_number(said)) {
+    closed.packed = static_cast<uint16_t>(number >> kClosedShift);
+    number &= (1u << kClosedShift) - 1;
+  }
   if (const uint8_t woken_on = take(p.line.woken_on); woken_on != 0) {
     space_->platform_.wakes().ran_on(woken_on - 1u);
     page().line.woken_on = 0;
@@ -151,7 +164,7 @@ std::optional<EventKind> TrapContext::take_event(bool& own) {
   }
   compat_ = in_call_ = false;
   if (kind == kReqCall || broken_off_) {
-    take_call();
+    take_call(number);
     return EventKind::kSyscall;
   }
   if (kind == kReqOrderFailed) {
@@ -164,7 +177,7 @@ std::optional<EventKind> TrapContext::take_event(bool& own) {
   load_regs();
   switch (kind) {
     case kReqSyscall:
-      regs_.orig_rax = static_cast<uint32_t>(take(p.line.nr));
+      regs_.orig_rax = number;
       compat_ = take(p.arch) != AUDIT_ARCH_X86_64;
       return EventKind::kSyscall;
     case kReqFault: {
@@ -191,9 +204,9 @@ std::optional<EventKind> TrapContext::take_event(bool& own) {
 }
 
 // The call line alone: what most calls need. The other registers come when somebody asks for them.
-void TrapContext::take_call() {
+void TrapContext::take_call(uint32_t number) {
   const CallLine& line = page().line;
-  regs_.orig_rax = regs_.rax = static_cast<uint32_t>(take(line.nr));
+  regs_.orig_rax = regs_.rax = number;
   uint64_t args[6];
   for (int i = 0; i < 6; ++i) args[i] = take(line.args[i]);
   regs_.rdi = args[0], regs_.rsi = args[1], regs_.rdx = args[2];
@@ -348,8 +361,13 @@ void TrapContext::resume() {
     space_->platform_.sink_.on_event(*this, EventKind::kGone);
     return;
   }
+  const uint32_t flags = reply_flags_;
   write_regs();
   hand_results_back();
+  if ((flags & (kToldFile | kToldEnd)) != 0) {
+    page().line.reply.file_flags = file_flags_;
+    page().line.nr = static_cast<int32_t>(space_->platform_.shared().files_round);
+  }
   start_running();
   hand_back();
 }
@@ -426,11 +444,13 @@ void TrapContext::set_fiber(Fiber* fiber) {
 void TrapContext::set_identity(const ContextIdentity* id) {
   Identity& to = page().identity;
   watched_ = id == nullptr;
+  told_files_ = id != nullptr && id->alone;
   if (watched_) {
     to.valid = 0;
     return;
   }
-  to = {kMayAnswer | (id->own_descriptors ? kOwnDescriptors : 0), id->pid, id->tid, id->ppid, id->uid, id->euid, id->gid, id->egid,
+  if (!told_files_) keep_closes();
+  to = {kMayAnswer | (id->own_descriptors ? kOwnDescriptors : 0) | (told_files_ ? kToldOfFiles : 0), id->pid, id->tid, id->ppid, id->uid, id->euid, id->gid, id->egid,
         id->names.of_root, id->names.here};
 }
 
@@ -460,6 +480,27 @@ void TrapContext::keep_mask() {
   if (mask_ != Whose::kThreads) return;
   mask_ = Whose::kTakenBack;
   __atomic_store_n(&page().signals.may_change, 0, __ATOMIC_RELAXED);
+}
+
+// out_buffer is free, as a call that gives a descriptor has no other results.
+void TrapContext::tell_file(const ToldFile& file) {
+  if (!kept_.empty()) return;
+  reply_flags_ |= kToldFile | (file.closes_later ? kToldClose : 0u) | (file.briefly ? kToldBriefly : 0u);
+  file_flags_ = file.flags;  // not yet into the line, which the guest looks at meanwhile
+  if (file.stat.empty()) return;
+  CHECK(file.stat.size() <= kOutBuffer);
+  reply_flags_ |= kToldStat;
+  memcpy(page().out_buffer, file.stat.data(), file.stat.size());
+}
+
+void TrapContext::keep_closes() {
+  if (take(page().may_close) != 0) __atomic_store_n(&page().may_close, 0, __ATOMIC_SEQ_CST);
+}
+
+ClosedFds TrapContext::take_closed() {
+  uint32_t& closed = page().closed;
+  if (__atomic_load_n(&closed, __ATOMIC_RELAXED) == 0) return {};
+  return {static_cast<uint16_t>(__atomic_exchange_n(&closed, 0, __ATOMIC_SEQ_CST))};
 }
 
 std::optional<uint64_t> TrapContext::own_mask_now() const {

@@ -84,6 +84,11 @@ class TrapContext final : public Context {
   void set_signals(const Signals&) override;
   void keep_mask() override;
   std::optional<uint64_t> own_mask_now() const override;
+  bool tells_files() const override { return told_files_ && in_call_ && frame_ == 0; }
+  void tell_file(const ToldFile& file) override;
+  void tell_end(bool briefly) override { reply_flags_ |= kToldEnd | (briefly ? kToldBriefly : 0u); }
+  void keep_closes() override;
+  ClosedFds take_closed() override;
   void set_identity(const ContextIdentity* identity) override;
   ThreadTimes take_times() override;
   uint64_t robust_list() const override;
@@ -100,15 +105,16 @@ class TrapContext final : public Context {
  private:
   friend class TrapSpace;
   friend class TrapPlatform;
-  ControlPage& page() const;
+  ControlPage& page() const { return page_; }
   // A new thread, waiting in thread_main: what it starts with, and the bases that it has already.
   void prepare(const Regs& regs, uint64_t frame, uint64_t fs, uint64_t gs);
   // A bell rang for this slot: takes the request out of the page. Nothing there: nothing.
   std::optional<EventKind> take_request();
   // The same without its mask. `own`: it says that it has one.
   std::optional<EventKind> take_event(bool& own);
-  void take_call();
+  void take_call(uint32_t number);
   void load_regs();
+  void forget_own();
   void queue(const ThreadOrder& order);
   void write_regs();
   void start_running();
@@ -173,6 +179,7 @@ class TrapContext final : public Context {
 
   std::shared_ptr<TrapSpace> space_;
   const uint32_t slot_;
+  ControlPage& page_;
   Regs regs_{};
   uint64_t known_fs_ = 0, known_gs_ = 0;
   Fault fault_;
@@ -186,6 +193,8 @@ class TrapContext final : public Context {
   bool fresh_ = false;  // its thread has not been seen to run yet: it may be queued behind the one that made it
   bool in_call_ = false;  // its event was a call from the dispatcher
   bool broken_off_ = false;
+  bool told_files_ = false;
+  uint32_t file_flags_ = 0;  // of what it is told
   bool watched_ = true;  // somebody may look at its memory while it is stopped at a call's end
   bool in_futex_ = false;  // the report that is waited for is a futex's
   int64_t futex_result_ = 0;
@@ -397,6 +406,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   bool tells_names() const override { return true; }
   void tell_of_name(uint64_t secret, std::string_view path, uint32_t facts) override;
   void forget_names() override;
+  void files_changed() override { __atomic_fetch_add(&shared().files_round, 1, __ATOMIC_SEQ_CST); }
   void set_profiling(bool on) override { shared().profiling = on ? 1 : 0; }
   int running_contexts() const override { return running_ - wakes_.waiting(); }
 

@@ -52,6 +52,16 @@ inline bool answer_here(ControlPage* c, uint64_t nr, uint32_t& brought) {
       c->robust_list = c->gregs[kRdi];
       value = 0;
       break;
+    case __NR_close:
+    case __NR_fstat:
+    case __NR_fcntl:
+    case __NR_read:
+    case __NR_getdents64:
+      if (!answer_file(c, nr, value)) return false;
+      break;
+    case __NR_newfstatat:
+      if (!answer_file(c, nr, value) && !answer_name(c, nr, value, brought)) return false;
+      break;
     case __NR_open:
     case __NR_openat:
     case __NR_access:
@@ -59,7 +69,6 @@ inline bool answer_here(ControlPage* c, uint64_t nr, uint32_t& brought) {
     case __NR_faccessat2:
     case __NR_stat:
     case __NR_lstat:
-    case __NR_newfstatat:
     case __NR_statx:
     case __NR_readlink:
     case __NR_readlinkat:
@@ -262,6 +271,7 @@ inline uint32_t conclude(ControlPage* c, uint32_t by_frame) {
   const Reply& reply = c->line.reply;
   const uint32_t flags = reply.flags;
   if (flags & kExit) leave(c, Store::kHere);
+  const uint64_t nr = c->gregs[kRax];
   if (!(flags & kRegs)) c->gregs[kRax] = reply.rax;
   const bool stored = store_results(c);
   if (flags & kHandler) {
@@ -275,6 +285,7 @@ inline uint32_t conclude(ControlPage* c, uint32_t by_frame) {
   }
   if (flags & kSetFs) asm volatile("wrfsbase %0" : : "r"(c->fs_base));
   if (flags & kSetGs) set_guest_gs(c, c->gs_base);
+  if ((flags & (kToldFile | kToldEnd)) != 0 && (flags & kHandler) == 0 && stored) note_told(c, nr);
   __atomic_store_n(&c->line.state, kIdle, __ATOMIC_RELEASE);
   return 0;
 }

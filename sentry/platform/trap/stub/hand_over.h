@@ -5,7 +5,7 @@
 #include <linux/futex.h>
 #include <sys/mman.h>
 
-#include "sentry/platform/trap/stub/page.h"
+#include "sentry/platform/trap/stub/told_files.h"
 
 namespace run9::sentry::trap::stub {
 
@@ -94,6 +94,7 @@ inline void call_sentry(ControlPage* c, uint64_t slot) {
   note(c->times.asked);
   c->patience = patience_for(c->gregs);
   if (c->signals.differs != 0) c->line.kind |= kReqOwnMask;
+  ask_about_files(c);
   __atomic_exchange_n(&c->line.state, kRequest, __ATOMIC_SEQ_CST);
   if (c->line.polled == 0) {
     __atomic_fetch_or(&header().bell[slot / 64], uint64_t{1} << (slot % 64), __ATOMIC_SEQ_CST);

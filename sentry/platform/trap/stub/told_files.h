@@ -1,0 +1,116 @@
+// Calls that this thread answers by what it was told of a descriptor with the answer to its last call, and descriptors that it closes by
+// itself: the Sentry hears of those with the next call. All of it is the thread's own, and its descriptors nobody else's (kToldOfFiles).
+#pragma once
+#include <errno.h>
+
+#include "sentry/platform/trap/stub/page.h"
+
+namespace run9::sentry::trap::stub {
+
+inline constexpr uint32_t kUsedStat = 1;       // in told_facts, beside ReplyFlags
+inline constexpr uint64_t kClosable = 64;      // descriptors below may be closed here
+inline constexpr uint32_t kCloexec = 02000000;  // O_CLOEXEC
+inline constexpr uint64_t kStatSize = 144;
+inline constexpr uint64_t kBrief = 50'000;  // ticks, some 20 us
+static_assert(kUsedStat < kToldFile);
+
+constexpr uint64_t closable_bit(uint64_t fd) { return fd < kClosable ? uint64_t{1} << fd : 0; }
+
+inline void no_longer_closable(ControlPage* c, uint64_t bits) { __atomic_fetch_and(&c->may_close, ~bits, __ATOMIC_SEQ_CST); }
+
+// Before a request: the Sentry is told what was closed, and what it told is no longer so.
+inline void ask_about_files(ControlPage* c) {
+  CallLine& line = c->line;
+  const uint32_t facts = c->told_facts;
+  c->told_fd = c->told_facts = 0;
+  if ((facts & kUsedStat) != 0) line.kind |= kReqUsedStat;
+  if ((c->may_close | c->closed) == 0 || !has_number(line.kind)) return;
+  const auto fd = static_cast<uint32_t>(c->gregs[kRdi]);
+  switch (line.nr) {
+    case __NR_close: no_longer_closable(c, closable_bit(fd)); break;
+    case __NR_dup2:
+    case __NR_dup3: no_longer_closable(c, closable_bit(static_cast<uint32_t>(c->gregs[kRsi]))); break;
+    case __NR_close_range: no_longer_closable(c, ~uint64_t{0}); break;
+    default: break;
+  }
+  // Any other number is no call's.
+  if (c->closed == 0 || line.nr < 0 || line.nr >> kClosedShift != 0) return;
+  line.nr |= static_cast<int32_t>(__atomic_exchange_n(&c->closed, 0, __ATOMIC_SEQ_CST) << kClosedShift);
+  line.kind |= kReqClosed;
+}
+
+// After an answer, before the guest sees it. `nr`: the call's number.
+inline void note_told(ControlPage* c, uint64_t nr) {
+  const Reply& reply = c->line.reply;
+  const uint32_t flags = reply.flags;
+  const uint64_t fd = (flags & kToldFile) != 0 ? reply.rax : c->gregs[kRdi];
+  c->told_fd = static_cast<uint32_t>(fd) + 1;
+  c->told_facts = flags & (kToldFile | kToldStat | kToldEnd);
+  c->told_flags = (flags & kToldFile) != 0 ? reply.file_flags : static_cast<uint32_t>(nr);
+  c->told_round = static_cast<uint32_t>(c->line.nr);
+  c->told_until = (flags & kToldBriefly) != 0 ? __builtin_ia32_rdtsc() + kBrief : 0;
+  if ((flags & kToldClose) != 0) __atomic_fetch_or(&c->may_close, closable_bit(fd), __ATOMIC_SEQ_CST);
+}
+
+inline bool told_of(const ControlPage* c, uint32_t fd, uint32_t fact) {
+  if ((c->told_facts & fact) == 0 || c->told_fd != fd + 1) return false;
+  if (__atomic_load_n(&shared()->files_round, __ATOMIC_ACQUIRE) != c->told_round) return false;
+  return fact == kToldFile || c->told_until == 0 || __builtin_ia32_rdtsc() < c->told_until;
+}
+
+inline bool close_here(ControlPage* c, uint32_t fd) {
+  const uint64_t bit = closable_bit(fd);
+  if ((c->may_close & bit) == 0) return false;
+  uint32_t before = __atomic_load_n(&c->closed, __ATOMIC_RELAXED);
+  if (before > 0xff) return false;
+  if ((__atomic_fetch_and(&c->may_close, ~bit, __ATOMIC_SEQ_CST) & bit) == 0) return false;
+  // Only the Sentry changes it meanwhile, and takes all.
+  while (!__atomic_compare_exchange_n(&c->closed, &before, before << 8 | (fd + 1), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+  }
+  if (c->told_fd == fd + 1) c->told_facts &= kUsedStat;
+  return true;
+}
+
+inline bool stat_here(ControlPage* c, uint64_t to) {
+  if (to >= kGuestEnd || try_copy(reinterpret_cast<void*>(to), c->out_buffer, kStatSize) != 0) return false;
+  c->told_facts |= kUsedStat;
+  return true;
+}
+
+// newfstatat(2) of a descriptor, as libc makes fstat(3).
+inline bool names_descriptor(const ControlPage* c) {
+  constexpr uint64_t kEmptyPath = 0x1000, kHarmless = 0x900;  // AT_EMPTY_PATH; AT_NO_AUTOMOUNT, AT_SYMLINK_NOFOLLOW
+  const auto flags = static_cast<uint32_t>(c->gregs[kR10]);
+  if ((flags & ~kHarmless) != kEmptyPath || c->gregs[kRsi] >= kGuestEnd) return false;
+  char first;
+  return try_copy(&first, reinterpret_cast<void*>(c->gregs[kRsi]), 1) == 0 && first == 0;
+}
+
+inline bool flags_here(const ControlPage* c, uint64_t& value) {
+  enum { kGetfd = 1, kSetfd = 2, kGetfl = 3 };
+  const bool cloexec = (c->told_flags & kCloexec) != 0;
+  switch (static_cast<uint32_t>(c->gregs[kRsi])) {
+    case kGetfd: value = cloexec ? 1 : 0; return true;
+    case kSetfd: value = 0; return ((c->gregs[kRdx] & 1) != 0) == cloexec;
+    case kGetfl: value = c->told_flags & ~kCloexec; return true;
+    default: return false;
+  }
+}
+
+// False: it is the Sentry's to answer.
+inline bool answer_file(ControlPage* c, uint64_t nr, uint64_t& value) {
+  if ((c->identity.valid & kToldOfFiles) == 0) return false;
+  const auto fd = static_cast<uint32_t>(c->gregs[kRdi]);
+  value = 0;
+  switch (nr) {
+    case __NR_close: return close_here(c, fd);
+    case __NR_fstat: return told_of(c, fd, kToldStat) && stat_here(c, c->gregs[kRsi]);
+    case __NR_newfstatat: return told_of(c, fd, kToldStat) && names_descriptor(c) && stat_here(c, c->gregs[kRdx]);
+    case __NR_fcntl: return told_of(c, fd, kToldFile) && flags_here(c, value);
+    case __NR_read:
+    case __NR_getdents64: return told_of(c, fd, kToldEnd) && c->told_flags == nr && c->gregs[kRsi] < kGuestEnd && c->gregs[kRdx] <= kGuestEnd - c->gregs[kRsi];
+    default: return false;
+  }
+}
+
+}  // namespace run9::sentry::trap::stub

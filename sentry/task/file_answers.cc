@@ -1,0 +1,174 @@
+#include "sentry/task/file_answers.h"
+
+#include <asm/unistd.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "sentry/syscalls/fd.h"
+#include "sentry/syscalls/file_util.h"
+#include "sentry/syscalls/meta.h"
+#include "sentry/task/kernel.h"
+#include "sentry/task/task.h"
+
+namespace run9::sentry {
+namespace {
+
+// Calls that change nothing of what somebody else may have been told: attributes, contents, positions and flags of files. For more of them: is_quiet().
+constexpr int kQuiet[] = {
+    __NR_read,        __NR_pread64,     __NR_readv,          __NR_preadv,        __NR_preadv2,         __NR_stat,          __NR_fstat,
+    __NR_lstat,       __NR_newfstatat,  __NR_statx,          __NR_access,        __NR_faccessat,       __NR_faccessat2,    __NR_readlink,
+    __NR_readlinkat,  __NR_getdents64,  __NR_getcwd,         __NR_close,         __NR_dup,             __NR_dup2,          __NR_dup3,
+    __NR_pipe,        __NR_pipe2,       __NR_poll,           __NR_ppoll,         __NR_select,          __NR_pselect6,      __NR_epoll_wait,
+    __NR_epoll_pwait, __NR_epoll_ctl,   __NR_mmap,           __NR_munmap,        __NR_mprotect,        __NR_mremap,        __NR_madvise,
+    __NR_brk,         __NR_futex,       __NR_rt_sigaction,   __NR_rt_sigprocmask, __NR_rt_sigreturn,   __NR_sigaltstack,   __NR_nanosleep,
+    __NR_clock_nanosleep, __NR_wait4,   __NR_waitid,         __NR_exit,          __NR_exit_group,      __NR_execve,        __NR_clone,
+    __NR_clone3,      __NR_fork,        __NR_vfork,          __NR_arch_prctl,    __NR_set_tid_address, __NR_prlimit64,     __NR_sendto,
+    __NR_recvfrom,    __NR_sendmsg,     __NR_recvmsg,        __NR_getrandom,     __NR_getpgid,         __NR_kill,          __NR_uname,
+};
+
+constexpr auto make_quiet() {
+  std::array<bool, 512> quiet{};
+  for (const int nr : kQuiet) quiet[static_cast<size_t>(nr)] = true;
+  return quiet;
+}
+constexpr auto kIsQuiet = make_quiet();
+
+bool is_quiet(uint64_t number, const std::array<uint64_t, 6>& args) {
+  constexpr uint64_t kChanges = O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY);
+  switch (number) {
+    case __NR_open: return (args[1] & kChanges) == 0;
+    case __NR_openat: return (args[2] & kChanges) == 0;
+    case __NR_fcntl: return args[1] <= F_GETFL || args[1] == F_DUPFD_CLOEXEC;
+    default: return number < kIsQuiet.size() && kIsQuiet[number];
+  }
+}
+
+// A file or directory that keeps its attributes, in memory or at a gofer.
+bool is_steady(const vfs::File& file) {
+  const vfs::Inode& inode = file.inode();
+  const bool kind = inode.is_dir() || (inode.is_regular() && file.moves_bytes());
+  return kind && inode.fs().caching() != vfs::Caching::kNone && (file.flags() & O_PATH) == 0;
+}
+
+// Others than guests change it.
+bool is_shared(const vfs::File& file) { return file.inode().fs().caching() != vfs::Caching::kAuthoritative; }
+
+// fstat(2), also as libc makes it.
+bool asks_stat(const Regs& call, int fd) {
+  if (static_cast<int>(call.rdi) != fd) return false;
+  return call.orig_rax == __NR_fstat || (call.orig_rax == __NR_newfstatat && (call.r10 & AT_EMPTY_PATH) != 0);
+}
+
+bool may_tell(const Task& task) { return task.has_context() && task.context().tells_files(); }
+
+bool has(const FdTable& table, const vfs::File& file) {
+  for (size_t n = 0; n < table.size(); ++n) {
+    if (const auto* e = table.entry(n); e != nullptr && e->file.get() == &file) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void FileAnswers::asked(Task& task) {
+  Told& told = task.told;
+  if (outstanding(told)) --told_;
+  if (const int fd = std::exchange(told.opened, -1); fd >= 0) {
+    const bool asks = task.context().used_stat || asks_stat(task.context().call_regs(), fd);
+    told.stat_guess = static_cast<uint8_t>(std::clamp(told.stat_guess + (asks ? 1 : -1), 0, 3));
+  }
+  told.any = false;
+  const ClosedFds closed = std::exchange(task.context().closed, {});
+  // A filter would have had its say.
+  if (task.seccomp_mode != SECCOMP_MODE_DISABLED) return;
+  closed.each([&](int fd) {
+    if (auto file = task.fds().remove(GuestFd{fd}); file.has_value()) close_file(task, std::move(file.value()));
+  });
+}
+
+void FileAnswers::answered(const Task& task, uint64_t number, const std::array<uint64_t, 6>& args) {
+  if (told_ <= (outstanding(task.told) ? 1 : 0) || is_quiet(number, args)) return;
+  ++round_;
+  told_ = 0;
+  kernel_.platform().files_changed();
+}
+
+void FileAnswers::gone(const Task& task) {
+  if (outstanding(task.told)) --told_;
+}
+
+void FileAnswers::note(Task& task) {
+  Told& told = task.told;
+  if (!outstanding(told)) ++told_;
+  told.any = true;
+  told.round = round_;
+}
+
+void FileAnswers::tell(Task& task, int fd, vfs::File& file, bool cloexec, bool opened) {
+  if (!may_tell(task)) return;
+  ToldFile says{.flags = static_cast<uint32_t>(shown_flags(file)) | (cloexec ? uint32_t{O_CLOEXEC} : 0)};
+  says.closes_later = !at_once_ && !task.process().closes_at_once && file.closes_quietly() && file.inode().locks_if_any() == nullptr;
+  if (!opened && !says.closes_later) return;
+  struct stat st;
+  says.briefly = is_shared(file);
+  if (opened && task.told.stat_guess >= 2 && is_steady(file)) {
+    if (const auto found = stat_of(task, file); found.has_value()) {
+      st = found.value();
+      says.stat = std::as_bytes(std::span(&st, 1));
+    }
+  }
+  if (opened) task.told.opened = fd;
+  task.context().tell_file(says);
+  note(task);
+}
+
+void FileAnswers::read_to_end(Task& task, vfs::File& file) {
+  if (!may_tell(task) || !file.inode().is_regular() || !is_steady(file) || is_shared(file)) return;
+  const auto st = file.getattr(task);
+  if (!st.has_value() || file.position() < st.value().size) return;
+  task.context().tell_end(false);
+  note(task);
+}
+
+void FileAnswers::listed_to_end(Task& task, const vfs::File& file) {
+  if (!may_tell(task) || !is_steady(file) || at_once_) return;
+  task.context().tell_end(is_shared(file));
+  note(task);
+}
+
+void FileAnswers::close_at_once(Task& task) {
+  task.process().closes_at_once = true;
+  for (Task* t : task.process().tasks) {
+    if (t->has_context()) t->context().keep_closes();
+  }
+}
+
+void FileAnswers::close_at_once(const vfs::File& file) {
+  kernel_.each_task([&](Task& t) {
+    if (t.fds_ref() != nullptr && !t.process().closes_at_once && has(t.fds(), file)) close_at_once(t);
+  });
+}
+
+void FileAnswers::close_at_once() {
+  if (std::exchange(at_once_, true)) return;
+  kernel_.each_task([](Task& t) {
+    if (t.has_context()) t.context().keep_closes();
+  });
+}
+
+void FileAnswers::settle(Task& task, vfs::OpContext& by) {
+  if (!task.has_context() || task.fds_ref() == nullptr) return;
+  task.context().take_closed().each([&](int fd) {
+    if (auto file = task.fds().remove(GuestFd{fd}); file.has_value()) close_file(by, std::move(file.value()));
+  });
+}
+
+void FileAnswers::settle_all(vfs::OpContext& by) {
+  kernel_.each_task([&](Task& t) { settle(t, by); });
+}
+
+}  // namespace run9::sentry

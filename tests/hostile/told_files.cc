@@ -1,0 +1,106 @@
+// What a thread notes down about its descriptors, and says that it has closed: it may lie to itself, and close what is its own, but not past a
+// filter that has its say about each call.
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tests/hostile/attack.h"
+
+namespace hostile {
+
+using namespace run9::sentry::trap;
+
+namespace {
+
+constexpr long closing(uint32_t packed) { return static_cast<long>(SYS_getppid | packed << kClosedShift); }
+constexpr uint32_t one(int fd) { return static_cast<uint32_t>(fd) + 1; }
+
+// Descriptors of all kinds, and numbers that are none.
+void forged_closes() {
+  while (time_left(kBriefMs)) {
+    in_child([] {
+      ControlPage* c = my_page();
+      if (c == nullptr) return;
+      int fds[2];
+      for (int i = 0; i < 8; ++i) [[maybe_unused]] const int made = pipe(fds);
+      for (int i = 0; i < 20; ++i) {
+        forge(c, {static_cast<uint8_t>(kReqSyscall | kReqClosed | (dice(2) != 0 ? kReqUsedStat : 0)), closing(static_cast<uint32_t>(dice()) & 0x7fff), {}});
+        [[maybe_unused]] const int fd = open("/", O_RDONLY);
+        dup(fd);
+      }
+    });
+  }
+  int fds[2];
+  if (pipe(fds) != 0) return;
+  in_child([&] {
+    if (ControlPage* c = my_page(); c != nullptr) forge(c, {kReqSyscall | kReqClosed, closing(one(fds[1])), {}});
+  });
+  if (fcntl(fds[1], F_GETFD) < 0) broken("another process's descriptor was closed");
+  close(fds[0]);
+  close(fds[1]);
+}
+
+// close(2) is refused by a filter, and by its number alone.
+void closes_past_a_filter() {
+  in_child([] {
+    ControlPage* c = my_page();
+    if (c == nullptr) return;
+    const int fd = open("/", O_RDONLY);
+    sock_filter rules[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_close, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog program = {4, rules};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) return;
+    c->closed = one(fd);
+    c->may_close = ~uint64_t{0};
+    close(fd);
+    forge(c, {kReqSyscall | kReqClosed, closing(one(fd)), {}});
+    if (fcntl(fd, F_GETFD) < 0) broken("a descriptor was closed past a filter");
+  }, 3000);
+}
+
+void* scribble_notes(void* page) {
+  auto* c = static_cast<volatile ControlPage*>(page);
+  for (;;) {
+    c->closed = static_cast<uint32_t>(dice());
+    c->may_close = dice();
+    c->told_fd = static_cast<uint32_t>(dice(8));
+    c->told_facts = static_cast<uint32_t>(dice()) & 0xffff;
+    c->told_flags = static_cast<uint32_t>(dice());
+  }
+}
+
+void wrong_notes() {
+  while (time_left(kBriefMs)) {
+    in_child([] {
+      ControlPage* c = my_page();
+      if (c == nullptr) return;
+      c->identity.valid = kMayAnswer | kOwnDescriptors | kToldOfFiles;
+      start_thread(scribble_notes, c);
+      char text[64];
+      struct stat st;
+      while (time_left(kBriefMs)) {
+        const int fd = open("/", O_RDONLY | O_DIRECTORY);
+        fstat(fd, &st);
+        fcntl(fd, F_GETFL);
+        syscall(SYS_getdents64, fd, text, sizeof text);
+        close(fd);
+      }
+    });
+  }
+}
+
+}  // namespace
+
+const Attack file_attacks[] = {{"forged_closes", forged_closes}, {"closes_past_a_filter", closes_past_a_filter}, {"wrong_notes", wrong_notes}, {}};
+
+}  // namespace hostile
