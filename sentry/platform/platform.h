@@ -68,9 +68,9 @@ struct NameSecrets {
 struct ContextIdentity {
   int32_t pid, tid, ppid;
   uint32_t uid, euid, gid, egid;
-  bool own_descriptors;  // AddressSpace::offer_ring is about its descriptors
+  bool own_descriptors;  // AddressSpace::offer_ring is about its descriptors; it may be told of them
   NameSecrets names;
-  bool alone;  // nobody else has its descriptors: it may be told of files
+  bool alone;  // and nobody else's: it may close some by itself
   bool operator==(const ContextIdentity&) const = default;
 };
 
@@ -79,6 +79,7 @@ struct ToldFile {
   uint32_t flags = 0;         // as F_GETFL gives them, and O_CLOEXEC
   bool closes_later = false;  // it may close it by itself, and say so with its next call
   ByteSpan stat = {};         // what fstat(2) gives, a struct stat; may be empty
+  bool is_new = false;        // a regular file or directory, at its beginning
   bool briefly = false;       // the file is somebody else's too: some microseconds
 };
 

@@ -37,8 +37,27 @@ constexpr auto make_quiet() {
 }
 constexpr auto kIsQuiet = make_quiet();
 
-bool is_quiet(uint64_t number, const std::array<uint64_t, 6>& args) {
+// Likewise of descriptors, which others of its process may have been told of.
+bool changes_descriptors(uint64_t number) {
+  switch (number) {
+    case __NR_open:
+    case __NR_openat:
+    case __NR_fcntl:
+    case __NR_close:
+    case __NR_dup:
+    case __NR_dup2:
+    case __NR_dup3:
+    case __NR_pipe:
+    case __NR_pipe2:
+    case __NR_recvmsg:
+    case __NR_execve: return true;
+    default: return false;
+  }
+}
+
+bool is_quiet(const Task& task, uint64_t number, const std::array<uint64_t, 6>& args) {
   constexpr uint64_t kChanges = O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY);
+  if (changes_descriptors(number) && !FileAnswers::is_alone(task)) return false;
   switch (number) {
     case __NR_open: return (args[1] & kChanges) == 0;
     case __NR_openat: return (args[2] & kChanges) == 0;
@@ -74,6 +93,8 @@ bool has(const FdTable& table, const vfs::File& file) {
 
 }  // namespace
 
+bool FileAnswers::is_alone(const Task& task) { return task.process().tasks.size() == 1 && task.fds_ref().use_count() == 1; }
+
 void FileAnswers::asked(Task& task) {
   Told& told = task.told;
   if (outstanding(told)) --told_;
@@ -91,7 +112,7 @@ void FileAnswers::asked(Task& task) {
 }
 
 void FileAnswers::answered(const Task& task, uint64_t number, const std::array<uint64_t, 6>& args) {
-  if (told_ <= (outstanding(task.told) ? 1 : 0) || is_quiet(number, args)) return;
+  if (told_ <= (outstanding(task.told) ? 1 : 0) || is_quiet(task, number, args)) return;
   ++round_;
   told_ = 0;
   kernel_.platform().files_changed();
@@ -111,11 +132,12 @@ void FileAnswers::note(Task& task) {
 void FileAnswers::tell(Task& task, int fd, vfs::File& file, bool cloexec, bool opened) {
   if (!may_tell(task)) return;
   ToldFile says{.flags = static_cast<uint32_t>(shown_flags(file)) | (cloexec ? uint32_t{O_CLOEXEC} : 0)};
-  says.closes_later = !at_once_ && !task.process().closes_at_once && file.closes_quietly() && file.inode().locks_if_any() == nullptr;
+  says.closes_later = is_alone(task) && !at_once_ && !task.process().closes_at_once && file.closes_quietly() && file.inode().locks_if_any() == nullptr;
   if (!opened && !says.closes_later) return;
   struct stat st;
   says.briefly = is_shared(file);
-  if (opened && task.told.stat_guess >= 2 && is_steady(file)) {
+  says.is_new = opened && is_steady(file);
+  if (says.is_new && task.told.stat_guess >= 2) {
     if (const auto found = stat_of(task, file); found.has_value()) {
       st = found.value();
       says.stat = std::as_bytes(std::span(&st, 1));

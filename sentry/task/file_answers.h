@@ -1,6 +1,6 @@
 // FileAnswers: what guest threads may answer by themselves about descriptors of theirs (platform.h, ToldFile), and which of them they may close
-// by themselves. A thread that is alone with its descriptors is told with the answer to open(2), dup(2), read(2) and getdents64(2) what it is likely to
-// ask next. That holds until it asks for something, or until somebody else has made a call that may change it.
+// by themselves. A thread is told with the answer to open(2), dup(2), read(2) and getdents64(2) what it is likely to ask next. That holds until it asks
+// for something, or until somebody else has made a call that may change it.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -23,6 +23,9 @@ class FileAnswers {
     uint8_t stat_guess = 2;
     int opened = -1;  // by its last call
   };
+
+  // Nobody else has its descriptors: it may close some by itself.
+  static bool is_alone(const Task& task);
 
   // It has an event. Its closed descriptors are closed. Blocks.
   void asked(Task& task);

@@ -198,7 +198,7 @@ void Task::publish_identity() {
   const bool own_descriptors = memory_->descriptors.lock() == fds_;
   const ContextIdentity id{process_->pid, tid_, parent ? parent->pid : 0, creds_->ruid, creds_->euid,
                            creds_->rgid, creds_->egid, own_descriptors, kernel_.names().secrets_of(*this),
-                           own_descriptors && process_->tasks.size() == 1 && fds_.use_count() == 1};
+                           own_descriptors && FileAnswers::is_alone(*this)};
   published_to_ = context_.get();
   context_->set_identity(&id);
 }

@@ -84,7 +84,7 @@ void wrong_notes() {
     in_child([] {
       ControlPage* c = my_page();
       if (c == nullptr) return;
-      c->identity.valid = kMayAnswer | kOwnDescriptors | kToldOfFiles;
+      c->identity.valid = kMayAnswer | kOwnDescriptors;
       start_thread(scribble_notes, c);
       char text[64];
       struct stat st;

@@ -185,6 +185,37 @@ TEST_F(ToldFileTest, FlagsAfterOpenAndDup) {
   }
 }
 
+TEST_F(ToldFileTest, IsATerminalAndWhereItIs) {
+  const std::string path = make_file("file", "12345");
+  char text[8], terminal[64];
+  for (int i = 0; i < kOften; ++i) {
+    for (const int flags : {O_RDONLY, O_RDWR | O_APPEND, O_RDONLY | O_PATH}) {
+      Fd fd(open(path.c_str(), flags));
+      const bool by_path = (flags & O_PATH) != 0;
+      EXPECT_ERR(by_path ? EBADF : ENOTTY, sys(SYS_ioctl, fd, 0x5401, terminal));
+      if (by_path) {
+        EXPECT_ERR(EBADF, lseek(fd, 0, SEEK_CUR));
+        continue;
+      }
+      EXPECT_EQ(0, lseek(fd, 0, SEEK_CUR));
+      EXPECT_EQ(0, lseek(fd, 0, SEEK_SET));
+      EXPECT_ERR(EINVAL, lseek(fd, 0, 77));
+      EXPECT_EQ(2, lseek(fd, 2, SEEK_SET));
+      EXPECT_EQ(2, lseek(fd, 0, SEEK_CUR));
+      EXPECT_EQ(3, read(fd, text, sizeof text));
+      EXPECT_EQ(5, lseek(fd, 0, SEEK_CUR));
+      Fd copy(dup(fd));
+      EXPECT_EQ(5, lseek(copy, 0, SEEK_CUR));
+      Fd second(open(path.c_str(), flags));
+      EXPECT_EQ(5, lseek(second, 0, SEEK_END));
+      EXPECT_EQ(5, lseek(second, 0, SEEK_CUR));
+    }
+    Fd null(open("/dev/null", O_RDWR));
+    EXPECT_ERR(ENOTTY, sys(SYS_ioctl, null, 0x5401, terminal));
+    if (Fd master(open("/dev/ptmx", O_RDWR | O_NOCTTY)); master >= 0) EXPECT_OK(sys(SYS_ioctl, master, 0x5401, terminal));
+  }
+}
+
 TEST_F(ToldFileTest, FlagsThatWereChanged) {
   const std::string path = make_file("file", "12345");
   Fd shared(open(path.c_str(), O_RDONLY));
@@ -493,6 +524,59 @@ TEST_F(ToldFileTest, DescriptorsThatThreadsShare) {
   EXPECT_ERR(EBADF, close(early));
   ASSERT_EQ(0, pthread_join(thread, nullptr));
   open_often(path);
+}
+
+// What one thread was told of a descriptor ends with what another one does to it.
+TEST_F(ToldFileTest, AThreadThatChangesDescriptors) {
+  const std::string path = make_file("file", "12345"), other = make_file("other", "1234567");
+  open_often(path);
+  struct Shared {
+    std::function<void()> thing;
+    uint32_t step = 0;
+  };
+  Fd second(open(other.c_str(), O_RDONLY));
+  int fd = -1;
+  char text[8];
+  const std::function<void()> things[] = {
+      [&] { EXPECT_EQ(fd, dup2(second, fd)); },
+      [&] { EXPECT_EQ(fd, dup3(second, fd, O_CLOEXEC)); },
+      [&] {
+        EXPECT_EQ(0, close(fd));
+        EXPECT_EQ(fd, open(other.c_str(), O_RDONLY));
+      },
+      [&] {
+        EXPECT_OK(sys(SYS_close_range, fd, fd, 0));
+        EXPECT_EQ(fd, fcntl(second, F_DUPFD, 0));
+      },
+  };
+  for (const auto& thing : things) {
+    for (const bool reads : {false, true}) {
+      Shared s{thing};
+      pthread_t thread;
+      ASSERT_EQ(0, pthread_create(
+                       &thread, nullptr,
+                       [](void* arg) -> void* {
+                         auto& s = *static_cast<Shared*>(arg);
+                         while (__atomic_load_n(&s.step, __ATOMIC_SEQ_CST) != 1) sched_yield();
+                         s.thing();
+                         __atomic_store_n(&s.step, 2, __ATOMIC_SEQ_CST);
+                         return nullptr;
+                       },
+                       &s));
+      lseek(second, 0, SEEK_SET);
+      fd = open(path.c_str(), O_RDONLY);
+      if (reads) EXPECT_EQ(5, read(fd, text, sizeof text));
+      __atomic_store_n(&s.step, 1, __ATOMIC_SEQ_CST);
+      while (__atomic_load_n(&s.step, __ATOMIC_SEQ_CST) != 2) sched_yield();
+      if (reads) {
+        EXPECT_EQ(7, read(fd, text, sizeof text));
+      } else {
+        EXPECT_EQ(7, size_of(fd));
+      }
+      EXPECT_EQ(0, close(fd));
+      ASSERT_EQ(0, pthread_join(thread, nullptr));
+    }
+  }
 }
 
 TEST_F(ToldFileTest, DescriptorsThatProcessesShare) {

@@ -204,6 +204,7 @@ enum ReplyFlags : uint32_t {
   kToldStat = 8192,    // and out_buffer begins with what fstat(2) gives
   kToldClose = 16384,  // and the thread may close it by itself, then or later
   kToldEnd = 32768,    // the same call gives 0 the next time
+  kToldNew = 131072,   // with kToldFile: a regular file or directory, at its beginning
   kToldBriefly = 65536,  // kToldStat and kToldEnd hold for a moment only
 };
 
@@ -231,10 +232,9 @@ inline constexpr uint32_t kNobody = ~0u;
 inline constexpr uint32_t kComesBack = 1u << 31;
 
 // What the task may know without asking; written by the Sentry.
-// kOwnDescriptors: ControlHeader::rings is about its descriptors. kToldOfFiles: and nobody else has them.
-inline constexpr uint32_t kMayAnswer = 1, kOwnDescriptors = 2, kToldOfFiles = 4;
+inline constexpr uint32_t kMayAnswer = 1, kOwnDescriptors = 2;  // the second: ControlHeader::rings is about its descriptors, and it is told of files
 struct Identity {
-  uint32_t valid;  // kMayAnswer and, with it, kOwnDescriptors, kToldOfFiles
+  uint32_t valid;  // kMayAnswer and, with it, kOwnDescriptors
   int32_t pid, tid, ppid;
   uint32_t uid, euid, gid, egid;
   uint64_t names_of_root, names_here;  // NameSecrets

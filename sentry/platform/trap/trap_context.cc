@@ -444,13 +444,13 @@ void TrapContext::set_fiber(Fiber* fiber) {
 void TrapContext::set_identity(const ContextIdentity* id) {
   Identity& to = page().identity;
   watched_ = id == nullptr;
-  told_files_ = id != nullptr && id->alone;
+  told_files_ = id != nullptr && id->own_descriptors;
   if (watched_) {
     to.valid = 0;
     return;
   }
-  if (!told_files_) keep_closes();
-  to = {kMayAnswer | (id->own_descriptors ? kOwnDescriptors : 0) | (told_files_ ? kToldOfFiles : 0), id->pid, id->tid, id->ppid, id->uid, id->euid, id->gid, id->egid,
+  if (!id->alone) keep_closes();
+  to = {kMayAnswer | (id->own_descriptors ? kOwnDescriptors : 0), id->pid, id->tid, id->ppid, id->uid, id->euid, id->gid, id->egid,
         id->names.of_root, id->names.here};
 }
 
@@ -485,7 +485,7 @@ void TrapContext::keep_mask() {
 // out_buffer is free, as a call that gives a descriptor has no other results.
 void TrapContext::tell_file(const ToldFile& file) {
   if (!kept_.empty()) return;
-  reply_flags_ |= kToldFile | (file.closes_later ? kToldClose : 0u) | (file.briefly ? kToldBriefly : 0u);
+  reply_flags_ |= kToldFile | (file.closes_later ? kToldClose : 0u) | (file.is_new ? kToldNew : 0u) | (file.briefly ? kToldBriefly : 0u);
   file_flags_ = file.flags;  // not yet into the line, which the guest looks at meanwhile
   if (file.stat.empty()) return;
   CHECK(file.stat.size() <= kOutBuffer);

@@ -55,6 +55,8 @@ inline bool answer_here(ControlPage* c, uint64_t nr, uint32_t& brought) {
     case __NR_close:
     case __NR_fstat:
     case __NR_fcntl:
+    case __NR_ioctl:
+    case __NR_lseek:
     case __NR_read:
     case __NR_getdents64:
       if (!answer_file(c, nr, value)) return false;
@@ -171,12 +173,30 @@ static_assert(path_comes_first(__NR_open) && path_comes_first(__NR_openat) && pa
               path_comes_first(__NR_faccessat2) && path_comes_first(__NR_stat) && path_comes_first(__NR_lstat) && path_comes_first(__NR_newfstatat) &&
               path_comes_first(__NR_statx) && path_comes_first(__NR_readlink) && path_comes_first(__NR_readlinkat));
 
-// What the Sentry reads and writes for this call (call_windows.h), as far as it can be brought along. `brought`: bytes of the first string, if it is
-// in its place already.
+// CallLine::out_ready: what the Sentry may write for this call (call_windows.h). Before the line is written to, as a locked instruction waits until
+// all is where it was stored to.
+inline uint8_t writable_windows(uint64_t nr, const uint64_t* args, uint64_t slot) {
+  const CallWindows* const rules = windows_of(nr, args);
+  if (rules == nullptr) return 0;
+  const bool large = rules->large && slot < STUB_BULK_SLOTS;
+  uint8_t ready = 0;
+  for (int i = 0; i < kWindows && rules->out[i].kind != WindowKind::kNone; ++i) {
+    const uint64_t to = args[rules->out[i].arg];
+    const uint64_t size = rules->out[i].out_bytes(args);
+    if (to == 0 || size == 0) continue;
+    auto* first = reinterpret_cast<uint8_t*>(to);
+    if (try_writable(first, first + size - 1) != 0) continue;
+    ready |= static_cast<uint8_t>(1 << i);
+    const uint64_t more = large ? rules->out[i].bulk_bytes(args) : 0;
+    if (more > size && try_writable(first, first + more - 1) == 0) ready |= kBulkReady;
+  }
+  return ready;
+}
+
+// What the Sentry reads for this call, as far as it can be brought along. `brought`: bytes of the first string, if it is in its place already.
 inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot, uint32_t brought) {
   CallLine& line = c->line;
   line.in_length[0] = line.in_length[1] = 0;
-  line.out_ready = 0;
   const CallWindows* const rules = windows_of(nr, line.args);
   if (rules == nullptr) return;
   const CallWindows& w = *rules;
@@ -208,16 +228,6 @@ inline void fill_windows(ControlPage* c, uint64_t nr, uint64_t slot, uint32_t br
     if (used > kInBuffer) used = kInBuffer;
   }
   if (w.more != More::kNone && (line.in_length[0] != 0 || w.more == More::kSets)) bring_parts(c, w.more, nr, used, slot);
-  for (int i = 0; i < kWindows && w.out[i].kind != WindowKind::kNone; ++i) {
-    const uint64_t to = line.args[w.out[i].arg];
-    const uint64_t size = w.out[i].out_bytes(line.args);
-    if (to == 0 || size == 0) continue;
-    auto* first = reinterpret_cast<uint8_t*>(to);
-    if (try_writable(first, first + size - 1) != 0) continue;
-    line.out_ready |= static_cast<uint8_t>(1 << i);
-    const uint64_t more = large ? w.out[i].bulk_bytes(line.args) : 0;
-    if (more > size && try_writable(first, first + more - 1) == 0) line.out_ready |= kBulkReady;
-  }
 }
 
 // What the call has written. False: some of it cannot be.
@@ -315,13 +325,15 @@ inline void describe(ControlPage* c) {
     c->reason = kTrapSlow;
     return 1;
   }
-  CallLine& line = c->line;
-  line.nr = static_cast<int32_t>(nr);
-  line.args[0] = c->gregs[kRdi], line.args[1] = c->gregs[kRsi], line.args[2] = c->gregs[kRdx];
-  line.args[3] = c->gregs[kR10], line.args[4] = c->gregs[kR8], line.args[5] = c->gregs[kR9];
-  line.kind = kind;
   leave_list(c, nr);
   const uint64_t slot = slot_of_page(c);
+  const uint64_t args[6] = {c->gregs[kRdi], c->gregs[kRsi], c->gregs[kRdx], c->gregs[kR10], c->gregs[kR8], c->gregs[kR9]};
+  const uint8_t ready = writable_windows(nr, args, slot);
+  CallLine& line = c->line;
+  line.nr = static_cast<int32_t>(nr);
+  for (int i = 0; i < 6; ++i) line.args[i] = args[i];
+  line.kind = kind;
+  line.out_ready = ready;
   fill_windows(c, nr, slot, brought);
   return finish(c, slot);
 }

@@ -1,5 +1,5 @@
 // Calls that this thread answers by what it was told of a descriptor with the answer to its last call, and descriptors that it closes by
-// itself: the Sentry hears of those with the next call. All of it is the thread's own, and its descriptors nobody else's (kToldOfFiles).
+// itself: the Sentry hears of those with the next call.
 #pragma once
 #include <errno.h>
 
@@ -11,6 +11,7 @@ inline constexpr uint32_t kUsedStat = 1;       // in told_facts, beside ReplyFla
 inline constexpr uint64_t kClosable = 64;      // descriptors below may be closed here
 inline constexpr uint32_t kCloexec = 02000000;  // O_CLOEXEC
 inline constexpr uint64_t kStatSize = 144;
+inline constexpr uint32_t kTcgets = 0x5401;  // TCGETS
 inline constexpr uint64_t kBrief = 50'000;  // ticks, some 20 us
 static_assert(kUsedStat < kToldFile);
 
@@ -45,7 +46,7 @@ inline void note_told(ControlPage* c, uint64_t nr) {
   const uint32_t flags = reply.flags;
   const uint64_t fd = (flags & kToldFile) != 0 ? reply.rax : c->gregs[kRdi];
   c->told_fd = static_cast<uint32_t>(fd) + 1;
-  c->told_facts = flags & (kToldFile | kToldStat | kToldEnd);
+  c->told_facts = flags & (kToldFile | kToldNew | kToldStat | kToldEnd);
   c->told_flags = (flags & kToldFile) != 0 ? reply.file_flags : static_cast<uint32_t>(nr);
   c->told_round = static_cast<uint32_t>(c->line.nr);
   c->told_until = (flags & kToldBriefly) != 0 ? __builtin_ia32_rdtsc() + kBrief : 0;
@@ -55,7 +56,7 @@ inline void note_told(ControlPage* c, uint64_t nr) {
 inline bool told_of(const ControlPage* c, uint32_t fd, uint32_t fact) {
   if ((c->told_facts & fact) == 0 || c->told_fd != fd + 1) return false;
   if (__atomic_load_n(&shared()->files_round, __ATOMIC_ACQUIRE) != c->told_round) return false;
-  return fact == kToldFile || c->told_until == 0 || __builtin_ia32_rdtsc() < c->told_until;
+  return fact == kToldFile || fact == kToldNew || c->told_until == 0 || __builtin_ia32_rdtsc() < c->told_until;
 }
 
 inline bool close_here(ControlPage* c, uint32_t fd) {
@@ -86,6 +87,11 @@ inline bool names_descriptor(const ControlPage* c) {
   return try_copy(&first, reinterpret_cast<void*>(c->gregs[kRsi]), 1) == 0 && first == 0;
 }
 
+// lseek(2) that says where it is, or goes to where it is.
+inline bool stays_at_beginning(const ControlPage* c) {
+  return c->gregs[kRsi] == 0 && static_cast<uint32_t>(c->gregs[kRdx]) <= 1;  // SEEK_SET, SEEK_CUR
+}
+
 inline bool flags_here(const ControlPage* c, uint64_t& value) {
   enum { kGetfd = 1, kSetfd = 2, kGetfl = 3 };
   const bool cloexec = (c->told_flags & kCloexec) != 0;
@@ -99,13 +105,17 @@ inline bool flags_here(const ControlPage* c, uint64_t& value) {
 
 // False: it is the Sentry's to answer.
 inline bool answer_file(ControlPage* c, uint64_t nr, uint64_t& value) {
-  if ((c->identity.valid & kToldOfFiles) == 0) return false;
+  if ((c->identity.valid & kOwnDescriptors) == 0) return false;
   const auto fd = static_cast<uint32_t>(c->gregs[kRdi]);
   value = 0;
   switch (nr) {
     case __NR_close: return close_here(c, fd);
     case __NR_fstat: return told_of(c, fd, kToldStat) && stat_here(c, c->gregs[kRsi]);
     case __NR_newfstatat: return told_of(c, fd, kToldStat) && names_descriptor(c) && stat_here(c, c->gregs[kRdx]);
+    case __NR_lseek: return told_of(c, fd, kToldNew) && stays_at_beginning(c);
+    case __NR_ioctl:  // isatty(3)
+      value = static_cast<uint64_t>(-ENOTTY);
+      return told_of(c, fd, kToldNew) && static_cast<uint32_t>(c->gregs[kRsi]) == kTcgets;
     case __NR_fcntl: return told_of(c, fd, kToldFile) && flags_here(c, value);
     case __NR_read:
     case __NR_getdents64: return told_of(c, fd, kToldEnd) && c->told_flags == nr && c->gregs[kRsi] < kGuestEnd && c->gregs[kRdx] <= kGuestEnd - c->gregs[kRsi];
