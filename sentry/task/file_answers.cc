@@ -111,8 +111,15 @@ void FileAnswers::asked(Task& task) {
   });
 }
 
-void FileAnswers::answered(const Task& task, uint64_t number, const std::array<uint64_t, 6>& args) {
-  if (told_ <= (outstanding(task.told) ? 1 : 0) || is_quiet(task, number, args)) return;
+void FileAnswers::answered(Task& task, uint64_t number, const std::array<uint64_t, 6>& args) {
+  const bool own = outstanding(task.told);
+  if (told_ <= (own ? 1 : 0) || is_quiet(task, number, args)) return;
+  changed();
+  if (own) note(task);  // it is about to hear of it, and of the new round
+}
+
+void FileAnswers::changed() {
+  if (told_ == 0) return;
   ++round_;
   told_ = 0;
   kernel_.platform().files_changed();

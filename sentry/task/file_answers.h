@@ -30,7 +30,7 @@ class FileAnswers {
   // It has an event. Its closed descriptors are closed. Blocks.
   void asked(Task& task);
   // It is done with a call, before it hears of that.
-  void answered(const Task& task, uint64_t number, const std::array<uint64_t, 6>& args);
+  void answered(Task& task, uint64_t number, const std::array<uint64_t, 6>& args);
   void gone(const Task& task);
   // Its call gives `fd`. `opened`: by open(2). Blocks.
   void tell(Task& task, int fd, vfs::File& file, bool cloexec, bool opened);
@@ -49,6 +49,7 @@ class FileAnswers {
  private:
   bool outstanding(const Told& told) const { return told.any && told.round == round_; }
   void note(Task& task);
+  void changed();  // some file has
 
   Kernel& kernel_;
   uint32_t round_ = 0;  // counts Platform::files_changed()

@@ -43,9 +43,11 @@ class Partner {
     munmap(word_, kPage);
   }
   void act() const {
-    say(1);
-    await(2);
+    begin();
+    end();
   }
+  void begin() const { say(1); }
+  void end() const { await(2); }
 
  private:
   void say(uint32_t n) const { __atomic_store_n(word_, n, __ATOMIC_SEQ_CST); }
@@ -159,6 +161,33 @@ TEST_F(ToldFileTest, StatAfterAnotherProcessChangedIt) {
     EXPECT_EQ(0, memcmp(&want, &after, sizeof want)) << i;
     EXPECT_NE(0, memcmp(&before, &after, sizeof want)) << i;
   }
+}
+
+TEST_F(ToldFileTest, OfAFileThatWasMadeWhileAnotherIsToldOf) {
+  const std::string path = make_file("file", "12345"), made = at("made");
+  open_often(path);
+  auto* const step = static_cast<uint32_t*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(MAP_FAILED, static_cast<void*>(step));
+  const auto await = [step](uint32_t n) {
+    while (__atomic_load_n(step, __ATOMIC_SEQ_CST) != n) sched_yield();
+  };
+  const Partner partner([&] {
+    const Fd fd(open(made.c_str(), O_CREAT | O_RDWR, 0644));
+    __atomic_store_n(step, 1, __ATOMIC_SEQ_CST);
+    await(2);
+    EXPECT_EQ(7, size_of(fd));
+  });
+  const Partner writer([&] {
+    write_file(made, "1234567");
+    __atomic_store_n(step, 2, __ATOMIC_SEQ_CST);
+  });
+  Fd fd(open(path.c_str(), O_RDONLY));
+  partner.begin();
+  await(1);
+  writer.act();
+  partner.end();
+  EXPECT_EQ(5, size_of(fd));
+  munmap(step, kPage);
 }
 
 TEST_F(ToldFileTest, FlagsAfterOpenAndDup) {
