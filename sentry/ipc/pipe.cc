@@ -208,7 +208,7 @@ void Pipe::close_end(bool reads, bool writes) {
 }
 
 PipeFile::PipeFile(vfs::Path path, uint32_t flags, std::shared_ptr<Pipe> pipe)
-    : File(std::move(path), flags), pipe_(std::move(pipe)), writers_seen_(pipe_->writer_opens) {
+    : File(std::move(path), flags), pipe_(std::move(pipe)) {
   pipe_->open_end(readable(), writable());
 }
 
@@ -271,7 +271,7 @@ uint32_t PipeFile::poll(vfs::OpContext&) {
   uint32_t bits = 0;
   if (readable()) {
     if (ours().queued() > 0) bits |= kIn;
-    if (pipe_->writers == 0 && pipe_->writer_opens != writers_seen_) bits |= POLLHUP;
+    if (pipe_->writers == 0 && pipe_->writer_opens != overlooked_) bits |= POLLHUP;
   }
   if (writable()) {
     if (ours().space() >= PIPE_BUF) bits |= kOut;
@@ -308,7 +308,6 @@ Result<size_t> PipeFile::set_capacity(vfs::OpContext& ctx, size_t bytes) {
 PipeEnds make_pipe(Kernel& kernel, const vfs::OpContext& owner, uint32_t flags) {
   auto pipe = std::make_shared<Pipe>((flags & O_DIRECT) != 0);
   const auto path = make_anon_path(kernel, "pipe:", S_IFIFO | 0600, owner);
-  // The reader first: it is not to see "a writer opened", but to get POLLHUP when the writer goes.
   PipeEnds ends;
   // /proc/PID/fd/N opens it again, without waiting for a peer.
   pipe->anonymous = true;
@@ -334,6 +333,7 @@ Result<vfs::FileRef> open_fifo(Kernel&, vfs::OpContext& ctx, const vfs::Path& pa
   // Counts at once: it is what the other side's open waits for. Given back if we are interrupted.
   auto file = std::make_shared<PipeFile>(path, flags & ~O_DIRECT, pipe);
   if (pipe->anonymous) return vfs::FileRef(std::move(file));
+  if (mode == O_RDONLY && nonblocking && pipe->writers == 0) file->overlook_past_writers();
   if (mode == O_RDONLY && !nonblocking && pipe->writers == 0) {
     const uint64_t seen = pipe->writer_opens;
     while (pipe->writer_opens == seen) TRY(ctx.wait(pipe->queue, kIn));

@@ -109,6 +109,8 @@ class PipeFile final : public vfs::File, public PipeControl {
   size_t space() const override { return ours().space(); }
   size_t peek(std::span<std::byte> dst) const override { return ours().peek(dst); }
   const void* identity() const override { return pipe_.get(); }
+  // A FIFO that nobody writes to now: no POLLHUP before there was a new writer.
+  void overlook_past_writers() { overlooked_ = pipe_->writer_opens; }
 
  private:
   Pipe& ours() const {
@@ -116,7 +118,7 @@ class PipeFile final : public vfs::File, public PipeControl {
     return *pipe_;
   }
   std::shared_ptr<Pipe> pipe_;
-  uint64_t writers_seen_ = 0;  // a FIFO reader: POLLHUP only after a writer came and went
+  uint64_t overlooked_ = 0;
 };
 
 struct PipeEnds {

@@ -168,6 +168,59 @@ TEST_F(PipeTest, Fifo) {
   EXPECT_OK(+both);
 }
 
+short polled(int fd, short events) {
+  pollfd p{fd, events, 0};
+  EXPECT_OK(poll(&p, 1, 0));
+  return p.revents;
+}
+
+// fifo(7), poll(2): POLLHUP once the last writer has gone, but not before there was one.
+TEST_F(PipeTest, FifoHangsUp) {
+  const std::string path = at("fifo");
+  ASSERT_OK(mkfifo(path.c_str(), 0600));
+  for (int i = 0; i < 2; ++i) {
+    const Fd early(open(path.c_str(), O_RDONLY | O_NONBLOCK));
+    EXPECT_EQ(0, polled(early, POLLIN)) << i;
+    Fd writer(open(path.c_str(), O_WRONLY));
+    EXPECT_EQ(0, polled(early, POLLIN)) << i;
+    const Fd late(open(path.c_str(), O_RDONLY | O_NONBLOCK)), waits(open(path.c_str(), O_RDONLY));
+    EXPECT_EQ(0, polled(late, POLLIN)) << i;
+    ASSERT_EQ(1, write(writer, "x", 1));
+    EXPECT_EQ(POLLIN, polled(late, POLLIN)) << i;
+    writer.reset();
+    for (const int fd : {static_cast<int>(early), static_cast<int>(late), static_cast<int>(waits)}) {
+      EXPECT_EQ(POLLIN | POLLHUP, polled(fd, POLLIN)) << i;
+    }
+    char byte;
+    ASSERT_EQ(1, read(late, &byte, 1));
+    EXPECT_EQ(POLLHUP, polled(waits, POLLIN)) << i;
+    const Fd another(open(path.c_str(), O_RDONLY | O_NONBLOCK));
+    EXPECT_EQ(0, polled(another, POLLIN)) << i;
+    writer = Fd(open(path.c_str(), O_WRONLY | O_NONBLOCK));
+    EXPECT_EQ(0, polled(early, POLLIN)) << i;
+    writer.reset();
+    EXPECT_EQ(POLLHUP, polled(another, POLLIN)) << i;
+  }
+}
+
+// Both ends at once, each waiting for the other.
+TEST_F(PipeTest, FifoHangsUpForWhoWaitedForAWriter) {
+  const std::string path = at("fifo");
+  ASSERT_OK(mkfifo(path.c_str(), 0600));
+  for (int i = 0; i < 20; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      const int writer = open(path.c_str(), O_WRONLY);
+      _exit(writer >= 0 && write(writer, "x", 1) == 1 ? 0 : 1);
+    }
+    Fd reader(open(path.c_str(), O_RDONLY));
+    int status;
+    ASSERT_EQ(child, waitpid(child, &status, 0));
+    EXPECT_EQ(0, status);
+    EXPECT_EQ(POLLIN | POLLHUP, polled(reader, POLLIN));
+  }
+}
+
 TEST_F(PipeTest, FifoOpenWaitsForTheOtherEnd) {
   ASSERT_OK(mkfifo(at("fifo").c_str(), 0600));
   const pid_t pid = spawn([&] {
