@@ -84,6 +84,14 @@ bool asks_stat(const Regs& call, int fd) {
 
 bool may_tell(const Task& task) { return task.has_context() && task.context().tells_files(); }
 
+// What the task says that it has closed. A filter would have had its say.
+void close_for(Task& task, ClosedFds closed, vfs::OpContext& by) {
+  if (task.seccomp_mode != SECCOMP_MODE_DISABLED) return;
+  closed.each([&](int fd) {
+    if (auto file = task.fds().remove(GuestFd{fd}); file.has_value()) close_file(by, std::move(file.value()));
+  });
+}
+
 bool has(const FdTable& table, const vfs::File& file) {
   for (size_t n = 0; n < table.size(); ++n) {
     if (const auto* e = table.entry(n); e != nullptr && e->file.get() == &file) return true;
@@ -103,12 +111,7 @@ void FileAnswers::asked(Task& task) {
     told.stat_guess = static_cast<uint8_t>(std::clamp(told.stat_guess + (asks ? 1 : -1), 0, 3));
   }
   told.any = false;
-  const ClosedFds closed = std::exchange(task.context().closed, {});
-  // A filter would have had its say.
-  if (task.seccomp_mode != SECCOMP_MODE_DISABLED) return;
-  closed.each([&](int fd) {
-    if (auto file = task.fds().remove(GuestFd{fd}); file.has_value()) close_file(task, std::move(file.value()));
-  });
+  close_for(task, std::exchange(task.context().closed, {}), task);
 }
 
 void FileAnswers::answered(Task& task, uint64_t number, const std::array<uint64_t, 6>& args) {
@@ -191,9 +194,7 @@ void FileAnswers::close_at_once() {
 
 void FileAnswers::settle(Task& task, vfs::OpContext& by) {
   if (!task.has_context() || task.fds_ref() == nullptr) return;
-  task.context().take_closed().each([&](int fd) {
-    if (auto file = task.fds().remove(GuestFd{fd}); file.has_value()) close_file(by, std::move(file.value()));
-  });
+  close_for(task, task.context().take_closed(), by);
 }
 
 void FileAnswers::settle_all(vfs::OpContext& by) {
