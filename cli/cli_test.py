@@ -233,12 +233,19 @@ class Cli(unittest.TestCase):
             pass
         self.assertEqual((first.wait(20), second.wait(20)), (0, 0))
 
+    @staticmethod
+    def listening():
+        accepts = "00010000"  # __SO_ACCEPTCON
+        with open("/proc/net/unix") as sockets:
+            return "".join(line for line in sockets if line.split()[3] == accepts)
+
     def test_trace(self):
         self.put("f", b"seen")
         at = "unix:" + os.path.join(self.work, "traced")
         for more in [], ["--count"]:
             trace = subprocess.Popen([P9, "trace", self.unix, "--listen", at, "--once", *more], stdout=subprocess.PIPE)
-            while not os.path.exists(at[5:]):
+            # Its name is there before it listens, and --once takes no connection that is but a try.
+            while f" {at[5:]}\n" not in self.listening():
                 time.sleep(0.01)
             self.assertEqual(self.ok("cat", "f", address=at), b"seen")
             out = trace.communicate(timeout=20)[0].decode()

@@ -31,6 +31,8 @@ class OpContext {
   // Makes a call of the host's that may wait for a disk, where others need not wait with it: beside them, if the kernel has threads for that.
   // `call` touches no object that others can reach meanwhile.
   virtual void host_call(const std::function<void()>& call) { call(); }
+  // The bytes of a file whose File::read_source has been used lie elsewhere from here on, before anything is written there.
+  virtual void copied_up() {}
 };
 
 }  // namespace run9::vfs

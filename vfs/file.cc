@@ -76,7 +76,7 @@ Result<uint64_t> File::seek(OpContext& ctx, int64_t offset, int whence) {
     default: return Errno{EINVAL};
   }
   int64_t target = 0;
-  if (__builtin_add_overflow(base, offset, &target)) return Errno{EOVERFLOW};
+  if (__builtin_add_overflow(base, offset, &target)) return Errno{EINVAL};
   if (target < 0) return Errno{EINVAL};
   position_ = static_cast<uint64_t>(target);
   return position_;

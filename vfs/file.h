@@ -84,6 +84,9 @@ class File : public std::enable_shared_from_this<File> {
 
   virtual Result<uint64_t> ioctl(OpContext&, uint32_t request, uint64_t arg);  // default ENOTTY
   virtual Result<MapSource> map_source(OpContext&, bool shared, bool writable);  // default ENODEV
+  // By which who has this file open may read it at the host: bytes, end and errors are what pread() gives, and it counts as read. The host's
+  // descriptor is open for no more than this file is, but for `is_memory`. None: fd is null.
+  virtual Result<MapSource> read_source(OpContext&) { return MapSource{}; }
   // Copies from another file without the caller's seeing the bytes: as many as it likes, at least one unless `from` is at the
   // end. Default: EOPNOTSUPP, which as any other failure may be taken for "do it yourself".
   virtual Result<uint64_t> copy_from(OpContext&, File& in, uint64_t from, uint64_t to, uint64_t length);

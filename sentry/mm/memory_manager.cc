@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "sentry/mm/bounds.h"
+#include "sentry/task/access.h"
 #include "sentry/task/kernel.h"
 #include "sentry/task/task.h"
 #include "vfs/permission.h"
@@ -40,18 +41,6 @@ Result<std::shared_ptr<UniqueFd>> shared_anonymous(uint64_t length) {
   auto fd = TRY(take_fd(memfd_create("run9-shared-memory", MFD_CLOEXEC)));
   if (ftruncate(fd.get(), static_cast<off_t>(length)) != 0) return last_errno();
   return std::make_shared<UniqueFd>(std::move(fd));
-}
-
-// Whether a process that maps the file may be handed a descriptor that it could write it by: it has one, or opening the file
-// for writing (by its name, or in /proc/self/fd) would give it one. Who has a filter of system calls may not be able to; and
-// what is mapped shared must stay unwritten when the process gives its rights up.
-bool may_write_by_mapping(Task& task, const vfs::File& file, bool shared) {
-  if (task.seccomp_mode != 0) return false;
-  if (file.writable()) return true;
-  const vfs::MountRef& mount = file.path().mount;
-  vfs::Inode& inode = file.inode();
-  if (shared || inode.executed() || (mount != nullptr && (mount->flags & vfs::kMntReadOnly) != 0)) return false;
-  return inode.permission(task, vfs::kMayWrite).has_value();
 }
 
 }  // namespace
@@ -282,7 +271,8 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
       v.max_prot &= ~PROT_EXEC;
     }
     auto source = TRY(args.file->map_source(task, shared, shared && args.file->writable()));
-    request.may_write_file = source.is_memory && may_write_by_mapping(task, *args.file, shared);
+    // What is mapped shared must stay unwritten when the process gives its rights up.
+    request.may_write_file = source.is_memory && (!shared || args.file->writable()) && may_write_by_descriptor(task, *args.file);
     v.backing = std::move(source.fd);
     v.backing_offset = source.offset + args.offset;
     v.file = args.file;

@@ -83,6 +83,16 @@ struct ToldFile {
   bool briefly = false;       // the file is somebody else's too: some microseconds
 };
 
+// A regular file that a thread shall read by itself (Context::give_file).
+struct ReadableFile {
+  int fd = -1;  // the guest's
+  BorrowedFd host;  // invalid: /dev/null, which takes what is written
+  bool may_write = false;  // what the host's descriptor lets its holder write is the thread's to write anyhow
+  std::optional<uint64_t> position;
+};
+// How many a thread may have. Of those whose descriptors are the same modulo this number, one.
+inline constexpr int kReadableFiles = 16;
+
 // Descriptors that a thread has closed by itself.
 struct ClosedFds {
   uint16_t packed = 0;  // two, each in 8 bits: 1 + its number, or 0
@@ -98,6 +108,11 @@ struct ClosedFds {
 // and how long it slept at the host in between; by its own word, in ticks of the time stamp counter. asked 0: not known.
 struct ThreadTimes {
   uint64_t asked = 0, answered = 0, resumed = 0, rested = 0;
+  // What it has read by itself since the last time, by read(2), readv(2), pread64(2), preadv(2).
+  struct Reads {
+    uint64_t count = 0, ticks = 0;
+  };
+  std::array<Reads, 4> reads;
 };
 
 // sigaction(2) of SIGSEGV, signal sets as the guest's sigset_t: what a platform needs to deliver page faults by itself, besides Signals.
@@ -178,6 +193,15 @@ class Context {
   virtual void keep_closes() {}
   // At any time: what it has closed by now; it will not say so once more.
   virtual ClosedFds take_closed() { return {}; }
+  // Files that the guest thread reads at the host by itself. takes_files(): it can be given one now. give_file(), at a call, last before resume(): from here
+  // on it reads its descriptor at any place, and moves the position if it is given one; if nothing is against it. give_position(): that of one
+  // that it has. take_position(), at any time: where it is, by the thread's word; from here on the kernel moves it. take_file(), likewise: the next call
+  // of the thread is the kernel's.
+  virtual bool takes_files() const { return false; }
+  virtual bool give_file(const ReadableFile&) { return false; }
+  virtual void give_position(int /*fd*/, uint64_t /*position*/) {}
+  virtual std::optional<uint64_t> take_position(int /*fd*/) { return {}; }
+  virtual void take_file(int /*fd*/) {}
   // While it runs: the mask, now, by its own word.
   virtual std::optional<uint64_t> own_mask_now() const { return {}; }
   // futex(2) and futex_waitv(2) at the host, by the guest thread: where memory is the host's, so is its waiting.

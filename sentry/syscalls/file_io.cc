@@ -183,9 +183,20 @@ Result<uint64_t> write_positioned(Task& task, vfs::File& file, GuestSegments& sr
 struct Direction {
   Result<uint64_t> (*transfer)(Task&, vfs::File&, GuestSegments&, std::optional<uint64_t>, int);
   bool (vfs::File::*allowed)() const;
+  bool reads;
+  Result<uint64_t> move(Task& task, GuestFd fd, const vfs::FileRef& file, GuestSegments& segments, std::optional<uint64_t> offset, int rwf) const {
+    const uint64_t wanted = segments.remaining();
+    const uint64_t n = TRY(transfer(task, *file, segments, offset, rwf));
+    if (reads) {
+      task.kernel().reads().was_read(task, fd, file, offset.has_value(), n, wanted);
+    } else if (discards_writes(*file)) {
+      task.kernel().reads().was_discarded(task, fd, *file);
+    }
+    return n;
+  }
 };
-constexpr Direction kRead{read_file, &vfs::File::readable};
-constexpr Direction kWrite{write_file, &vfs::File::writable};
+constexpr Direction kRead{read_file, &vfs::File::readable, true};
+constexpr Direction kWrite{write_file, &vfs::File::writable, false};
 
 Result<uint64_t> one_segment(Task& task, GuestFd fd, uint64_t buf, uint64_t count,
                              std::optional<int64_t> offset, const Direction& way) {
@@ -195,7 +206,7 @@ Result<uint64_t> one_segment(Task& task, GuestFd fd, uint64_t buf, uint64_t coun
   if (!((*file).*way.allowed)()) return Errno{EBADF};
   const iovec one{reinterpret_cast<void*>(buf), count};
   auto segments = TRY(GuestSegments::create(task.memory(), std::span(&one, 1)));
-  return way.transfer(task, *file, segments, offset, 0);
+  return way.move(task, fd, file, segments, offset, 0);
 }
 
 Result<uint64_t> many_segments(Task& task, GuestFd fd, uint64_t iov, uint64_t count,
@@ -208,7 +219,7 @@ Result<uint64_t> many_segments(Task& task, GuestFd fd, uint64_t iov, uint64_t co
   auto segments = TRY(GuestSegments::create(task.memory(), vec));
   if (segments.remaining() == 0) return 0;  // whatever else is wrong; an empty packet is sent by write alone
   TRY(check_rwf(rwf));
-  return way.transfer(task, *file, segments, offset, rwf);
+  return way.move(task, fd, file, segments, offset, rwf);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "sentry/task/access.h"
 
+#include "vfs/permission.h"
+
 namespace run9::sentry {
 
 bool may_trace(Task& caller, Task& target, TraceIds ids) {
@@ -14,6 +16,15 @@ bool may_trace(Task& caller, Task& target, TraceIds ids) {
   if (target.memory_ref() == nullptr || !target.memory().dumpable) return false;
   const uint64_t own = ids == TraceIds::kFs ? a.cap_effective : a.cap_permitted;
   return (b.cap_permitted & ~own) == 0;
+}
+
+bool may_write_by_descriptor(Task& task, const vfs::File& file) {
+  if (task.seccomp_mode != 0) return false;
+  if (file.writable()) return true;
+  const vfs::MountRef& mount = file.path().mount;
+  vfs::Inode& inode = file.inode();
+  if (inode.executed() || (mount != nullptr && (mount->flags & vfs::kMntReadOnly) != 0)) return false;
+  return inode.permission(task, vfs::kMayWrite).has_value();
 }
 
 }  // namespace run9::sentry

@@ -1,6 +1,9 @@
 #include "sentry/task/fd_table.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "base/check.h"
 
 namespace run9::sentry {
 namespace {
@@ -50,6 +53,7 @@ Result<vfs::FileRef> FdTable::install_at(GuestFd fd, vfs::FileRef file, bool clo
   const auto n = static_cast<uint32_t>(to_int(fd));
   if (n >= std::min(limit, kMaxTable)) return Errno{EBADF};
   if (n >= entries_.size()) entries_.resize(n + 1);
+  left(n);
   vfs::FileRef old = std::move(entries_[n].file);
   entries_[n] = {std::move(file), cloexec};
   return old;
@@ -58,6 +62,7 @@ Result<vfs::FileRef> FdTable::install_at(GuestFd fd, vfs::FileRef file, bool clo
 Result<vfs::FileRef> FdTable::remove(GuestFd fd) {
   const auto n = static_cast<uint32_t>(to_int(fd));
   if (n >= entries_.size() || entries_[n].file == nullptr) return Errno{EBADF};
+  left(n);
   vfs::FileRef old = std::move(entries_[n].file);
   entries_[n] = {};
   first_free_ = std::min<size_t>(first_free_, n);
@@ -77,12 +82,30 @@ Result<void> FdTable::set_cloexec(GuestFd fd, bool on) {
   return ok();
 }
 
-std::shared_ptr<FdTable> FdTable::clone() const { return std::make_shared<FdTable>(*this); }
+std::shared_ptr<FdTable> FdTable::clone() const {
+  auto copy = std::make_shared<FdTable>(*this);
+  if (left_ == nullptr) return copy;
+  copy->left_ = nullptr;
+  for (Entry& e : copy->entries_) e.watched = false;
+  return copy;
+}
+
+void FdTable::watch(GuestFd fd, const std::function<void(int fd)>& left) {
+  Entry& e = entries_[static_cast<size_t>(to_int(fd))];
+  CHECK(e.file != nullptr);
+  e.watched = true;
+  if (left_ == nullptr) left_ = left;
+}
+
+void FdTable::left(size_t n) {
+  if (std::exchange(entries_[n].watched, false)) left_(static_cast<int>(n));
+}
 
 std::vector<vfs::FileRef> FdTable::remove_cloexec() {
   std::vector<vfs::FileRef> gone;
   for (size_t n = 0; n < entries_.size(); ++n) {
     if (entries_[n].file == nullptr || !entries_[n].cloexec) continue;
+    left(n);
     gone.push_back(std::move(entries_[n].file));
     entries_[n] = {};
     first_free_ = std::min(first_free_, n);
@@ -96,6 +119,7 @@ std::vector<vfs::FileRef> FdTable::remove_range(uint32_t first, uint32_t last) {
   std::vector<vfs::FileRef> gone;
   for (size_t n = first; n < entries_.size() && n <= last; ++n) {
     if (entries_[n].file == nullptr) continue;
+    left(n);
     gone.push_back(std::move(entries_[n].file));
     entries_[n] = {};
     first_free_ = std::min(first_free_, n);

@@ -1,6 +1,7 @@
 // FdTable: a process's descriptors (or several processes', with CLONE_FILES).
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -16,6 +17,7 @@ class FdTable {
   struct Entry {
     vfs::FileRef file;  // null: free
     bool cloexec = false;
+    bool watched = false;
   };
   // Not open, or O_PATH where the caller cannot use that: EBADF.
   Result<vfs::FileRef> get(GuestFd fd) const;
@@ -36,13 +38,17 @@ class FdTable {
   std::vector<vfs::FileRef> remove_range(uint32_t first, uint32_t last);  // close_range
   void set_cloexec_range(uint32_t first, uint32_t last);
   void take_back();  // vfs::File's, of all
+  // `left` hears when this descriptor is closed, or becomes another file's. One for the whole table; a clone has none.
+  void watch(GuestFd fd, const std::function<void(int fd)>& left);
   size_t size() const { return entries_.size(); }  // one past the highest ever used
   const Entry* entry(size_t n) const {
     return n < entries_.size() && entries_[n].file ? &entries_[n] : nullptr;
   }
 
  private:
+  void left(size_t n);
   std::vector<Entry> entries_;
+  std::function<void(int fd)> left_;
   size_t first_free_ = 0;  // no free entry below
 };
 using FdTableRef = std::shared_ptr<FdTable>;

@@ -187,6 +187,7 @@ void FileAnswers::close_at_once(const vfs::File& file) {
 
 void FileAnswers::close_at_once() {
   if (std::exchange(at_once_, true)) return;
+  kernel_.reads().stop();
   kernel_.each_task([](Task& t) {
     if (t.has_context()) t.context().keep_closes();
   });
@@ -195,6 +196,7 @@ void FileAnswers::close_at_once() {
 void FileAnswers::settle(Task& task, vfs::OpContext& by) {
   if (!task.has_context() || task.fds_ref() == nullptr) return;
   close_for(task, task.context().take_closed(), by);
+  kernel_.reads().settle(task);
 }
 
 void FileAnswers::settle_all(vfs::OpContext& by) {

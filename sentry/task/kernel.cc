@@ -22,7 +22,7 @@ namespace run9::sentry {
 // The kernel's own work: root, all capabilities, cannot be interrupted.
 class Kernel::KernelContext : public vfs::OpContext {
  public:
-  explicit KernelContext(EventLoop& loop) : loop_(loop) {
+  explicit KernelContext(Kernel& kernel, EventLoop& loop) : kernel_(kernel), loop_(loop) {
     creds_.cap_permitted = creds_.cap_effective = creds_.cap_bounding = vfs::kAllCaps;
   }
   const vfs::Credentials& creds() const override { return creds_; }
@@ -32,6 +32,7 @@ class Kernel::KernelContext : public vfs::OpContext {
     return {ts.tv_sec, static_cast<uint32_t>(ts.tv_nsec)};
   }
   int32_t tgid() const override { return 0; }
+  void copied_up() override { kernel_.reads().moved(); }
   Result<void> wait(WaitQueue& q, uint32_t events, std::optional<uint64_t> deadline_ns) override {
     FiberWaiter wake(loop_);
     q.add(wake, events);
@@ -47,6 +48,7 @@ class Kernel::KernelContext : public vfs::OpContext {
   }
 
  private:
+  Kernel& kernel_;
   EventLoop& loop_;
   vfs::Credentials creds_;
 };
@@ -57,7 +59,7 @@ Kernel::Kernel(std::unique_ptr<EventLoop> loop, Options options)
       host_threads_(std::make_unique<HostThreads>(*loop_, options_.host_threads)) {
   hostname = options_.hostname;
   boot_time_ns = EventLoop::now_ns();
-  kernel_context_ = std::make_unique<KernelContext>(*loop_);
+  kernel_context_ = std::make_unique<KernelContext>(*this, *loop_);
   boot_realtime = kernel_context_->now();
   futexes_ = std::make_unique<FutexTable>();
   special_ = std::make_unique<SpecialFiles>(*this);

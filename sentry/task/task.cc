@@ -62,6 +62,7 @@ void Task::attach(std::unique_ptr<Context> context) {
   context_ = std::move(context);
   context_->owner = this;
   published_to_ = nullptr;
+  reads.reset();
   own_faults_.reset();
   signals_.reset();
 }
@@ -175,9 +176,18 @@ Result<vfs::Path> Task::start_of(GuestFd dirfd, std::string_view path) const {
 
 void Task::set_creds(vfs::Credentials c) {
   if (fds_) fds_->take_back();  // memory is shared with processes of the same user
+  kernel_.reads().stop(*this);
   creds_ = std::make_shared<const vfs::Credentials>(std::move(c));
   published_to_ = nullptr;
 }
+
+void Task::set_fds(FdTableRef fds) {
+  kernel_.reads().stop(*this);
+  fds_ = std::move(fds);
+  published_to_ = nullptr;
+}
+
+void Task::copied_up() { kernel_.reads().moved(); }
 
 // Then getpid(2) and its kin may not be answered without us.
 bool Task::watched() const {
@@ -190,6 +200,7 @@ void Task::publish_identity() {
     keep_faults();
     keep_mask();
     if (fds_) kernel_.files().settle(*this, kernel_.context());
+    kernel_.reads().stop(*this);
     published_to_ = nullptr;
     return context_->set_identity(nullptr);
   }
@@ -395,6 +406,9 @@ void Task::handle(EventKind kind) {
   context_->set_fiber(fiber_);
   if (const auto mask = std::exchange(context_->own_mask, std::nullopt)) set_mask({*mask});
   if (told.any || context_->closed.packed != 0) kernel_.files().asked(*this);
+  if (kind == EventKind::kSyscall && reads != nullptr && reads->positions != 0) {
+    kernel_.reads().called(*this, context_->call_regs().orig_rax, context_->call_regs().rdi);
+  }
   constexpr uint64_t kTrapFlag = 0x100;
   if (tracee && (regs().eflags & kTrapFlag) != 0) {  // ours, of the last step
     regs().eflags &= ~kTrapFlag;

@@ -16,6 +16,7 @@
 #include "sentry/signal/signal.h"
 #include "sentry/task/fd_table.h"
 #include "sentry/task/file_answers.h"
+#include "sentry/task/own_reads.h"
 #include "sentry/task/process.h"
 #include "vfs/context.h"
 #include "vfs/path_walk.h"
@@ -45,6 +46,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   Result<void> wait(WaitQueue& q, uint32_t events,
                     std::optional<uint64_t> deadline_ns = {}) override;
   void host_call(const std::function<void()>& call) override;
+  void copied_up() override;
 
   Kernel& kernel() const { return kernel_; }
   Process& process() const { return *process_; }
@@ -121,6 +123,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   TaskState state() const;
   bool in_call() const { return in_call_; }
   FileAnswers::Told told;
+  std::unique_ptr<OwnReads::Held> reads;  // null: none
   LayerSpan& layer_span() { return layer_span_; }
   // Which descriptor a call used last etc. is nobody's business; calls keep state on their stack.
 
@@ -153,10 +156,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   std::weak_ptr<Task> vfork_parent;
   void end_vfork();
   bool sleep_for_vfork();  // false: this task has to exit
-  void set_fds(FdTableRef fds) {
-    fds_ = std::move(fds);
-    published_to_ = nullptr;
-  }
+  void set_fds(FdTableRef fds);
   // After each change of its root or working directory, for all that share it.
   void publish_place();
   // Somebody wants to see each call.

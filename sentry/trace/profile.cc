@@ -90,11 +90,26 @@ void Profile::take(LayerSpan& span, const ThreadTimes& times, LayerTimes* row) {
   span.add(Layer::kHandOver, answered - let_go);
   span.add(Layer::kHost, resumed - answered);
   const uint64_t rested = std::min(times.rested, asked - resumed);
-  span.add(Layer::kGuest, asked - resumed - rested);
+  span.add(Layer::kGuest, asked - resumed - rested - add_reads(times, asked - resumed - rested));
   rows_[__NR_futex].ticks[static_cast<size_t>(Layer::kWait)] += rested;
   span = {.row = row, .since = now, .layer = Layer::kHandOver};
   span.add(Layer::kHandOver, now - asked);
   ++row->count;
+}
+
+// Of at most `most` ticks; gives how many.
+uint64_t Profile::add_reads(const ThreadTimes& times, uint64_t most) {
+  constexpr uint64_t kCalls[] = {__NR_read, __NR_readv, __NR_pread64, __NR_preadv};
+  constexpr uint64_t kQuickest = 16;  // ticks, of one
+  uint64_t left = most;
+  for (size_t i = 0; i < times.reads.size(); ++i) {
+    const auto& [count, ticks] = times.reads[i];
+    const uint64_t spent = std::min(ticks, left);
+    rows_[kCalls[i]].count += std::min(count, spent / kQuickest);
+    rows_[kCalls[i]].ticks[static_cast<size_t>(Layer::kHost)] += spent;
+    left -= spent;
+  }
+  return most - left;
 }
 
 void Profile::begin(LayerSpan& span) {

@@ -22,7 +22,7 @@ struct Attack {
 };
 // Each file's, ended by a null name.
 extern const Attack entry_attacks[], stub_code_attacks[], stub_memory_attacks[], control_page_attacks[],
-    identity_attacks[], patch_attacks[], fault_attacks[], pipe_attacks[], file_attacks[];
+    identity_attacks[], patch_attacks[], fault_attacks[], pipe_attacks[], file_attacks[], read_attacks[];
 
 inline constexpr int kBriefMs = 300;
 
@@ -43,6 +43,9 @@ void leave_threads();
 
 // 1: memory of pipes is mapped (pipe_ring.h).
 int rings_here();
+
+// How many descriptors of the host's can be read.
+int readable_here();
 
 // A system call instruction of the stub.
 long at_gate(int gate, long nr, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0);

@@ -134,7 +134,7 @@ void lie(const Lies& how, const int* fds) {
   static Target target{c, reinterpret_cast<uint64_t>(memory) + 4096, how.messages};
   if (how.race) start_thread(change_lengths, &target);
   // From here on this thread makes no call of its own: they would use these buffers.
-  memset(c->in_buffer, kInPage, sizeof c->in_buffer + sizeof c->out_buffer + sizeof c->unused);
+  memset(c->in_buffer, kInPage, sizeof c->in_buffer + sizeof c->out_buffer);
   const uint64_t slot = (reinterpret_cast<uint64_t>(c) - STUB_CTL) / 0x1000 - 1;
   if (how.late != (slot >= STUB_BULK_SLOTS)) return broken("this is slot %lu", static_cast<unsigned long>(slot));
   if (!how.late) memset(reinterpret_cast<void*>(bulk_address(slot)), kInPage, STUB_BULK_SIZE);

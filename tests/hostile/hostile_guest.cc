@@ -1,7 +1,7 @@
 // A guest that means harm. The test beside it (hostile_test.py) runs its attacks in a sandbox and looks at what became
 // of the others.
 //
-// usage: hostile_guest ATTACK [SEED] | --list; for an attack: --nothing, --leave (threads, and ends), --rings (are there any?)
+// usage: hostile_guest ATTACK [SEED] | --list; for an attack: --nothing, --leave (threads, and ends), --rings, --files (are there any?)
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   using namespace hostile;
   if (argc == 2 && strcmp(argv[1], "--nothing") == 0) return 0;
   if (argc == 2 && strcmp(argv[1], "--rings") == 0) return rings_here();
+  if (argc == 2 && strcmp(argv[1], "--files") == 0) return readable_here();
   if (argc == 2 && strcmp(argv[1], "--leave") == 0) {
     leave_threads();
     return 0;
@@ -26,7 +27,7 @@ int main(int argc, char** argv) {
   const bool list = argc == 2 && strcmp(argv[1], "--list") == 0;
   if (argc > 2) g_dice = strtoull(argv[2], nullptr, 10) * 0x9e3779b97f4a7c15 + 1;
   for (const Attack* attacks : {entry_attacks, stub_code_attacks, stub_memory_attacks, control_page_attacks,
-                                identity_attacks, patch_attacks, fault_attacks, pipe_attacks, file_attacks}) {
+                                identity_attacks, patch_attacks, fault_attacks, pipe_attacks, file_attacks, read_attacks}) {
     for (; attacks->name != nullptr; ++attacks) {
       if (list) puts(attacks->name);
       if (list || argc < 2 || strcmp(argv[1], attacks->name) != 0) continue;

@@ -12,51 +12,12 @@
 #include <algorithm>
 #include <functional>
 
-#include "tests/syscalls/test_util.h"
+#include "tests/syscalls/partner.h"
 
 namespace run9::guest {
 namespace {
 
 constexpr int kOften = 4;
-
-// Another process, with the descriptors of when it was made, that does one thing when it is asked to. No call of ours is needed for that.
-class Partner {
- public:
-  explicit Partner(const std::function<void()>& thing) {
-    word_ = static_cast<uint32_t*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-    if (word_ == MAP_FAILED) abort();
-    fflush(nullptr);
-    pid_ = fork();
-    if (pid_ != 0) return;
-    await(1);
-    thing();
-    say(2);
-    await(3);
-    fflush(nullptr);
-    _exit(testing::Test::HasFailure() ? 1 : 0);
-  }
-  ~Partner() {
-    say(3);
-    int status = -1;
-    EXPECT_EQ(pid_, waitpid(pid_, &status, 0));
-    EXPECT_EQ(0, status);
-    munmap(word_, kPage);
-  }
-  void act() const {
-    begin();
-    end();
-  }
-  void begin() const { say(1); }
-  void end() const { await(2); }
-
- private:
-  void say(uint32_t n) const { __atomic_store_n(word_, n, __ATOMIC_SEQ_CST); }
-  void await(uint32_t n) const {
-    while (__atomic_load_n(word_, __ATOMIC_SEQ_CST) != n) sched_yield();
-  }
-  uint32_t* word_;
-  pid_t pid_;
-};
 
 struct stat stat_by(long nr, int fd) {
   struct stat st = {};

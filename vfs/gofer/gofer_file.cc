@@ -160,6 +160,13 @@ Result<MapSource> GoferFile::map_source(OpContext& ctx, bool shared, bool writab
   return MapSource{.fd = host_};
 }
 
+Result<MapSource> GoferFile::read_source(OpContext&) {
+  if (host_ == nullptr || !readable()) return MapSource{};
+  MapSource source{.fd = writable() ? host_ : TRY(node_->host_file(Access::kRead, /*exact=*/true))};
+  node_->read_by_others();
+  return source;
+}
+
 Result<void> GoferFile::fsync(OpContext& ctx, bool data_only) {
   if (host_ == nullptr) return wire().fsync(open_.fid, data_only);
   const LayerScope time(Layer::kHost);

@@ -241,6 +241,30 @@ TEST_P(GoferFsTest, AccessTimesAreTheHosts) {
     read();
     expect_the_hosts("after reads then");
   }
+  const auto source = file->read_source(ctx).value();
+  if (source.fd == nullptr) return;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(code(rig.ns->setattr(ctx, rig.walk("/file").value(), {.valid = kSetAtime | kSetMtime, .atime = old, .mtime = old})), 0);
+    expect_the_hosts("made old once more");
+    std::byte b[1];
+    ASSERT_EQ(1, ::pread(source.fd->get(), b, 1, 0));
+    expect_the_hosts("after a read by the descriptor");
+  }
+}
+
+TEST_P(GoferFsTest, WhatFilesAreReadBy) {
+  ASSERT_EQ(code(rig.write("/file", "some text")), 0);
+  for (const int flags : {O_RDONLY, O_RDWR, O_WRONLY}) {
+    const FileRef first = rig.open("/file", O_RDWR).value(), file = rig.open("/file", flags).value();
+    const auto source = file->read_source(ctx).value();
+    ASSERT_EQ(dialect() && flags != O_WRONLY, source.fd != nullptr);
+    if (source.fd == nullptr) continue;
+    EXPECT_EQ(flags, fcntl(source.fd->get(), F_GETFL) & O_ACCMODE);
+    EXPECT_FALSE(source.is_memory);
+    char text[5] = {};
+    EXPECT_EQ(4, ::pread(source.fd->get(), text, 4, 5));
+    EXPECT_STREQ("text", text);
+  }
 }
 
 TEST_P(GoferFsTest, NewFilesBelongToTheCaller) {

@@ -42,6 +42,7 @@ GoferInode::~GoferInode() {
   drop_listing();
   if ((touched_ && !only_read_) || mapped_) gofer().note_change();
   if (fid_ == p9::kNoFid && parent_ != nullptr) {
+    note_reads_of_others();
     if (touched_) refresh_from_host_file();
     parent_->take_back(*this);
   }
@@ -210,8 +211,13 @@ void GoferInode::refresh_from_host_file() {
   if (left_alone && is_recent(attr_, read_at_ns_)) gofer().note_relatime(device_);
 }
 
+void GoferInode::note_reads_of_others() {
+  if (others_read_ && has_host_file() && !read_changes_nothing(coarse_now(CLOCK_REALTIME_COARSE))) touched_ = true;
+}
+
 void GoferInode::before_host_files_go() {
   mapped_ = false;  // a mapping would have kept them
+  note_reads_of_others();
   if (touched_) refresh_from_host_file();
 }
 
@@ -274,6 +280,7 @@ Stat GoferInode::stat_now() const {
 Result<Stat> GoferInode::getattr(OpContext& ctx) {
   if (attr_believed(ctx)) {
     if (only_read_ && read_changes_nothing(read_at_ns_)) touched_ = only_read_ = false;
+    note_reads_of_others();
     if (touched_) refresh_from_host_file();
     if (!attr_known_) TRY(refresh());
   } else if (!fresh()) {

@@ -83,6 +83,8 @@ class GoferInode final : public Inode, public HostFiles {
   Result<void> setattr_by(Fid open, const vfs::SetAttr&);
   // Somebody may write through a shared mapping from now on, as long as the descriptor lives.
   void mapped_writable() { mapped_ = true; }
+  // Somebody may read by a descriptor of the host's without our hearing of it, from now on.
+  void read_by_others() { others_read_ = true; }
   // A write by this caller: clears set-id bits as file systems do.
   Result<void> clear_set_ids(OpContext&);
   // All names of this directory.
@@ -108,6 +110,8 @@ class GoferInode final : public Inode, public HostFiles {
   void learn(const AttrX& attr, uint64_t since);
   Result<void> refresh();
   void refresh_from_host_file();
+  // Those of others may have moved the access time.
+  void note_reads_of_others();
   void before_host_files_go() override;
   bool fresh() const;
   // A read at that time leaves the access time as it is, as far as is known of the device.
@@ -216,6 +220,7 @@ class GoferInode final : public Inode, public HostFiles {
   bool attr_known_ = true;  // kAuthoritative: attr_ is what the server would say
   bool touched_ = false;    // but for size, blocks and times, which a host descriptor tells
   bool mapped_ = false;
+  bool others_read_ = false;
   bool unlinked_ = false;
   bool only_read_ = false;  // touched_ by nothing else,
   int64_t read_at_ns_ = 0;  // the last time then: CLOCK_REALTIME, coarse

@@ -1,5 +1,7 @@
 #include "vfs/overlay/inodes.h"
 
+#include <utility>
+
 #include "base/copy.h"
 
 namespace run9::vfs {
@@ -30,6 +32,11 @@ class OvlFile : public File {
   }
   Result<MapSource> map_source(OpContext& ctx, bool shared, bool writable) override {
     return TRY(real(ctx))->map_source(ctx, shared, writable);
+  }
+  Result<MapSource> read_source(OpContext& ctx) override {
+    auto source = TRY(TRY(real(ctx))->read_source(ctx));
+    if (source.fd != nullptr) static_cast<OvlInode&>(inode()).read_at_host();
+    return source;
   }
   Result<void> fsync(OpContext& ctx, bool data_only) override {
     return TRY(real(ctx))->fsync(ctx, data_only);
@@ -164,6 +171,7 @@ Result<void> OvlInode::copy_up_one(OpContext& ctx, uint64_t bytes) {
   TRY(copy_metadata(ctx, *made, st));
   if (!linked && lost_names_ == 0) TRY(dir.inode->link(ctx, name_, *made));
   upper_ = Real{made, dir.mount, 0};
+  if (std::exchange(read_at_host_, false)) ctx.copied_up();
   if (!is_dir()) {
     overlay().remember(*made, std::static_pointer_cast<OvlInode>(shared_from_this()));
   }

@@ -30,6 +30,7 @@ class OverlayContext : public OpContext {
     return caller_.wait(q, events, deadline);
   }
   void host_call(const std::function<void()>& call) override { caller_.host_call(call); }
+  void copied_up() override { caller_.copied_up(); }
 
  private:
   OpContext& caller_;
@@ -96,6 +97,8 @@ class OvlInode : public Inode {
   Result<void> copy_up(OpContext&, uint64_t bytes = ~uint64_t{0});
   // The name it is known by is gone; below, it stays.
   void lost_name() { ++lost_names_; }
+  // Somebody reads its bytes where they are now.
+  void read_at_host() { read_at_host_ = true; }
 
  protected:
   Real upper_;
@@ -110,6 +113,7 @@ class OvlInode : public Inode {
   std::string name_;
   uint32_t lost_names_ = 0;
   bool copying_ = false;
+  bool read_at_host_ = false;
   WaitQueue copied_;
 };
 

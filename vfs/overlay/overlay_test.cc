@@ -55,6 +55,24 @@ TEST_F(OverlayTest, WriteCopiesUp) {
   EXPECT_THAT(t.ns.listxattr(t.ctx, t.at("/d/f").value()), Gives(IsEmpty()));
 }
 
+TEST_F(OverlayTest, WhoReadsByDescriptorsHearsOfCopies) {
+  auto reader = t.open("/big", O_RDONLY).value(), other = t.open("/d/f", O_RDONLY).value();
+  const auto source = reader->read_source(t.ctx).value();
+  ASSERT_NE(nullptr, source.fd);
+  EXPECT_TRUE(source.is_memory);
+  ASSERT_THAT(t.chmod("/d/f", 0600), Works());
+  EXPECT_EQ(0, t.ctx.copied_up_);
+  ASSERT_THAT(t.chmod("/big", 0600), Works());
+  EXPECT_EQ(1, t.ctx.copied_up_);
+  ASSERT_THAT(t.open("/big", O_RDWR).value()->pwrite(t.ctx, as_bytes("new"), 0), Works());
+  char text[4] = {};
+  ASSERT_EQ(3, ::pread(source.fd->get(), text, 3, 0));
+  EXPECT_STREQ("bbb", text);
+  ASSERT_EQ(3, ::pread(reader->read_source(t.ctx).value().fd->get(), text, 3, 0));
+  EXPECT_STREQ("new", text);
+  EXPECT_EQ(1, t.ctx.copied_up_);
+}
+
 TEST_F(OverlayTest, BigFilesAndTruncation) {
   ASSERT_THAT(t.chmod("/big", 0600), Works());
   EXPECT_THAT(t.get("/big"), Gives(std::string(700000, 'b')));

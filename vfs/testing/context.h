@@ -24,6 +24,7 @@ class TestContext : public OpContext {
     std::exchange(on_wait, nullptr)();
     return ok();
   }
+  void copied_up() override { ++copied_up_; }
 
   void become_root() {
     creds_ = {};
@@ -41,6 +42,7 @@ class TestContext : public OpContext {
   int32_t tgid_ = 1;
   uint64_t file_size_limit_ = ~uint64_t{0};
   std::function<void()> on_wait;
+  int copied_up_ = 0;
 };
 
 // A namespace over one file system, its caller, and every call by path relative to the root.

@@ -92,6 +92,12 @@ Result<std::shared_ptr<UniqueFd>> TmpContent::host_fd() {
   return fd_;
 }
 
+Timespec TmpContent::host_atime() const {
+  struct stat st = {};
+  if (fd_ != nullptr) host_fstat(fd_->get(), &st);
+  return {st.st_atim.tv_sec, static_cast<uint32_t>(st.st_atim.tv_nsec)};
+}
+
 uint64_t TmpContent::missing_pages(uint64_t offset, uint64_t length) const {
   const uint64_t first = offset / kPage;
   const uint64_t end = pages_for(offset + length);

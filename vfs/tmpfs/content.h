@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/unique_fd.h"
+#include "vfs/types.h"
 
 namespace run9::vfs {
 
@@ -41,6 +42,7 @@ class TmpContent {
   Result<uint64_t> seek_data_hole(uint64_t offset, int whence) const;
   // The memfd, made now if need be.
   Result<std::shared_ptr<UniqueFd>> host_fd();
+  Timespec host_atime() const;  // the memfd's
 
   uint32_t seals = F_SEAL_SEAL;          // those of a memfd may be others
   std::shared_ptr<int> writable_maps = std::make_shared<int>(0);  // shared and writable ones

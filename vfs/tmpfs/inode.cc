@@ -53,8 +53,10 @@ void TmpInode::drop_privileges(OpContext& ctx) {
 }
 
 void TmpInode::accessed(const Path& at, uint32_t open_flags, Timespec now) {
-  if ((open_flags & O_NOATIME) != 0) return;
-  const uint32_t mount = at.mount ? at.mount->flags : 0;
+  if ((open_flags & O_NOATIME) == 0) accessed(at.mount ? at.mount->flags : 0, now);
+}
+
+void TmpInode::accessed(uint32_t mount, Timespec now) {
   if ((mount & (kMntNoAtime | kMntReadOnly)) != 0) return;
   if (is_dir() && (mount & kMntNoDirAtime) != 0) return;
   if ((mount & kMntRelAtime) != 0 && !relatime_due(st_, now)) return;

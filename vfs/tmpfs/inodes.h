@@ -1,6 +1,7 @@
 // The inodes of tmpfs. Private to this folder.
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -50,6 +51,7 @@ class TmpInode : public Inode {
   void changed(Timespec now) { st_.ctime = now; }
   void modified(Timespec now) { st_.mtime = st_.ctime = now; }
   void accessed(const Path& at, uint32_t open_flags, Timespec now);
+  void accessed(uint32_t mount_flags, Timespec now);
   uint32_t nlink() const { return st_.nlink; }
   void add_links(int n) { st_.nlink += static_cast<uint32_t>(n); }
   // What a write does to set-id bits and file capabilities.
@@ -69,13 +71,24 @@ class TmpRegular : public TmpInode {
   TmpRegular(Tmpfs& fs, const NewOwner& owner, Timespec now)
       : TmpInode(fs, owner, 0, now), content(fs.quota()) {}
   Result<Stat> getattr(OpContext&) override;
+  Result<void> setattr(OpContext&, const SetAttr&) override;
   Result<FileRef> open(OpContext&, const Path& self, uint32_t flags) override;
+  // Somebody reads the memfd by itself, from now on.
+  void read_at_host(const Path& at);
 
   TmpContent content;
   bool linkable = false;  // made by O_TMPFILE, and no link yet
 
  protected:
   Result<void> set_size(OpContext&, uint64_t) override;
+
+ private:
+  void note_host_reads();
+  struct HostReads {
+    uint32_t mount_flags;
+    Timespec last;  // the memfd's access time, as far as has been noted
+  };
+  std::optional<HostReads> host_reads_;
 };
 
 class TmpSymlink : public TmpInode {

@@ -1,6 +1,8 @@
 #include <linux/falloc.h>
 #include <sys/mman.h>
 
+#include <utility>
+
 #include "vfs/tmpfs/inodes.h"
 
 namespace run9::vfs {
@@ -69,6 +71,15 @@ class TmpFile : public File {
     return MapSource{std::move(tracked), 0, never_sealed};
   }
 
+  // The memfd's access time is what tells of such reads.
+  Result<MapSource> read_source(OpContext&) override {
+    TmpRegular& n = node();
+    if (!readable() || n.content.seals != F_SEAL_SEAL) return MapSource{};
+    auto fd = TRY(n.content.host_fd());
+    n.read_at_host(path());
+    return MapSource{std::move(fd), 0, true};
+  }
+
   Result<void> fallocate(OpContext& ctx, int mode, uint64_t offset, uint64_t length) override {
     TmpRegular& n = node();
     TmpContent& content = n.content;
@@ -89,7 +100,23 @@ class TmpFile : public File {
 
 }  // namespace
 
+void TmpRegular::read_at_host(const Path& at) {
+  host_reads_ = HostReads{.mount_flags = at.mount ? at.mount->flags : 0, .last = content.host_atime()};
+}
+
+void TmpRegular::note_host_reads() {
+  if (!host_reads_) return;
+  const Timespec last = content.host_atime();
+  if (std::exchange(host_reads_->last, last) != last && last > st_.atime) accessed(host_reads_->mount_flags, last);
+}
+
+Result<void> TmpRegular::setattr(OpContext& ctx, const SetAttr& a) {
+  note_host_reads();
+  return TmpInode::setattr(ctx, a);
+}
+
 Result<Stat> TmpRegular::getattr(OpContext& ctx) {
+  note_host_reads();
   Stat st = TRY(TmpInode::getattr(ctx));
   st.size = content.size();
   st.blocks = content.blocks();

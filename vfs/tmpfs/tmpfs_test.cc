@@ -3,6 +3,11 @@
 #include <gtest/gtest.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
 
 #include "vfs/testing/context.h"
 
@@ -116,6 +121,41 @@ TEST(TmpfsTest, Whiteout) {
   ASSERT_THAT(t.rename("/a", "/b", RenameFlags::kWhiteout), Works());
   EXPECT_TRUE(S_ISCHR(t.stat("/a").value().mode));
   EXPECT_EQ(t.stat("/a").value().rdev, 0u);
+}
+
+TEST(TmpfsTest, ReadsThatOnlyTheHostSees) {
+  Tree t(make_tmpfs({.mode = 0755}, {}), kMntRelAtime);
+  ASSERT_THAT(t.put("/f", "text"), Works());
+  auto f = t.open("/f", O_RDWR).value();
+  const auto source = f->read_source(t.ctx).value();
+  ASSERT_NE(nullptr, source.fd);
+  EXPECT_TRUE(source.is_memory);
+  EXPECT_EQ(nullptr, t.open("/f", O_WRONLY).value()->read_source(t.ctx).value().fd);
+  const auto times_from = [&](int64_t atime, int64_t mtime) {
+    return f->setattr(t.ctx, {.valid = kSetAtime | kSetMtime, .atime = {atime, 0}, .mtime = {mtime, 0}});
+  };
+  const auto read = [&] {
+    char byte;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_EQ(1, ::pread(source.fd->get(), &byte, 1, 0));
+  };
+  const int64_t now = time(nullptr);
+  ASSERT_THAT(times_from(100, 200), Works());
+  EXPECT_EQ(100, t.stat("/f").value().atime.sec);
+  read();
+  EXPECT_GE(t.stat("/f").value().atime.sec, now);
+  read();
+  ASSERT_THAT(times_from(100, 200), Works());
+  EXPECT_EQ(100, t.stat("/f").value().atime.sec) << "of a read before";
+  t.ctx.now_ = {now, 0};
+  ASSERT_THAT(times_from(now - 10, now - 20), Works());
+  t.ctx.now_ = {now - 15, 0};
+  ASSERT_THAT(f->setattr(t.ctx, {.valid = kSetMode, .mode = 0600}), Works());
+  read();
+  EXPECT_EQ(now - 10, t.stat("/f").value().atime.sec) << "relatime";
+  auto internal = make_internal_mount(make_tmpfs({}, {}));
+  EXPECT_EQ(nullptr, create_memfd(t.ctx, internal, "x", MFD_ALLOW_SEALING).value()->read_source(t.ctx).value().fd);
+  EXPECT_NE(nullptr, create_memfd(t.ctx, internal, "x", 0).value()->read_source(t.ctx).value().fd);
 }
 
 TEST(TmpfsTest, MemfdSeals) {

@@ -99,7 +99,7 @@ Result<vfs::FileRef> open_tty(vfs::OpContext& ctx, const vfs::Path& path, uint32
 
 }  // namespace
 
-bool discards_writes(const vfs::File& file) { return dynamic_cast<const NullFile*>(&file) != nullptr; }
+bool discards_writes(const vfs::File& file) { return file.inode().type() == S_IFCHR && dynamic_cast<const NullFile*>(&file) != nullptr; }
 
 void register_devices(Kernel& kernel) {
   SpecialFiles& s = kernel.special();

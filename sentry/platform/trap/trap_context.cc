@@ -113,6 +113,7 @@ void TrapContext::forget_own() {
   p.signals = {};
   p.may_close = 0;
   p.closed = p.told_fd = p.told_facts = 0;
+  take_all_files();
 }
 
 int TrapContext::host_tid() const { return static_cast<int>(take(page().host_tid)); }
@@ -512,7 +513,9 @@ std::optional<uint64_t> TrapContext::own_mask_now() const {
 ThreadTimes TrapContext::take_times() {
   const ThreadNotes& n = page().times;
   const uint64_t before = std::exchange(rested_, take(n.rested));
-  return {take(n.asked), take(n.answered), take(n.resumed), rested_ - before};
+  ThreadTimes times{take(n.asked), take(n.answered), take(n.resumed), rested_ - before, {}};
+  if (space_->has_reads(slot_)) note_reads(times.reads);
+  return times;
 }
 
 // ---------------------------------------------------------------- patched call sites

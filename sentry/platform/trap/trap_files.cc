@@ -1,4 +1,4 @@
-// TrapSpace, files that guest threads map themselves (docs/decisions/0024).
+// Files that guest threads map themselves (docs/decisions/0024), and read themselves (docs/decisions/0034).
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "sentry/platform/trap/agent_commands.h"
 #include "sentry/platform/trap/trap_platform.h"
@@ -45,6 +46,79 @@ bool TrapSpace::order_files(TrapContext& by, std::span<const MapRequest> asked, 
   orders.front().kind = kOrderReceive;
   for (const ThreadOrder& o : orders) by.queue(o);
   return true;
+}
+
+OwnReads& TrapSpace::own_reads(uint32_t slot) const {
+  return *reinterpret_cast<OwnReads*>(static_cast<std::byte*>(memory_.control.data()) + (reads_address(slot) - STUB_CTL));
+}
+
+namespace {
+
+static_assert(kOwnReads == kReadableFiles);
+
+constexpr uint32_t kPageSlots = kPage / STUB_READS_SIZE;
+
+uint32_t entry_of(int fd) { return static_cast<uint32_t>(fd) % kOwnReads; }
+uint32_t said(int fd) { return static_cast<uint32_t>(fd) + 1; }
+
+}  // namespace
+
+bool TrapSpace::has_reads(uint32_t slot) const { return slot < STUB_BULK_SLOTS && (memory_.read_pages >> (slot / kPageSlots) & 1) != 0; }
+
+bool TrapContext::takes_files() const { return in_call_ && !watched_ && slot_ < STUB_BULK_SLOTS && orders_.empty() && space_->files_taken(); }
+
+bool TrapContext::give_file(const ReadableFile& file) {
+  const int host = file.host.get();
+  const bool is_null = !file.host.valid();
+  // The thread gets the descriptor, to do with it what mmap(2) can.
+  if (!takes_files() || (!is_null && !file.may_write && (fcntl(host, F_GETFL) & O_ACCMODE) != O_RDONLY)) return false;
+  if (!is_null && !space_->send_descriptors(space_->files_, std::span(&host, 1)).has_value()) return false;
+  space_->memory_.read_pages |= static_cast<uint8_t>(1u << (slot_ / kPageSlots));
+  ThreadOrder o{};
+  o.kind = kOrderKeepFile;
+  o.args[0] = entry_of(file.fd);
+  o.args[1] = said(file.fd);
+  o.args[2] = file.position.value_or(kNoPosition);
+  o.args[3] = is_null ? 1 : 0;
+  queue(o);
+  return true;
+}
+
+void TrapContext::give_position(int fd, uint64_t position) {
+  OwnRead& entry = space_->own_reads(slot_).entries[entry_of(fd)];
+  if (take(entry.fd) == said(fd)) __atomic_store_n(&entry.position, position, __ATOMIC_SEQ_CST);
+}
+
+std::optional<uint64_t> TrapContext::take_position(int fd) {
+  OwnRead& entry = space_->own_reads(slot_).entries[entry_of(fd)];
+  if (take(entry.fd) != said(fd)) return {};
+  const uint64_t position = __atomic_exchange_n(&entry.position, kNoPosition, __ATOMIC_SEQ_CST);
+  if (position > INT64_MAX) return {};
+  return position;
+}
+
+void TrapContext::take_file(int fd) {
+  OwnReads& reads = space_->own_reads(slot_);
+  OwnRead& entry = reads.entries[entry_of(fd)];
+  if (take(entry.fd) != said(fd)) return;
+  __atomic_store_n(&entry.fd, 0, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&reads.stale, 1, __ATOMIC_SEQ_CST);
+}
+
+void TrapContext::note_reads(std::array<ThreadTimes::Reads, 4>& since) {
+  const OwnReads& reads = space_->own_reads(slot_);
+  for (size_t i = 0; i < since.size(); ++i) {
+    const ThreadTimes::Reads now{take(reads.notes[i].count), take(reads.notes[i].ticks)};
+    const ThreadTimes::Reads before = std::exchange(reads_[i], now);
+    since[i] = {now.count - before.count, now.ticks - before.ticks};
+  }
+}
+
+void TrapContext::take_all_files() {
+  if (!space_->has_reads(slot_)) return;
+  OwnReads& reads = space_->own_reads(slot_);
+  for (OwnRead& entry : reads.entries) __atomic_store_n(&entry.fd, 0, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&reads.stale, 1, __ATOMIC_SEQ_CST);
 }
 
 }  // namespace run9::sentry::trap

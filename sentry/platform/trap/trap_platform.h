@@ -40,6 +40,8 @@ struct StubMemory {
   SharedMemory commands, control;
   // Of each thread's bulk area, how much was in use.
   std::array<uint8_t, STUB_BULK_SLOTS> bulk_pages{};
+  // Which pages of STUB_READS were in use.
+  uint8_t read_pages = 0;
 };
 
 // What a stub hears from us by, or our ends of it.
@@ -89,6 +91,11 @@ class TrapContext final : public Context {
   void tell_end(bool briefly) override { reply_flags_ |= kToldEnd | (briefly ? kToldBriefly : 0u); }
   void keep_closes() override;
   ClosedFds take_closed() override;
+  bool takes_files() const override;
+  bool give_file(const ReadableFile& file) override;
+  void give_position(int fd, uint64_t position) override;
+  std::optional<uint64_t> take_position(int fd) override;
+  void take_file(int fd) override;
   void set_identity(const ContextIdentity* identity) override;
   ThreadTimes take_times() override;
   uint64_t robust_list() const override;
@@ -115,6 +122,8 @@ class TrapContext final : public Context {
   void take_call(uint32_t number);
   void load_regs();
   void forget_own();
+  void take_all_files();
+  void note_reads(std::array<ThreadTimes::Reads, 4>& since);
   void queue(const ThreadOrder& order);
   void write_regs();
   void start_running();
@@ -199,6 +208,7 @@ class TrapContext final : public Context {
   bool in_futex_ = false;  // the report that is waited for is a futex's
   int64_t futex_result_ = 0;
   uint64_t rested_ = 0;  // ThreadNotes::rested, when it was looked at last
+  std::array<ThreadTimes::Reads, 4> reads_;  // likewise OwnReads::notes
   uint64_t clear_tid_ = 0;
   bool running_ = false;
   bool gone_ = false;
@@ -300,6 +310,8 @@ class TrapSpace final : public AddressSpace {
   // By the guest thread itself, on its way back from its call: `list`, which `asked` has become by patches. False: not these, or not now.
   bool order_files(TrapContext& by, std::span<const MapRequest> asked, std::span<const MapRequest> list);
   bool files_taken() const;  // all that were sent to guest threads
+  OwnReads& own_reads(uint32_t slot) const;  // of one of the first
+  bool has_reads(uint32_t slot) const;  // it was given a file, or one that shares its page was
   void forget_patches(uint64_t addr, uint64_t length);
   Result<void> undo_patches(uint64_t addr, uint64_t length);
   // map_all without patches.

@@ -52,12 +52,24 @@ inline bool answer_here(ControlPage* c, uint64_t nr, uint32_t& brought) {
       c->robust_list = c->gregs[kRdi];
       value = 0;
       break;
+    case __NR_pread64:
+    case __NR_readv:
+    case __NR_preadv:
+      if (!read_here(c, nr, value)) return false;
+      break;
+    case __NR_read:
+      if (!read_here(c, nr, value) && !answer_file(c, nr, value)) return false;
+      break;
+    case __NR_write:
+      if (!write_here(c, value)) return false;
+      break;
+    case __NR_lseek:
+      if (!seek_here(c, value) && !answer_file(c, nr, value)) return false;
+      break;
     case __NR_close:
     case __NR_fstat:
     case __NR_fcntl:
     case __NR_ioctl:
-    case __NR_lseek:
-    case __NR_read:
     case __NR_getdents64:
       if (!answer_file(c, nr, value)) return false;
       break;

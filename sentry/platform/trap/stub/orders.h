@@ -119,6 +119,8 @@ class Files {
     return 0;
   }
   long number(uint64_t i) const { return i < count_ ? numbers_[i] : -1; }
+  // The last one, which is not closed then.
+  long take() { return count_ != 0 ? numbers_[--count_] : -1; }
 
  private:
   int numbers_[kMaxFiles];
@@ -132,6 +134,10 @@ inline long carry_out_one(ControlPage* c, const ThreadOrder& o, ucontext_t* uc, 
   switch (o.kind) {
     case kOrderThread: return uc != nullptr ? clone_thread(o, uc) : clone_thread_fast(o, c);
     case kOrderReceive: return files.receive();
+    case kOrderKeepFile:
+      if (o.args[3] == 0) files.receive();
+      keep_file(c, o, o.args[3] != 0 ? static_cast<int>(kNull) : files.take());
+      return 0;
     case kOrderCopy:
       return uc == nullptr ? try_copy(reinterpret_cast<void*>(o.args[0]), reinterpret_cast<const void*>(o.args[1]), o.args[2]) : -EFAULT;
     case kOrderMapFile: return call(static_cast<uint64_t>(files.number(o.args[4])));
@@ -164,6 +170,7 @@ enum class Store { kHere, kDone };
 
 [[noreturn]] inline void leave(ControlPage* c, Store store) {
   const Reply& reply = c->line.reply;
+  drop_all_files(c);
   if (reply.flags & kClearTid) {
     const uint64_t word = reply.results[0].addr;
     const uint32_t zero = 0;
@@ -208,6 +215,7 @@ inline bool converse(ControlPage* c, ucontext_t* uc, uint64_t slot, bool asked =
     } else if (flags & kReport) {
       c->line.kind = kReqOrdersDone;
     } else {
+      if (c->keeps != 0) drop_stale(c);
       return false;
     }
   }

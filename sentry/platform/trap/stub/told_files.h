@@ -3,7 +3,7 @@
 #pragma once
 #include <errno.h>
 
-#include "sentry/platform/trap/stub/page.h"
+#include "sentry/platform/trap/stub/own_reads.h"
 
 namespace run9::sentry::trap::stub {
 
@@ -69,6 +69,7 @@ inline bool close_here(ControlPage* c, uint32_t fd) {
   while (!__atomic_compare_exchange_n(&c->closed, &before, before << 8 | (fd + 1), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
   }
   if (c->told_fd == fd + 1) c->told_facts &= kUsedStat;
+  if (c->keeps != 0) forget_read(c, fd);
   return true;
 }
 

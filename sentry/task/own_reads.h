@@ -1,0 +1,62 @@
+// OwnReads: which regular files guest threads read at the host by themselves (docs/decisions/0034-reads-by-guest-threads.md). A thread that reads one often
+// is sent a host descriptor of it (vfs::File::read_source). If nobody else can tell where the file's position is, that is the thread's too, until
+// somebody may want to know.
+#pragma once
+#include <array>
+#include <cstdint>
+
+#include "sentry/platform/platform.h"
+#include "sentry/task/fd_table.h"
+
+namespace run9::sentry {
+
+class Kernel;
+class Task;
+
+class OwnReads {
+ public:
+  explicit OwnReads(Kernel& kernel) : kernel_(kernel) {}
+
+  // One task's part.
+  struct Held {
+    struct Entry {
+      int fd = -1;
+      const vfs::File* file = nullptr;
+      int worth = 0;  // what was read of it lately; of one that is given, how often that may have been in vain
+      bool given = false, position = false;
+    };
+    std::array<Entry, kReadableFiles> entries;
+    int positions = 0;  // how many are the thread's
+  };
+
+  // It has called. What it, or who gets the file by this call, may find at a position is so now.
+  void called(Task& task, uint64_t number, uint64_t first_arg);
+  // Its read(2) of `fd`, or with `offset` its pread(2), has given `bytes` of `wanted` ones. Blocks.
+  void was_read(Task& task, GuestFd fd, const vfs::FileRef& file, bool offset, uint64_t bytes, uint64_t wanted);
+  // Its write(2) to `fd` has gone nowhere, as all writes to `file` will.
+  void was_discarded(Task& task, GuestFd fd, const vfs::File& file);
+  // Somebody wants to know where its files are.
+  void settle(Task& task);
+  // From here on it asks; and starts anew, unless something is against it.
+  void stop(Task& task);
+  // Everybody, for good: somebody watches reads.
+  void stop();
+  // Files that some read by host descriptors have other ones now.
+  void moved();
+
+ private:
+  void take_position(Task& task, Held::Entry& entry);
+  void take(Task& task, Held::Entry& entry);
+  bool may_give(const Task& task, const vfs::File& file) const;
+  // Its entry for this file. Null: another one's is worth more.
+  Held::Entry* claim(Task& task, GuestFd fd, const vfs::File& file);
+  void given(Task& task, GuestFd fd, Held::Entry& entry);
+  void give(Task& task, GuestFd fd, const vfs::FileRef& file, bool offset);
+  static void has_position(Task& task, Held::Entry& entry);
+  void left(const FdTable& table, int fd);
+
+  Kernel& kernel_;
+  bool stopped_ = false;
+};
+
+}  // namespace run9::sentry
