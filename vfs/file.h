@@ -71,6 +71,8 @@ class File : public std::enable_shared_from_this<File> {
   // Reads only put bytes into `dst`, writes only take them from `src`, and neither looks at them there: it may be memory that a guest changes meanwhile.
   virtual bool moves_bytes() const { return false; }
   virtual Result<uint64_t> seek(OpContext&, int64_t offset, int whence);
+  // How much was read of it by whoever has it open: OwnReads' to say, as soon as that is worth something.
+  int& read_worth() { return read_worth_; }
   uint64_t position() const { return position_; }
   void set_position(uint64_t p) { position_ = p; }
 
@@ -108,6 +110,7 @@ class File : public std::enable_shared_from_this<File> {
   Path path_;
   uint32_t flags_;
   bool created_ = false;
+  int read_worth_ = 0;
   WriteAccess writes_;
   uint64_t position_ = 0;
 };

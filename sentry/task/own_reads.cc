@@ -85,6 +85,13 @@ bool is_alone_with(const Task& task, const vfs::FileRef& file) {
 
 uint64_t entry_of(int fd) { return static_cast<uint32_t>(fd) % kReadableFiles; }
 
+// Null: it was not given this.
+OwnReads::Held::Entry* entry_for(Task& task, GuestFd fd, const vfs::File& file) {
+  if (task.reads == nullptr) return nullptr;
+  OwnReads::Held::Entry& e = task.reads->entries[entry_of(to_int(fd))];
+  return e.fd == to_int(fd) && e.file == &file ? &e : nullptr;
+}
+
 }  // namespace
 
 void OwnReads::take_position(Task& task, Held::Entry& entry) {
@@ -94,14 +101,14 @@ void OwnReads::take_position(Task& task, Held::Entry& entry) {
   const auto file = task.fds().get(GuestFd{entry.fd});
   const auto position = task.context().take_position(entry.fd);
   if (!position) {
-    --entry.worth;
+    --entry.patience;
   } else if (file.has_value() && file.assume_value().get() == entry.file) {
     file.assume_value()->set_position(*position);
   }
 }
 
 void OwnReads::take(Task& task, Held::Entry& entry) {
-  if (entry.given) {
+  if (entry.fd >= 0) {
     take_position(task, entry);
     task.context().take_file(entry.fd);
   }
@@ -141,7 +148,7 @@ void OwnReads::left(const FdTable& table, int fd) {
   kernel_.each_task([&](Task& t) {
     if (t.reads == nullptr || t.fds_ref().get() != &table || !t.has_context()) return;
     Held::Entry& e = t.reads->entries[entry_of(fd)];
-    if (!e.given || e.fd != fd) return;
+    if (e.fd != fd) return;
     if (e.position) --t.reads->positions;
     e.position = false;  // nobody else has the file
     take(t, e);
@@ -154,47 +161,48 @@ bool OwnReads::may_give(const Task& task, const vfs::File& file) const {
          task.context().takes_files();
 }
 
-OwnReads::Held::Entry* OwnReads::claim(Task& task, GuestFd fd, const vfs::File& file) {
+bool OwnReads::make_room(Task& task, GuestFd fd) {
   if (task.reads == nullptr) task.reads = std::make_unique<Held>();
   Held::Entry& e = task.reads->entries[entry_of(to_int(fd))];
-  if (e.fd == to_int(fd) && e.file == &file) return &e;
-  if (--e.worth > 0) return nullptr;
+  if (e.fd >= 0 && --e.patience > 0) return false;
   take(task, e);
-  e.fd = to_int(fd);
-  e.file = &file;
-  return &e;
+  return true;
 }
 
-void OwnReads::given(Task& task, GuestFd fd, Held::Entry& entry) {
-  entry.worth = kPatience;
-  entry.given = true;
+OwnReads::Held::Entry& OwnReads::given(Task& task, GuestFd fd, const vfs::File& file) {
+  Held::Entry& e = task.reads->entries[entry_of(to_int(fd))];
+  e = {.fd = to_int(fd), .file = &file, .patience = kPatience};
   task.fds().watch(fd, [this, table = &task.fds()](int n) { left(*table, n); });
+  return e;
 }
 
-void OwnReads::was_discarded(Task& task, GuestFd fd, const vfs::File& file) {
-  if (!task.has_context() || !task.context().takes_files()) return;
-  Held::Entry* const e = claim(task, fd, file);
-  if (e == nullptr || ++e->worth < kWorth || e->given) return;
-  if (task.context().give_file({.fd = to_int(fd)})) given(task, fd, *e);
+void OwnReads::was_discarded(Task& task, GuestFd fd, vfs::File& file) {
+  if (file.read_worth() < kWorth) {
+    ++file.read_worth();
+  } else if (task.has_context() && task.context().takes_files() && entry_for(task, fd, file) == nullptr && make_room(task, fd) &&
+             task.context().give_file({.fd = to_int(fd)})) {
+    given(task, fd, file);
+  }
 }
 
 void OwnReads::was_read(Task& task, GuestFd fd, const vfs::FileRef& file, bool offset, uint64_t bytes, uint64_t wanted) {
   constexpr int kShift = 14;
-  if (bytes == 0 || !may_give(task, *file)) return;
-  Held::Entry* const entry = claim(task, fd, *file);
-  if (entry == nullptr) return;
-  Held::Entry& e = *entry;
-  if (e.given) {
-    if (offset || e.position) {
-      if (--e.worth <= 0) take(task, e);
-    } else if (is_alone_with(task, file)) {
-      task.context().give_position(e.fd, file->position());
-      has_position(task, e);
-    }
-    return;
+  if (bytes == 0) return;
+  int& worth = file->read_worth();
+  if (worth < kWorth) worth += 1 + static_cast<int>(std::min<uint64_t>(bytes >> kShift, kWorth));
+  if (worth < kWorth || !may_give(task, *file)) return;
+  if (Held::Entry* const e = entry_for(task, fd, *file); e != nullptr) return was_asked(task, *e, file, offset);
+  // Who gets less than it wants is at the end.
+  if ((offset || bytes == wanted) && make_room(task, fd)) give(task, fd, file, offset);
+}
+
+void OwnReads::was_asked(Task& task, Held::Entry& entry, const vfs::FileRef& file, bool offset) {
+  if (offset || entry.position) {
+    if (--entry.patience <= 0) take(task, entry);
+  } else if (is_alone_with(task, file)) {
+    task.context().give_position(entry.fd, file->position());
+    has_position(task, entry);
   }
-  e.worth += 1 + static_cast<int>(std::min<uint64_t>(bytes >> kShift, kWorth));
-  if (e.worth >= kWorth && (offset || bytes == wanted)) give(task, fd, file, offset);
 }
 
 void OwnReads::has_position(Task& task, Held::Entry& entry) {
@@ -203,22 +211,20 @@ void OwnReads::has_position(Task& task, Held::Entry& entry) {
 }
 
 void OwnReads::give(Task& task, GuestFd fd, const vfs::FileRef& file, bool offset) {
-  const int number = to_int(fd);
   const auto source = file->read_source(task);
-  if (task.reads == nullptr || task.fds().entry(static_cast<size_t>(number)) == nullptr) return;
-  Held::Entry& e = task.reads->entries[entry_of(number)];
-  if (e.fd != number || e.file != file.get() || e.given || task.fds().entry(static_cast<size_t>(number))->file != file) return;
-  e.worth = kNever;
-  if (!source.has_value() || source.assume_value().fd == nullptr) return;
-  const vfs::MapSource& from = source.assume_value();
+  const FdTable::Entry* const now = task.fds().entry(static_cast<size_t>(to_int(fd)));
+  if (task.reads == nullptr || task.reads->entries[entry_of(to_int(fd))].fd >= 0 || now == nullptr || now->file != file) return;
+  const vfs::MapSource none, &from = source.has_value() ? source.assume_value() : none;
   const bool may_write = from.is_memory ? may_write_by_descriptor(task, *file) : file->writable();
-  if (from.is_memory && !may_write) return;
+  if (from.fd == nullptr || (from.is_memory && !may_write)) {
+    file->read_worth() = kNever;
+    return;
+  }
   const bool own = !offset && is_alone_with(task, file);
-  ReadableFile readable{.fd = number, .host = from.fd->borrow(), .may_write = may_write, .position = {}};
+  ReadableFile readable{.fd = to_int(fd), .host = from.fd->borrow(), .may_write = may_write, .position = {}};
   if (own) readable.position = file->position();
-  e.worth = 0;
   if (!task.context().give_file(readable)) return;
-  given(task, fd, e);
+  Held::Entry& e = given(task, fd, *file);
   if (own) has_position(task, e);
 }
 

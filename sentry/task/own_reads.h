@@ -20,10 +20,10 @@ class OwnReads {
   // One task's part.
   struct Held {
     struct Entry {
-      int fd = -1;
+      int fd = -1;  // that it was given; -1: none
       const vfs::File* file = nullptr;
-      int worth = 0;  // what was read of it lately; of one that is given, how often that may have been in vain
-      bool given = false, position = false;
+      int patience = 0;  // how often that may still have been in vain
+      bool position = false;
     };
     std::array<Entry, kReadableFiles> entries;
     int positions = 0;  // how many are the thread's
@@ -34,7 +34,7 @@ class OwnReads {
   // Its read(2) of `fd`, or with `offset` its pread(2), has given `bytes` of `wanted` ones. Blocks.
   void was_read(Task& task, GuestFd fd, const vfs::FileRef& file, bool offset, uint64_t bytes, uint64_t wanted);
   // Its write(2) to `fd` has gone nowhere, as all writes to `file` will.
-  void was_discarded(Task& task, GuestFd fd, const vfs::File& file);
+  void was_discarded(Task& task, GuestFd fd, vfs::File& file);
   // Somebody wants to know where its files are.
   void settle(Task& task);
   // From here on it asks; and starts anew, unless something is against it.
@@ -48,9 +48,11 @@ class OwnReads {
   void take_position(Task& task, Held::Entry& entry);
   void take(Task& task, Held::Entry& entry);
   bool may_give(const Task& task, const vfs::File& file) const;
-  // Its entry for this file. Null: another one's is worth more.
-  Held::Entry* claim(Task& task, GuestFd fd, const vfs::File& file);
-  void given(Task& task, GuestFd fd, Held::Entry& entry);
+  // Whose reads and writes come here all the same: it wants to have the position, or has not got the file.
+  void was_asked(Task& task, Held::Entry& entry, const vfs::FileRef& file, bool offset);
+  // False: another one, which has the place for this descriptor, is to keep it yet.
+  bool make_room(Task& task, GuestFd fd);
+  Held::Entry& given(Task& task, GuestFd fd, const vfs::File& file);
   void give(Task& task, GuestFd fd, const vfs::FileRef& file, bool offset);
   static void has_position(Task& task, Held::Entry& entry);
   void left(const FdTable& table, int fd);

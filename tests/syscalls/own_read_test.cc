@@ -489,6 +489,21 @@ TEST_P(OwnReadTest, AccessTimes) {
   if (moves) EXPECT_FALSE(is_newer(st.st_mtim, st.st_atim));
 }
 
+TEST_P(OwnReadTest, AccessTimesThatRest) {
+  const timespec old[2] = {{1000, 0}, {2000, 0}};
+  Fd fd = hot();
+  for (int i = 0; i < 3; ++i) {
+    Fd quiet(open(path_.c_str(), GetParam() | O_NOATIME));
+    ASSERT_OK(utimensat(AT_FDCWD, path_.c_str(), old, 0));
+    pread_often(quiet);
+    read_often(quiet);
+    struct stat st;
+    ASSERT_OK(stat(path_.c_str(), &st));
+    EXPECT_EQ(1000, st.st_atim.tv_sec);
+    expect_next(fd, kOften + i);
+  }
+}
+
 TEST_P(OwnReadTest, ReadsAreWatched) {
   Fd fd = hot();
   Fd watch(inotify_init1(IN_NONBLOCK));

@@ -87,8 +87,13 @@ Result<void> TmpContent::to_memfd() {
 }
 
 Result<std::shared_ptr<UniqueFd>> TmpContent::host_fd() {
-  TRY(to_memfd());
+  auto fd = TRY(fd_to_read());
   dense_ = false;
+  return fd;
+}
+
+Result<std::shared_ptr<UniqueFd>> TmpContent::fd_to_read() {
+  TRY(to_memfd());
   return fd_;
 }
 

@@ -73,6 +73,8 @@ class TmpRegular : public TmpInode {
   Result<Stat> getattr(OpContext&) override;
   Result<void> setattr(OpContext&, const SetAttr&) override;
   Result<FileRef> open(OpContext&, const Path& self, uint32_t flags) override;
+  // `quietly`: it does not count as read.
+  Result<size_t> read(std::span<std::byte> dst, uint64_t offset, bool quietly);
   // Somebody reads the memfd by itself, from now on.
   void read_at_host(const Path& at);
 

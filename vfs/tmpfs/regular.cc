@@ -17,9 +17,10 @@ class TmpFile : public File {
   TmpRegular& node() const { return static_cast<TmpRegular&>(inode()); }
 
   Result<size_t> pread(OpContext& ctx, std::span<std::byte> dst, uint64_t offset) override {
-    const size_t n = TRY(node().content.read(dst, offset));
-    node().accessed(path(), flags(), ctx.now());
-    return n;
+    TmpRegular& n = node();
+    const size_t count = TRY(n.read(dst, offset, (flags() & O_NOATIME) != 0));
+    n.accessed(path(), flags(), ctx.now());
+    return count;
   }
 
   bool moves_bytes() const override { return true; }
@@ -75,7 +76,7 @@ class TmpFile : public File {
   Result<MapSource> read_source(OpContext&) override {
     TmpRegular& n = node();
     if (!readable() || n.content.seals != F_SEAL_SEAL) return MapSource{};
-    auto fd = TRY(n.content.host_fd());
+    auto fd = TRY(n.content.fd_to_read());
     n.read_at_host(path());
     return MapSource{std::move(fd), 0, true};
   }
@@ -108,6 +109,14 @@ void TmpRegular::note_host_reads() {
   if (!host_reads_) return;
   const Timespec last = content.host_atime();
   if (std::exchange(host_reads_->last, last) != last && last > st_.atime) accessed(host_reads_->mount_flags, last);
+}
+
+Result<size_t> TmpRegular::read(std::span<std::byte> dst, uint64_t offset, bool quietly) {
+  if (!quietly || !host_reads_) return content.read(dst, offset);
+  note_host_reads();
+  const auto n = content.read(dst, offset);
+  host_reads_->last = content.host_atime();
+  return n;
 }
 
 Result<void> TmpRegular::setattr(OpContext& ctx, const SetAttr& a) {

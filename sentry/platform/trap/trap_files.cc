@@ -65,14 +65,14 @@ uint32_t said(int fd) { return static_cast<uint32_t>(fd) + 1; }
 
 bool TrapSpace::has_reads(uint32_t slot) const { return slot < STUB_BULK_SLOTS && (memory_.read_pages >> (slot / kPageSlots) & 1) != 0; }
 
-bool TrapContext::takes_files() const { return in_call_ && !watched_ && slot_ < STUB_BULK_SLOTS && orders_.empty() && space_->files_taken(); }
+bool TrapContext::takes_files() const { return in_call_ && !watched_ && slot_ < STUB_BULK_SLOTS && orders_.empty(); }
 
 bool TrapContext::give_file(const ReadableFile& file) {
   const int host = file.host.get();
   const bool is_null = !file.host.valid();
   // The thread gets the descriptor, to do with it what mmap(2) can.
   if (!takes_files() || (!is_null && !file.may_write && (fcntl(host, F_GETFL) & O_ACCMODE) != O_RDONLY)) return false;
-  if (!is_null && !space_->send_descriptors(space_->files_, std::span(&host, 1)).has_value()) return false;
+  if (!is_null && (!space_->files_taken() || !space_->send_descriptors(space_->files_, std::span(&host, 1)).has_value())) return false;
   space_->memory_.read_pages |= static_cast<uint8_t>(1u << (slot_ / kPageSlots));
   ThreadOrder o{};
   o.kind = kOrderKeepFile;
