@@ -87,13 +87,8 @@ Result<void> TmpContent::to_memfd() {
 }
 
 Result<std::shared_ptr<UniqueFd>> TmpContent::host_fd() {
-  auto fd = TRY(fd_to_read());
-  dense_ = false;
-  return fd;
-}
-
-Result<std::shared_ptr<UniqueFd>> TmpContent::fd_to_read() {
   TRY(to_memfd());
+  dense_ = false;
   return fd_;
 }
 

@@ -40,9 +40,10 @@ class TmpContent {
   Result<void> resize(uint64_t size);
   Result<void> fallocate(int mode, uint64_t offset, uint64_t length);
   Result<uint64_t> seek_data_hole(uint64_t offset, int whence) const;
-  // The memfd, made now if need be: to be mapped; or to be read, which leaves its pages where they are.
+  // The memfd, made now if need be.
   Result<std::shared_ptr<UniqueFd>> host_fd();
-  Result<std::shared_ptr<UniqueFd>> fd_to_read();
+  // To be read, which leaves its pages where they are. Null: it has none, and its writes cost less so.
+  std::shared_ptr<UniqueFd> fd_to_read() const { return fd_; }
   Timespec host_atime() const;  // the memfd's
 
   uint32_t seals = F_SEAL_SEAL;          // those of a memfd may be others

@@ -76,7 +76,8 @@ class TmpFile : public File {
   Result<MapSource> read_source(OpContext&) override {
     TmpRegular& n = node();
     if (!readable() || n.content.seals != F_SEAL_SEAL) return MapSource{};
-    auto fd = TRY(n.content.fd_to_read());
+    auto fd = n.content.fd_to_read();
+    if (fd == nullptr) return MapSource{};
     n.read_at_host(path());
     return MapSource{std::move(fd), 0, true};
   }

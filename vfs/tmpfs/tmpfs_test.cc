@@ -125,7 +125,9 @@ TEST(TmpfsTest, Whiteout) {
 
 TEST(TmpfsTest, ReadsThatOnlyTheHostSees) {
   Tree t(make_tmpfs({.mode = 0755}, {}), kMntRelAtime);
-  ASSERT_THAT(t.put("/f", "text"), Works());
+  ASSERT_THAT(t.put("/small", "text"), Works());
+  EXPECT_EQ(nullptr, t.open("/small", O_RDWR).value()->read_source(t.ctx).value().fd);
+  ASSERT_THAT(t.put("/f", std::string(100'000, 't')), Works());
   auto f = t.open("/f", O_RDWR).value();
   const auto source = f->read_source(t.ctx).value();
   ASSERT_NE(nullptr, source.fd);
@@ -155,7 +157,9 @@ TEST(TmpfsTest, ReadsThatOnlyTheHostSees) {
   EXPECT_EQ(now - 10, t.stat("/f").value().atime.sec) << "relatime";
   auto internal = make_internal_mount(make_tmpfs({}, {}));
   EXPECT_EQ(nullptr, create_memfd(t.ctx, internal, "x", MFD_ALLOW_SEALING).value()->read_source(t.ctx).value().fd);
-  EXPECT_NE(nullptr, create_memfd(t.ctx, internal, "x", 0).value()->read_source(t.ctx).value().fd);
+  auto unsealable = create_memfd(t.ctx, internal, "x", 0).value();
+  ASSERT_THAT(unsealable->setattr(t.ctx, {.valid = kSetSize, .size = 100'000}), Works());
+  EXPECT_NE(nullptr, unsealable->read_source(t.ctx).value().fd);
 }
 
 TEST(TmpfsTest, MemfdSeals) {
