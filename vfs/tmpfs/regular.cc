@@ -103,6 +103,7 @@ class TmpFile : public File {
 }  // namespace
 
 void TmpRegular::read_at_host(const Path& at) {
+  note_host_reads();
   host_reads_ = HostReads{.mount_flags = at.mount ? at.mount->flags : 0, .last = content.host_atime()};
 }
 

@@ -136,7 +136,7 @@ inline long carry_out_one(ControlPage* c, const ThreadOrder& o, ucontext_t* uc, 
     case kOrderReceive: return files.receive();
     case kOrderKeepFile:
       if (o.args[3] == 0) files.receive();
-      keep_file(c, o, o.args[3] != 0 ? static_cast<int>(kNull) : files.take());
+      keep_file(c, o, files.take());
       return 0;
     case kOrderCopy:
       return uc == nullptr ? try_copy(reinterpret_cast<void*>(o.args[0]), reinterpret_cast<const void*>(o.args[1]), o.args[2]) : -EFAULT;

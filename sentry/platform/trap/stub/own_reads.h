@@ -27,8 +27,9 @@ inline void keep_file(ControlPage* c, const ThreadOrder& o, long number) {
   OwnRead& entry = own_reads(c).entries[at];
   if ((c->keeps >> at & 1) != 0) drop_host_file(c, at);
   __atomic_store_n(&entry.fd, 0, __ATOMIC_RELAXED);
-  if (number < 0 && number != static_cast<int>(kNull)) return;
-  entry.host = static_cast<uint32_t>(number);
+  const bool is_null = o.args[3] != 0;
+  if (number < 0 && !is_null) return;  // no message, or no room in the table of descriptors
+  entry.host = is_null ? kNull : static_cast<uint32_t>(number);
   entry.position = o.args[2];
   c->keeps |= 1u << at;
   __atomic_store_n(&entry.fd, static_cast<uint32_t>(o.args[1]), __ATOMIC_RELEASE);
