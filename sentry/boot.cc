@@ -81,6 +81,7 @@ void sentry_main(BootSpec spec) {
     set_log(spec.log.get(), spec.log_level, "run9-sentry");
   }
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // EFBIG says it; guest threads that write by themselves have it from us
   auto made = EventLoop::create();
   if (!made.has_value()) _exit(128);
   EventLoop& loop = *made.value();

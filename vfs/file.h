@@ -71,8 +71,11 @@ class File : public std::enable_shared_from_this<File> {
   // Reads only put bytes into `dst`, writes only take them from `src`, and neither looks at them there: it may be memory that a guest changes meanwhile.
   virtual bool moves_bytes() const { return false; }
   virtual Result<uint64_t> seek(OpContext&, int64_t offset, int whence);
-  // How much was read of it by whoever has it open: OwnReads' to say, as soon as that is worth something.
-  int& read_worth() { return read_worth_; }
+  // How much was read of it and written by whoever has it open: OwnFiles' to say, as soon as that is worth something.
+  struct HostWorth {
+    int reads = 0, writes = 0;
+  };
+  HostWorth& host_worth() { return host_worth_; }
   uint64_t position() const { return position_; }
   void set_position(uint64_t p) { position_ = p; }
 
@@ -89,6 +92,13 @@ class File : public std::enable_shared_from_this<File> {
   // By which who has this file open may read it at the host: bytes, end and errors are what pread() gives, and it counts as read. The host's
   // descriptor is open for no more than this file is, but for `is_memory`. None: fd is null.
   virtual Result<MapSource> read_source(OpContext&) { return MapSource{}; }
+  // Likewise for writing, and if it is open for both for reading; the host's descriptor may be open for both in any case. What pwrite() would do besides is not
+  // done: not for O_APPEND, O_DSYNC, RLIMIT_FSIZE or a file with set-id bits. None: fd or unseen is null.
+  struct WriteSource {
+    std::shared_ptr<UniqueFd> fd;
+    std::unique_ptr<UnseenWrites> unseen;
+  };
+  virtual Result<WriteSource> write_source(OpContext&) { return WriteSource{}; }
   // Copies from another file without the caller's seeing the bytes: as many as it likes, at least one unless `from` is at the
   // end. Default: EOPNOTSUPP, which as any other failure may be taken for "do it yourself".
   virtual Result<uint64_t> copy_from(OpContext&, File& in, uint64_t from, uint64_t to, uint64_t length);
@@ -110,7 +120,7 @@ class File : public std::enable_shared_from_this<File> {
   Path path_;
   uint32_t flags_;
   bool created_ = false;
-  int read_worth_ = 0;
+  HostWorth host_worth_;
   WriteAccess writes_;
   uint64_t position_ = 0;
 };

@@ -88,6 +88,13 @@ struct FileRights {
 // its root, all of them in tmpfs): a place (Path) keeps both alive through its mount.
 enum class KeepFs { kYes, kNo };
 
+// Of a descriptor of the host's by which somebody may write without our hearing of it. One that goes without over() is taken for one that is still there.
+class UnseenWrites {
+ public:
+  virtual ~UnseenWrites() = default;
+  virtual void over() = 0;  // it is closed, and nothing is under way by it
+};
+
 class Inode : public std::enable_shared_from_this<Inode> {
   friend class WriteAccess;
 
@@ -173,6 +180,8 @@ class Inode : public std::enable_shared_from_this<Inode> {
   WatchList* watches_if_any() const { return watches_.get(); }
   // Who writes and who executes it exclude each other (i_writecount of Linux): ETXTBSY. Taken by WriteAccess alone.
   bool written() const { return writers_ > 0; }
+  // Somebody may write to it at the host without our hearing of that (File::write_source).
+  virtual bool written_unseen() const { return false; }
   bool executed() const { return writers_ < 0; }
   // A slot for the kernel's own object behind a FIFO or bound socket inode.
   std::shared_ptr<void>& attachment() { return attachment_; }

@@ -22,6 +22,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "sentry/arch/x86_64/regs.h"
+#include "sentry/platform/own_calls.h"
 
 namespace run9::sentry {
 
@@ -83,15 +84,16 @@ struct ToldFile {
   bool briefly = false;       // the file is somebody else's too: some microseconds
 };
 
-// A regular file that a thread shall read by itself (Context::give_file).
-struct ReadableFile {
+// A regular file that a thread shall read and write by itself (Context::give_file).
+struct GivenFile {
   int fd = -1;  // the guest's
   BorrowedFd host;  // invalid: /dev/null, which takes what is written
+  bool reads = true, writes = false;
   bool may_write = false;  // what the host's descriptor lets its holder write is the thread's to write anyhow
   std::optional<uint64_t> position;
 };
 // How many a thread may have. Of those whose descriptors are the same modulo this number, one.
-inline constexpr int kReadableFiles = 16;
+inline constexpr int kGivenFiles = 16;
 
 // Descriptors that a thread has closed by itself.
 struct ClosedFds {
@@ -108,11 +110,11 @@ struct ClosedFds {
 // and how long it slept at the host in between; by its own word, in ticks of the time stamp counter. asked 0: not known.
 struct ThreadTimes {
   uint64_t asked = 0, answered = 0, resumed = 0, rested = 0;
-  // What it has read by itself since the last time, by read(2), readv(2), pread64(2), preadv(2).
-  struct Reads {
+  // kOwnCalls that it has made by itself since the last time.
+  struct OwnCalls {
     uint64_t count = 0, ticks = 0;
   };
-  std::array<Reads, 4> reads;
+  std::array<OwnCalls, kOwnCallKinds> own_calls;
 };
 
 // sigaction(2) of SIGSEGV, signal sets as the guest's sigset_t: what a platform needs to deliver page faults by itself, besides Signals.
@@ -198,7 +200,7 @@ class Context {
   // that it has. take_position(), at any time: where it is, by the thread's word; from here on the kernel moves it. take_file(), likewise: the next call
   // of the thread is the kernel's.
   virtual bool takes_files() const { return false; }
-  virtual bool give_file(const ReadableFile&) { return false; }
+  virtual bool give_file(const GivenFile&) { return false; }
   virtual void give_position(int /*fd*/, uint64_t /*position*/) {}
   virtual std::optional<uint64_t> take_position(int /*fd*/) { return {}; }
   virtual void take_file(int /*fd*/) {}

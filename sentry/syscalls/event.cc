@@ -67,6 +67,7 @@ Result<uint64_t> sys_inotify_add_watch(Task& task, GuestFd fd, UserString path, 
   const Place at = TRY(resolve(task, kAtFdcwd, path, lookup));
   TRY(at.path.inode()->permission(task, R_OK));
   if ((mask & (IN_CLOSE_NOWRITE | IN_ACCESS)) != 0) task.kernel().files().close_at_once();
+  if ((mask & IN_MODIFY) != 0) task.kernel().own_files().stop_writes();
   return static_cast<uint64_t>(TRY(inotify->add(task, at.path, mask)));
 }
 

@@ -40,7 +40,7 @@ Result<void> set_status_flags(Task& task, const vfs::FileRef& file, uint32_t fla
   if (((before ^ file->flags()) & O_ASYNC) != 0) {
     task.kernel().special().owners().set_async(file, (flags & O_ASYNC) != 0);
   }
-  if (((before ^ file->flags()) & (O_DIRECT | O_NOATIME)) != 0) task.kernel().reads().moved();
+  if (((before ^ file->flags()) & (O_DIRECT | O_NOATIME | O_APPEND)) != 0) task.kernel().own_files().begin_anew();
   return ok();
 }
 

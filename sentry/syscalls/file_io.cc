@@ -186,11 +186,16 @@ struct Direction {
   bool reads;
   Result<uint64_t> move(Task& task, GuestFd fd, const vfs::FileRef& file, GuestSegments& segments, std::optional<uint64_t> offset, int rwf) const {
     const uint64_t wanted = segments.remaining();
+    // rw_verify_area(): whatever it is, it would end where no file can.
+    const uint64_t at = offset ? *offset : file->position();
+    if (file->moves_bytes() && at + wanted > INT64_MAX) return Errno{EINVAL};
     const uint64_t n = TRY(transfer(task, *file, segments, offset, rwf));
     if (reads) {
-      task.kernel().reads().was_read(task, fd, file, offset.has_value(), n, wanted);
+      task.kernel().own_files().was_read(task, fd, file, offset.has_value(), n, wanted);
     } else if (discards_writes(*file)) {
-      task.kernel().reads().was_discarded(task, fd, *file);
+      task.kernel().own_files().was_discarded(task, fd, *file);
+    } else {
+      task.kernel().own_files().was_written(task, fd, file, offset.has_value(), n);
     }
     return n;
   }

@@ -11,6 +11,9 @@ namespace run9::sentry {
 namespace {
 
 Result<uint64_t> change(Task& task, const Place& place, const vfs::SetAttr& a) {
+  // A write that is not seen takes set-id bits away whoever makes it.
+  const bool sets_ids = (a.valid & vfs::kSetMode) != 0 && (a.mode & (S_ISUID | S_ISGID)) != 0;
+  if (sets_ids && place.path.inode()->written_unseen()) task.kernel().own_files().begin_anew();
   TRY(task.mounts().setattr(task, place.path, a, place.file.get()));
   return 0;
 }

@@ -28,6 +28,9 @@ Result<void> set_limit(Task& task, Process& p, uint32_t which, const rlimit& nex
   }
   now = next;
   if (which == RLIMIT_CPU) CpuLimit::update(p);
+  if (which == RLIMIT_FSIZE && next.rlim_cur != RLIM_INFINITY) {
+    for (Task* t : p.tasks) task.kernel().own_files().stop(*t);
+  }
   return ok();
 }
 

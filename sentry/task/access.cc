@@ -27,4 +27,9 @@ bool may_write_by_descriptor(Task& task, const vfs::File& file) {
   return inode.permission(task, vfs::kMayWrite).has_value();
 }
 
+bool may_read_by_descriptor(Task& task, const vfs::File& file) {
+  if (task.seccomp_mode != 0) return false;
+  return file.readable() || file.inode().permission(task, vfs::kMayRead).has_value();
+}
+
 }  // namespace run9::sentry

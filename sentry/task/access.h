@@ -13,5 +13,7 @@ bool may_trace(Task& caller, Task& target, TraceIds ids);
 // A process that may be handed a descriptor that it could write the file by: it has one, or opening the file for writing (by its name, or in
 // /proc/self/fd) would give it one. Who has a filter of system calls may not be able to.
 bool may_write_by_descriptor(Task& task, const vfs::File& file);
+// And may read by one. Blocks.
+bool may_read_by_descriptor(Task& task, const vfs::File& file);
 
 }  // namespace run9::sentry

@@ -66,11 +66,11 @@ bool is_quiet(const Task& task, uint64_t number, const std::array<uint64_t, 6>& 
   }
 }
 
-// A file or directory that keeps its attributes, in memory or at a gofer.
+// A file or directory that keeps its attributes, in memory or at a gofer, and whose changes come here.
 bool is_steady(const vfs::File& file) {
   const vfs::Inode& inode = file.inode();
   const bool kind = inode.is_dir() || (inode.is_regular() && file.moves_bytes());
-  return kind && inode.fs().caching() != vfs::Caching::kNone && (file.flags() & O_PATH) == 0;
+  return kind && inode.fs().caching() != vfs::Caching::kNone && !inode.written_unseen() && (file.flags() & O_PATH) == 0;
 }
 
 // Others than guests change it.
@@ -187,7 +187,7 @@ void FileAnswers::close_at_once(const vfs::File& file) {
 
 void FileAnswers::close_at_once() {
   if (std::exchange(at_once_, true)) return;
-  kernel_.reads().stop();
+  kernel_.own_files().stop();
   kernel_.each_task([](Task& t) {
     if (t.has_context()) t.context().keep_closes();
   });
@@ -196,7 +196,7 @@ void FileAnswers::close_at_once() {
 void FileAnswers::settle(Task& task, vfs::OpContext& by) {
   if (!task.has_context() || task.fds_ref() == nullptr) return;
   close_for(task, task.context().take_closed(), by);
-  kernel_.reads().settle(task);
+  kernel_.own_files().settle(task);
 }
 
 void FileAnswers::settle_all(vfs::OpContext& by) {

@@ -32,7 +32,7 @@ class Kernel::KernelContext : public vfs::OpContext {
     return {ts.tv_sec, static_cast<uint32_t>(ts.tv_nsec)};
   }
   int32_t tgid() const override { return 0; }
-  void copied_up() override { kernel_.reads().moved(); }
+  void copied_up() override { kernel_.own_files().begin_anew(); }
   Result<void> wait(WaitQueue& q, uint32_t events, std::optional<uint64_t> deadline_ns) override {
     FiberWaiter wake(loop_);
     q.add(wake, events);

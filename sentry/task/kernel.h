@@ -10,7 +10,7 @@
 
 #include "sentry/sched/event_loop.h"
 #include "sentry/task/file_answers.h"
-#include "sentry/task/own_reads.h"
+#include "sentry/task/own_files.h"
 #include "sentry/task/name_answers.h"
 #include "sentry/task/process.h"
 #include "sentry/task/task.h"
@@ -73,7 +73,7 @@ class Kernel : public EventSink {
   void set_mounts(std::unique_ptr<vfs::MountNamespace> m);
   NameAnswers& names() { return names_; }
   FileAnswers& files() { return files_; }
-  OwnReads& reads() { return reads_; }
+  OwnFiles& own_files() { return own_files_; }
   FutexTable& futexes() { return *futexes_; }
   SpecialFiles& special() { return *special_; }
   Profile& profile() { return profile_; }
@@ -166,7 +166,7 @@ class Kernel : public EventSink {
   Profile profile_{*this};
   NameAnswers names_{*this};
   FileAnswers files_{*this};
-  OwnReads reads_{*this};
+  OwnFiles own_files_{*this};
   std::unique_ptr<KernelContext> kernel_context_;
   std::unordered_map<int32_t, std::shared_ptr<Task>> tasks_;
   std::map<int32_t, ProcessRef> processes_;

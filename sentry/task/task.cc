@@ -62,7 +62,7 @@ void Task::attach(std::unique_ptr<Context> context) {
   context_ = std::move(context);
   context_->owner = this;
   published_to_ = nullptr;
-  reads.reset();
+  own_files.reset();
   own_faults_.reset();
   signals_.reset();
 }
@@ -176,18 +176,18 @@ Result<vfs::Path> Task::start_of(GuestFd dirfd, std::string_view path) const {
 
 void Task::set_creds(vfs::Credentials c) {
   if (fds_) fds_->take_back();  // memory is shared with processes of the same user
-  kernel_.reads().stop(*this);
+  kernel_.own_files().stop(*this);
   creds_ = std::make_shared<const vfs::Credentials>(std::move(c));
   published_to_ = nullptr;
 }
 
 void Task::set_fds(FdTableRef fds) {
-  kernel_.reads().stop(*this);
+  kernel_.own_files().stop(*this);
   fds_ = std::move(fds);
   published_to_ = nullptr;
 }
 
-void Task::copied_up() { kernel_.reads().moved(); }
+void Task::copied_up() { kernel_.own_files().begin_anew(); }
 
 // Then getpid(2) and its kin may not be answered without us.
 bool Task::watched() const {
@@ -200,7 +200,7 @@ void Task::publish_identity() {
     keep_faults();
     keep_mask();
     if (fds_) kernel_.files().settle(*this, kernel_.context());
-    kernel_.reads().stop(*this);
+    kernel_.own_files().stop(*this);
     published_to_ = nullptr;
     return context_->set_identity(nullptr);
   }
@@ -406,8 +406,8 @@ void Task::handle(EventKind kind) {
   context_->set_fiber(fiber_);
   if (const auto mask = std::exchange(context_->own_mask, std::nullopt)) set_mask({*mask});
   if (told.any || context_->closed.packed != 0) kernel_.files().asked(*this);
-  if (kind == EventKind::kSyscall && reads != nullptr && reads->positions != 0) {
-    kernel_.reads().called(*this, context_->call_regs().orig_rax, context_->call_regs().rdi);
+  if (kind == EventKind::kSyscall && own_files != nullptr && own_files->positions != 0) {
+    kernel_.own_files().called(*this, context_->call_regs().orig_rax, context_->call_regs().rdi);
   }
   constexpr uint64_t kTrapFlag = 0x100;
   if (tracee && (regs().eflags & kTrapFlag) != 0) {  // ours, of the last step
@@ -522,6 +522,7 @@ void Task::finish_exit() {
   gone_ = true;
   tracer_exits(*this);
   sleep_timer_.disarm();
+  kernel_.own_files().ended(*this);
   kernel_.futexes().exit_robust_list(*this);
   // Who shares the memory may wait for that; where all who do are about to end, nobody does.
   const bool alone = process_->exiting && memory_.use_count() <= static_cast<long>(process_->tasks.size());

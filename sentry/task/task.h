@@ -16,7 +16,7 @@
 #include "sentry/signal/signal.h"
 #include "sentry/task/fd_table.h"
 #include "sentry/task/file_answers.h"
-#include "sentry/task/own_reads.h"
+#include "sentry/task/own_files.h"
 #include "sentry/task/process.h"
 #include "vfs/context.h"
 #include "vfs/path_walk.h"
@@ -123,7 +123,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   TaskState state() const;
   bool in_call() const { return in_call_; }
   FileAnswers::Told told;
-  std::unique_ptr<OwnReads::Held> reads;  // null: none
+  std::unique_ptr<OwnFiles::Held> own_files;  // null: none
   LayerSpan& layer_span() { return layer_span_; }
   // Which descriptor a call used last etc. is nobody's business; calls keep state on their stack.
 

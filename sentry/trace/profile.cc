@@ -90,7 +90,7 @@ void Profile::take(LayerSpan& span, const ThreadTimes& times, LayerTimes* row) {
   span.add(Layer::kHandOver, answered - let_go);
   span.add(Layer::kHost, resumed - answered);
   const uint64_t rested = std::min(times.rested, asked - resumed);
-  span.add(Layer::kGuest, asked - resumed - rested - add_reads(times, asked - resumed - rested));
+  span.add(Layer::kGuest, asked - resumed - rested - add_own_calls(times, asked - resumed - rested));
   rows_[__NR_futex].ticks[static_cast<size_t>(Layer::kWait)] += rested;
   span = {.row = row, .since = now, .layer = Layer::kHandOver};
   span.add(Layer::kHandOver, now - asked);
@@ -98,15 +98,14 @@ void Profile::take(LayerSpan& span, const ThreadTimes& times, LayerTimes* row) {
 }
 
 // Of at most `most` ticks; gives how many.
-uint64_t Profile::add_reads(const ThreadTimes& times, uint64_t most) {
-  constexpr uint64_t kCalls[] = {__NR_read, __NR_readv, __NR_pread64, __NR_preadv};
+uint64_t Profile::add_own_calls(const ThreadTimes& times, uint64_t most) {
   constexpr uint64_t kQuickest = 16;  // ticks, of one
   uint64_t left = most;
-  for (size_t i = 0; i < times.reads.size(); ++i) {
-    const auto& [count, ticks] = times.reads[i];
+  for (size_t i = 0; i < kOwnCallKinds; ++i) {
+    const auto& [count, ticks] = times.own_calls[i];
     const uint64_t spent = std::min(ticks, left);
-    rows_[kCalls[i]].count += std::min(count, spent / kQuickest);
-    rows_[kCalls[i]].ticks[static_cast<size_t>(Layer::kHost)] += spent;
+    rows_[kOwnCalls[i]].count += std::min(count, spent / kQuickest);
+    rows_[kOwnCalls[i]].ticks[static_cast<size_t>(Layer::kHost)] += spent;
     left -= spent;
   }
   return most - left;

@@ -54,7 +54,7 @@ class Profile {
   LayerTimes* start_row();
   LayerTimes* row_of(EventKind kind, uint64_t number);
   void take(LayerSpan& span, const ThreadTimes& times, LayerTimes* row);
-  uint64_t add_reads(const ThreadTimes& times, uint64_t most);
+  uint64_t add_own_calls(const ThreadTimes& times, uint64_t most);
   void begin(LayerSpan& span);
   void end(LayerSpan& span);
 

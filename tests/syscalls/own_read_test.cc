@@ -1,4 +1,4 @@
-// Files that a thread reads again and again. A kernel may let it read the pages by itself, and keep the position (sentry/task/own_reads.h), but nobody may
+// Files that a thread reads again and again. A kernel may let it read the pages by itself, and keep the position (sentry/task/own_files.h), but nobody may
 // notice: not the thread, whatever it does in between, and not another process that gets the file, looks at it or changes it.
 #include <linux/filter.h>
 #include <linux/seccomp.h>

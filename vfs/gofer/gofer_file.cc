@@ -167,6 +167,12 @@ Result<MapSource> GoferFile::read_source(OpContext&) {
   return source;
 }
 
+Result<File::WriteSource> GoferFile::write_source(OpContext&) {
+  if (host_ == nullptr || !writable() || node_->has_set_ids()) return WriteSource{};
+  if (readable()) node_->read_by_others();
+  return WriteSource{host_, node_->write_unseen(host_)};
+}
+
 Result<void> GoferFile::fsync(OpContext& ctx, bool data_only) {
   if (host_ == nullptr) return wire().fsync(open_.fid, data_only);
   const LayerScope time(Layer::kHost);

@@ -22,6 +22,7 @@ class GoferFile final : public File {
   Result<uint64_t> seek(OpContext&, int64_t offset, int whence) override;
   Result<MapSource> map_source(OpContext&, bool shared, bool writable) override;
   Result<MapSource> read_source(OpContext&) override;
+  Result<WriteSource> write_source(OpContext&) override;
   Result<void> fsync(OpContext&, bool data_only) override;
   Result<void> fallocate(OpContext&, int mode, uint64_t offset, uint64_t length) override;
   Result<uint64_t> copy_from(OpContext&, File& in, uint64_t from, uint64_t to, uint64_t length) override;

@@ -267,6 +267,52 @@ TEST_P(GoferFsTest, WhatFilesAreReadBy) {
   }
 }
 
+// What is written past the file system shows as long as that goes on, and afterwards.
+TEST_P(GoferFsTest, WritesThatAreNotSeen) {
+  ASSERT_EQ(code(rig.write("/file", "some text")), 0);
+  EXPECT_EQ(nullptr, rig.open("/file", O_RDONLY).value()->write_source(ctx).value().fd);
+  for (const int flags : {O_RDWR, O_WRONLY}) {
+    const FileRef file = rig.open("/file", flags).value();
+    auto source = file->write_source(ctx).value();
+    ASSERT_EQ(dialect(), source.fd != nullptr);
+    if (source.fd == nullptr) continue;
+    EXPECT_TRUE(file->inode().written_unseen());
+    auto second = file->write_source(ctx).value();
+    for (off_t size = 100; size < 105; ++size) {
+      ASSERT_EQ(1, ::pwrite(source.fd->get(), "x", 1, size - 1));
+      EXPECT_EQ(static_cast<uint64_t>(size), rig.stat("/file").value().size);
+      EXPECT_EQ(static_cast<uint64_t>(size), file->getattr(ctx).value().size);
+    }
+    const FileRef end = rig.open("/file", O_WRONLY | O_APPEND).value();
+    ASSERT_EQ(2u, end->write(ctx, as_bytes("ab")).value());
+    ASSERT_EQ(1, ::pwrite(source.fd->get(), "x", 1, 199));
+    ASSERT_EQ(2u, end->write(ctx, as_bytes("cd")).value());
+    EXPECT_EQ(202u, end->position());
+    second.unseen->over();
+    EXPECT_TRUE(file->inode().written_unseen());
+    ASSERT_EQ(1, ::pwrite(source.fd->get(), "x", 1, 299));
+    source.unseen->over();
+    source.unseen->over();
+    EXPECT_FALSE(file->inode().written_unseen());
+    EXPECT_EQ(300u, rig.stat("/file").value().size);
+    EXPECT_EQ(300u, rig.stat("/file").value().size);
+    ASSERT_EQ(code(file->setattr(ctx, {.valid = kSetSize, .size = 9})), 0);
+  }
+  if (!dialect()) return;
+  // Of one that did not say that it was over.
+  {
+    const FileRef file = rig.open("/file", O_RDWR).value();
+    const auto fd = file->write_source(ctx).value().fd;
+    EXPECT_TRUE(file->inode().written_unseen());
+    ASSERT_EQ(1, ::pwrite(fd->get(), "x", 1, 399));
+    EXPECT_EQ(400u, rig.stat("/file").value().size);
+    ASSERT_EQ(1, ::pwrite(fd->get(), "x", 1, 499));
+  }
+  EXPECT_EQ(500u, rig.stat("/file").value().size);
+  ASSERT_EQ(code(rig.ns->setattr(ctx, rig.walk("/file").value(), {.valid = kSetMode, .mode = 06755})), 0);
+  EXPECT_EQ(nullptr, rig.open("/file", O_RDWR).value()->write_source(ctx).value().fd);
+}
+
 TEST_P(GoferFsTest, NewFilesBelongToTheCaller) {
   if (getuid() != 0) GTEST_SKIP() << "only root gives files away";
   ctx.mutable_creds().fsuid = 1234;

@@ -40,15 +40,17 @@ GoferInode::GoferInode(GoferFs& fs, Qid qid, const AttrX& attr, Fid fid, KeepFs 
 
 GoferInode::~GoferInode() {
   drop_listing();
-  if ((touched_ && !only_read_) || mapped_) gofer().note_change();
+  if ((touched_ && !only_read_) || mapped_ || unseen_writers_ != 0) gofer().note_change();
   if (fid_ == p9::kNoFid && parent_ != nullptr) {
-    note_reads_of_others();
+    note_others();
     if (touched_) refresh_from_host_file();
     parent_->take_back(*this);
   }
   if (spare_open_.fid != p9::kNoFid) wire().drop(spare_open_.fid);
   if (fid_ != p9::kNoFid) {
     if (unlinked_) {
+      note_others();
+      if (touched_) refresh_from_host_file();  // how many bytes it holds
       wire().drop_unlinked(fid_, attr_.size);
     } else {
       wire().drop(fid_);
@@ -211,13 +213,20 @@ void GoferInode::refresh_from_host_file() {
   if (left_alone && is_recent(attr_, read_at_ns_)) gofer().note_relatime(device_);
 }
 
-void GoferInode::note_reads_of_others() {
-  if (others_read_ && has_host_file() && !read_changes_nothing(coarse_now(CLOCK_REALTIME_COARSE))) touched_ = true;
+void GoferInode::note_others() {
+  if (!has_host_file()) return;
+  if (unseen_writers_ != 0) {
+    touched_ = true;
+    only_read_ = false;
+  } else if (others_read_ && !read_changes_nothing(coarse_now(CLOCK_REALTIME_COARSE))) {
+    touched_ = true;
+  }
 }
 
 void GoferInode::before_host_files_go() {
-  mapped_ = false;  // a mapping would have kept them
-  note_reads_of_others();
+  note_others();
+  mapped_ = false;  // a mapping would have kept them, and so would
+  unseen_writers_ = 0;  // whoever writes by them
   if (touched_) refresh_from_host_file();
 }
 
@@ -263,8 +272,28 @@ void GoferInode::data_moved() {
 }
 
 std::optional<uint64_t> GoferInode::known_end() const {
-  if (!gofer().authoritative() || end_.version != version_) return std::nullopt;
+  if (!gofer().authoritative() || end_.version != version_ || unseen_writers_ != 0) return std::nullopt;
   return end_.bytes;
+}
+
+class GoferInode::HostWrites final : public UnseenWrites {
+ public:
+  HostWrites(std::shared_ptr<GoferInode> node, HostFd host) : node_(std::move(node)), host_(std::move(host)) { ++node_->unseen_writers_; }
+  void over() override {
+    if (std::exchange(over_, true)) return;
+    if (node_->unseen_writers_ > 0) --node_->unseen_writers_;
+    node_->touched();
+  }
+
+ private:
+  const std::shared_ptr<GoferInode> node_;
+  const HostFd host_;  // with it the inode keeps its own
+  bool over_ = false;
+};
+
+std::unique_ptr<UnseenWrites> GoferInode::write_unseen(HostFd host) {
+  touched();
+  return std::make_unique<HostWrites>(std::static_pointer_cast<GoferInode>(shared_from_this()), std::move(host));
 }
 
 Stat GoferInode::stat_now() const {
@@ -280,10 +309,10 @@ Stat GoferInode::stat_now() const {
 Result<Stat> GoferInode::getattr(OpContext& ctx) {
   if (attr_believed(ctx)) {
     if (only_read_ && read_changes_nothing(read_at_ns_)) touched_ = only_read_ = false;
-    note_reads_of_others();
+    note_others();
     if (touched_) refresh_from_host_file();
     if (!attr_known_) TRY(refresh());
-  } else if (!fresh()) {
+  } else if (!fresh() || unseen_writers_ != 0) {
     TRY(refresh());
   }
   fresh_until_ns_ = 0;
@@ -296,6 +325,7 @@ Result<FileRights> GoferInode::rights(OpContext& ctx) {
       coarse_now() - told_at_ns_ > kSecondNs && !attr_believed(ctx)) {
     TRY(refresh());
   }
+  if (unseen_writers_ != 0 && has_host_file()) refresh_from_host_file();  // set-id bits go with a write
   return FileRights{attr_.mode, attr_.uid, attr_.gid};
 }
 
@@ -342,9 +372,9 @@ Result<void> GoferInode::setattr_by(Fid open, const vfs::SetAttr& a) {
 }
 
 Result<void> GoferInode::clear_set_ids(OpContext& ctx) {
-  if ((attr_.mode & (S_ISUID | S_ISGID)) == 0) return ok();
+  if (!has_set_ids()) return ok();
   const uint32_t mode = mode_after_write(ctx.creds(), attr_.mode, attr_.gid);
-  if (mode == attr_.mode) return ok();
+  // Also where they stay (CAP_FSETID): the host has taken them from a write of ours, as we have no rights there.
   return setattr(ctx, {.valid = kSetMode, .mode = mode & 07777});
 }
 

@@ -85,6 +85,10 @@ class GoferInode final : public Inode, public HostFiles {
   void mapped_writable() { mapped_ = true; }
   // Somebody may read by a descriptor of the host's without our hearing of it, from now on.
   void read_by_others() { others_read_ = true; }
+  // And write by this one.
+  std::unique_ptr<UnseenWrites> write_unseen(HostFd host);
+  bool has_set_ids() const { return (attr_.mode & (S_ISUID | S_ISGID)) != 0; }
+  bool written_unseen() const override { return unseen_writers_ != 0; }
   // A write by this caller: clears set-id bits as file systems do.
   Result<void> clear_set_ids(OpContext&);
   // All names of this directory.
@@ -110,8 +114,8 @@ class GoferInode final : public Inode, public HostFiles {
   void learn(const AttrX& attr, uint64_t since);
   Result<void> refresh();
   void refresh_from_host_file();
-  // Those of others may have moved the access time.
-  void note_reads_of_others();
+  // Writes that were not seen may have moved everything, reads the access time.
+  void note_others();
   void before_host_files_go() override;
   bool fresh() const;
   // A read at that time leaves the access time as it is, as far as is known of the device.
@@ -152,6 +156,7 @@ class GoferInode final : public Inode, public HostFiles {
   Result<std::shared_ptr<Listing>> fetch_listing();
   Result<std::shared_ptr<Listing>> fetch_by_name();
   std::shared_ptr<Listing> keep_listing(std::shared_ptr<Listing> listing);
+  class HostWrites;
   struct Told {
     std::shared_ptr<Listing> listing;
     std::optional<uint64_t> rest;  // where it goes on
@@ -221,6 +226,7 @@ class GoferInode final : public Inode, public HostFiles {
   bool touched_ = false;    // but for size, blocks and times, which a host descriptor tells
   bool mapped_ = false;
   bool others_read_ = false;
+  int unseen_writers_ = 0;
   bool unlinked_ = false;
   bool only_read_ = false;  // touched_ by nothing else,
   int64_t read_at_ns_ = 0;  // the last time then: CLOCK_REALTIME, coarse

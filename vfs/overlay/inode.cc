@@ -38,6 +38,7 @@ class OvlFile : public File {
     if (source.fd != nullptr) static_cast<OvlInode&>(inode()).read_at_host();
     return source;
   }
+  Result<WriteSource> write_source(OpContext& ctx) override { return TRY(real(ctx))->write_source(ctx); }
   Result<void> fsync(OpContext& ctx, bool data_only) override {
     return TRY(real(ctx))->fsync(ctx, data_only);
   }

@@ -97,6 +97,7 @@ class OvlInode : public Inode {
   Result<void> copy_up(OpContext&, uint64_t bytes = ~uint64_t{0});
   // The name it is known by is gone; below, it stays.
   void lost_name() { ++lost_names_; }
+  bool written_unseen() const override { return real().inode->written_unseen(); }
   // Somebody reads its bytes where they are now.
   void read_at_host() { read_at_host_ = true; }
 

@@ -68,11 +68,11 @@ bool TrapPlatform::renew_control(StubMemory& memory, uint32_t slots) {
   for (uint64_t i = 0; i < STUB_BULK_SLOTS; ++i) {
     if (memory.bulk_pages[i] != 0) used.push_back({bulk_address(i) - STUB_CTL, memory.bulk_pages[i] * kPage});
   }
-  for (size_t i = 0; i < STUB_BULK_SLOTS * STUB_READS_SIZE / kPage; ++i) {
-    if ((memory.read_pages >> i & 1) != 0) used.push_back({STUB_READS - STUB_CTL + i * kPage, kPage});
+  for (size_t i = 0; i < STUB_BULK_SLOTS * STUB_OWN_FILES_SIZE / kPage; ++i) {
+    if ((memory.own_file_pages >> i & 1) != 0) used.push_back({STUB_OWN_FILES - STUB_CTL + i * kPage, kPage});
   }
   memory.bulk_pages = {};
-  memory.read_pages = 0;
+  memory.own_file_pages = 0;
   return memory.control.renew(used);
 }
 

@@ -59,8 +59,8 @@ void order_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) 
     p.jump(allow);
     p.bind(next);
   };
-  // The only files in its table are those that the Sentry sends it to map or read (STUB_FD_FILES): nobody can write by them who may not.
-  for (const uint32_t nr : {__NR_pread64, __NR_preadv}) rule(nr, [] {});
+  // The only files in its table are those that the Sentry sends it to map, read or write (STUB_FD_FILES): nobody can write by them who may not.
+  for (const uint32_t nr : {__NR_pread64, __NR_preadv, __NR_pwrite64, __NR_pwritev}) rule(nr, [] {});
   rule(__NR_mmap, [&] {
     const auto good = p.label();
     p.load_arg_low(3);

@@ -47,8 +47,8 @@
 #define STUB_BULK (STUB_CTL + (STUB_SLOTS + 1) * 0x1000)  // room for larger data of the first threads' calls
 #define STUB_BULK_SLOTS 64
 #define STUB_BULK_SIZE 0x20000        // of one of them
-#define STUB_READS (STUB_BULK + STUB_BULK_SLOTS * STUB_BULK_SIZE)  // of the same threads: files that they read by themselves (OwnReads)
-#define STUB_READS_SIZE 0x200         // of one of them
+#define STUB_OWN_FILES (STUB_BULK + STUB_BULK_SLOTS * STUB_BULK_SIZE)  // of the same threads: files that they read and write by themselves (OwnFiles)
+#define STUB_OWN_FILES_SIZE 0x200         // of one of them
 #define STUB_BASES 0x7fff10000000    // this process's own: where each patched file is mapped
 #define STUB_BASES_SIZE 0x4000
 #define STUB_STACKS 0x7fff10008000   // alternate stacks, one for each slot
@@ -56,12 +56,12 @@
 #define STUB_SLOT_STACK 0x8000
 #define STUB_FAST_STACK 0x1000        // the top of each: the dispatcher's, not the signals'
 #define STUB_SLOTS 4096
-#define STUB_CTL_SIZE (STUB_READS - STUB_CTL + STUB_BULK_SLOTS * STUB_READS_SIZE)
+#define STUB_CTL_SIZE (STUB_OWN_FILES - STUB_CTL + STUB_BULK_SLOTS * STUB_OWN_FILES_SIZE)
 
 // Descriptors in a stub.
 #define STUB_FD_AGENT 3   // SOCK_SEQPACKET to the Sentry; agents alone use it
 #define STUB_FD_WAKE 4    // eventfd: wakes the worker
-#define STUB_FD_FILES 5   // SOCK_SEQPACKET from the Sentry: files that a guest thread is to map or read
+#define STUB_FD_FILES 5   // SOCK_SEQPACKET from the Sentry: files that a guest thread is to map, read or write
 #define STUB_FDS_END 6
 
 // Gates: each `syscall` instruction of the stub, at STUB_TEXT + 64 * n + 40.
@@ -107,6 +107,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sentry/platform/own_calls.h"
 #include "sentry/platform/pipe_ring.h"
 
 namespace run9::sentry::trap {
@@ -212,8 +213,8 @@ enum ReplyFlags : uint32_t {
 
 // kOrderFutex: futex(2) or futex_waitv(2); what it gives goes to order_error, also if it is none. kOrderReceive: files, of one message; they
 // are closed when all orders are done. kOrderMapFile: mmap(2); args[4] says which of them. kOrderCopy: to args[0], from args[1], args[2] bytes; from the
-// dispatcher only. kOrderKeepFile: one file, of one message, which is kept in OwnReads' entry args[0]; args[1] and args[2] are its fd and position; args[3]: /dev/null, and
-// no message. It never fails.
+// dispatcher only. kOrderKeepFile: one file, of one message, which is kept in OwnFiles' entry args[0]; args[1] and args[2] are its fd and position; args[3]: an
+// OwnFileHow; of kDiscards there is no message. It never fails.
 enum OrderKind : uint64_t {
   kOrderPlain = 0, kOrderThread = 1, kOrderFutex = 2, kOrderReceive = 3, kOrderMapFile = 4, kOrderCopy = 5, kOrderKeepFile = 6
 };
@@ -354,7 +355,7 @@ struct ControlPage {
   // call that found the end.
   uint32_t told_fd, told_facts, told_round, told_flags;
   uint64_t told_until;  // by the time stamp counter; 0: for good
-  uint32_t keeps;        // which entries of its OwnReads have a host descriptor, one bit each
+  uint32_t keeps;        // which entries of its OwnFiles have a host descriptor, one bit each
   uint64_t self;  // the page's own address in the stub: what %gs must point at
 };
 static_assert(sizeof(ControlPage) == 4096 && __builtin_offsetof(ControlPage, self) == CTL_SELF);
@@ -370,27 +371,27 @@ constexpr uint64_t page_address(uint64_t slot) { return STUB_CTL + (slot + 1) * 
 // And its room for larger data, if it has any.
 constexpr uint64_t bulk_address(uint64_t slot) { return STUB_BULK + slot * STUB_BULK_SIZE; }
 
-// Files that a thread reads at the host by itself (stub/own_reads.h), the entry of descriptor n at n modulo kOwnReads. The Sentry takes an entry back, or its
-// position, at any time; the thread alone has the host's descriptor in it, and moves the position.
-struct OwnRead {
+// Files that a thread reads and writes at the host by itself (stub/own_files.h), the entry of descriptor n at n modulo kOwnFiles. The Sentry takes an entry back,
+// or its position, at any time; the thread alone has the host's descriptor in it, and moves the position.
+struct OwnFile {
   uint32_t fd;    // 1 + the guest's descriptor; 0: none
-  uint32_t host;  // where ControlPage::keeps says so: the stub's descriptor, or kNull
+  uint16_t host;  // where ControlPage::keeps says so: the stub's descriptor, if it has one,
+  uint16_t how;   // and what may be done by it
   uint64_t position;  // kNoPosition: the Sentry has it
 };
-inline constexpr uint32_t kOwnReads = 16;
+enum OwnFileHow : uint16_t { kMayRead = 1, kMayWrite = 2, kDiscards = 4 };  // kDiscards: /dev/null, without a descriptor
+inline constexpr uint32_t kOwnFiles = 16;
 inline constexpr uint64_t kNoPosition = ~uint64_t{0};
-inline constexpr uint32_t kNull = ~uint32_t{0};  // /dev/null
-struct OwnReads {
-  OwnRead entries[kOwnReads];
+struct OwnFiles {
+  OwnFile entries[kOwnFiles];
   uint32_t stale;  // some have been taken back: their host descriptors are to be closed
-  // While SharedPage::profiling: sums of what it has read, by own_read_kind().
+  // While SharedPage::profiling: sums of what it has done by itself, by own_call_kind().
   struct Notes {
     uint64_t count, ticks;
-  } notes[4];
+  } notes[kOwnCallKinds];
 };
-constexpr uint32_t own_read_kind(uint64_t nr) { return (nr == 17 || nr == 295 ? 2 : 0) + (nr == 19 || nr == 295 ? 1 : 0); }  // pread64, preadv; readv, preadv
-static_assert(sizeof(OwnReads) <= STUB_READS_SIZE);
-constexpr uint64_t reads_address(uint64_t slot) { return STUB_READS + slot * STUB_READS_SIZE; }
+static_assert(sizeof(OwnFiles) <= STUB_OWN_FILES_SIZE);
+constexpr uint64_t own_files_address(uint64_t slot) { return STUB_OWN_FILES + slot * STUB_OWN_FILES_SIZE; }
 
 // First page of the control area: which slots have rung.
 struct ControlHeader {

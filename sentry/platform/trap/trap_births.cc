@@ -58,7 +58,7 @@ void TrapSpace::ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags) 
   p.robust_list = 0;
   p.keeps = 0;
   p.times = {};
-  if (has_reads(slot)) own_reads(slot) = {};
+  if (has_own_files(slot)) own_files(slot) = {};
   p.sleep_word = sleep_word(slot);
   __atomic_store_n(&p.line.state, kRequest, __ATOMIC_RELEASE);
 }

@@ -514,7 +514,7 @@ ThreadTimes TrapContext::take_times() {
   const ThreadNotes& n = page().times;
   const uint64_t before = std::exchange(rested_, take(n.rested));
   ThreadTimes times{take(n.asked), take(n.answered), take(n.resumed), rested_ - before, {}};
-  if (space_->has_reads(slot_)) note_reads(times.reads);
+  if (space_->has_own_files(slot_)) note_own_calls(times);
   return times;
 }
 

@@ -1,4 +1,4 @@
-// Files that guest threads map themselves (docs/decisions/0024), and read themselves (docs/decisions/0034).
+// Files that guest threads map themselves (docs/decisions/0024), and read and write themselves (docs/decisions/0034, 0035).
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
@@ -48,49 +48,49 @@ bool TrapSpace::order_files(TrapContext& by, std::span<const MapRequest> asked, 
   return true;
 }
 
-OwnReads& TrapSpace::own_reads(uint32_t slot) const {
-  return *reinterpret_cast<OwnReads*>(static_cast<std::byte*>(memory_.control.data()) + (reads_address(slot) - STUB_CTL));
+OwnFiles& TrapSpace::own_files(uint32_t slot) const {
+  return *reinterpret_cast<OwnFiles*>(static_cast<std::byte*>(memory_.control.data()) + (own_files_address(slot) - STUB_CTL));
 }
 
 namespace {
 
-static_assert(kOwnReads == kReadableFiles);
+static_assert(kOwnFiles == kGivenFiles);
 
-constexpr uint32_t kPageSlots = kPage / STUB_READS_SIZE;
+constexpr uint32_t kPageSlots = kPage / STUB_OWN_FILES_SIZE;
 
-uint32_t entry_of(int fd) { return static_cast<uint32_t>(fd) % kOwnReads; }
+uint32_t entry_of(int fd) { return static_cast<uint32_t>(fd) % kOwnFiles; }
 uint32_t said(int fd) { return static_cast<uint32_t>(fd) + 1; }
 
 }  // namespace
 
-bool TrapSpace::has_reads(uint32_t slot) const { return slot < STUB_BULK_SLOTS && (memory_.read_pages >> (slot / kPageSlots) & 1) != 0; }
+bool TrapSpace::has_own_files(uint32_t slot) const { return slot < STUB_BULK_SLOTS && (memory_.own_file_pages >> (slot / kPageSlots) & 1) != 0; }
 
 bool TrapContext::takes_files() const { return in_call_ && !watched_ && slot_ < STUB_BULK_SLOTS && orders_.empty(); }
 
-bool TrapContext::give_file(const ReadableFile& file) {
+bool TrapContext::give_file(const GivenFile& file) {
   const int host = file.host.get();
   const bool is_null = !file.host.valid();
-  // The thread gets the descriptor, to do with it what mmap(2) can.
+  // The thread gets the descriptor, to do with it what mmap(2), pread(2) and pwrite(2) can.
   if (!takes_files() || (!is_null && !file.may_write && (fcntl(host, F_GETFL) & O_ACCMODE) != O_RDONLY)) return false;
   if (!is_null && (!space_->files_taken() || !space_->send_descriptors(space_->files_, std::span(&host, 1)).has_value())) return false;
-  space_->memory_.read_pages |= static_cast<uint8_t>(1u << (slot_ / kPageSlots));
+  space_->memory_.own_file_pages |= static_cast<uint8_t>(1u << (slot_ / kPageSlots));
   ThreadOrder o{};
   o.kind = kOrderKeepFile;
   o.args[0] = entry_of(file.fd);
   o.args[1] = said(file.fd);
   o.args[2] = file.position.value_or(kNoPosition);
-  o.args[3] = is_null ? 1 : 0;
+  o.args[3] = is_null ? kDiscards : (file.reads ? kMayRead : 0) | (file.writes ? kMayWrite : 0);
   queue(o);
   return true;
 }
 
 void TrapContext::give_position(int fd, uint64_t position) {
-  OwnRead& entry = space_->own_reads(slot_).entries[entry_of(fd)];
+  OwnFile& entry = space_->own_files(slot_).entries[entry_of(fd)];
   if (take(entry.fd) == said(fd)) __atomic_store_n(&entry.position, position, __ATOMIC_SEQ_CST);
 }
 
 std::optional<uint64_t> TrapContext::take_position(int fd) {
-  OwnRead& entry = space_->own_reads(slot_).entries[entry_of(fd)];
+  OwnFile& entry = space_->own_files(slot_).entries[entry_of(fd)];
   if (take(entry.fd) != said(fd)) return {};
   const uint64_t position = __atomic_exchange_n(&entry.position, kNoPosition, __ATOMIC_SEQ_CST);
   if (position > INT64_MAX) return {};
@@ -98,27 +98,27 @@ std::optional<uint64_t> TrapContext::take_position(int fd) {
 }
 
 void TrapContext::take_file(int fd) {
-  OwnReads& reads = space_->own_reads(slot_);
-  OwnRead& entry = reads.entries[entry_of(fd)];
+  OwnFiles& files = space_->own_files(slot_);
+  OwnFile& entry = files.entries[entry_of(fd)];
   if (take(entry.fd) != said(fd)) return;
   __atomic_store_n(&entry.fd, 0, __ATOMIC_SEQ_CST);
-  __atomic_store_n(&reads.stale, 1, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&files.stale, 1, __ATOMIC_SEQ_CST);
 }
 
-void TrapContext::note_reads(std::array<ThreadTimes::Reads, 4>& since) {
-  const OwnReads& reads = space_->own_reads(slot_);
-  for (size_t i = 0; i < since.size(); ++i) {
-    const ThreadTimes::Reads now{take(reads.notes[i].count), take(reads.notes[i].ticks)};
-    const ThreadTimes::Reads before = std::exchange(reads_[i], now);
-    since[i] = {now.count - before.count, now.ticks - before.ticks};
+void TrapContext::note_own_calls(ThreadTimes& times) {
+  const OwnFiles& files = space_->own_files(slot_);
+  for (size_t i = 0; i < kOwnCallKinds; ++i) {
+    const ThreadTimes::OwnCalls now{take(files.notes[i].count), take(files.notes[i].ticks)};
+    const ThreadTimes::OwnCalls before = std::exchange(own_calls_[i], now);
+    times.own_calls[i] = {now.count - before.count, now.ticks - before.ticks};
   }
 }
 
 void TrapContext::take_all_files() {
-  if (!space_->has_reads(slot_)) return;
-  OwnReads& reads = space_->own_reads(slot_);
-  for (OwnRead& entry : reads.entries) __atomic_store_n(&entry.fd, 0, __ATOMIC_SEQ_CST);
-  __atomic_store_n(&reads.stale, 1, __ATOMIC_SEQ_CST);
+  if (!space_->has_own_files(slot_)) return;
+  OwnFiles& files = space_->own_files(slot_);
+  for (OwnFile& entry : files.entries) __atomic_store_n(&entry.fd, 0, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&files.stale, 1, __ATOMIC_SEQ_CST);
 }
 
 }  // namespace run9::sentry::trap

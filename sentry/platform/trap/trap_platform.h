@@ -40,8 +40,8 @@ struct StubMemory {
   SharedMemory commands, control;
   // Of each thread's bulk area, how much was in use.
   std::array<uint8_t, STUB_BULK_SLOTS> bulk_pages{};
-  // Which pages of STUB_READS were in use.
-  uint8_t read_pages = 0;
+  // Which pages of STUB_OWN_FILES were in use.
+  uint8_t own_file_pages = 0;
 };
 
 // What a stub hears from us by, or our ends of it.
@@ -92,7 +92,7 @@ class TrapContext final : public Context {
   void keep_closes() override;
   ClosedFds take_closed() override;
   bool takes_files() const override;
-  bool give_file(const ReadableFile& file) override;
+  bool give_file(const GivenFile& file) override;
   void give_position(int fd, uint64_t position) override;
   std::optional<uint64_t> take_position(int fd) override;
   void take_file(int fd) override;
@@ -123,7 +123,7 @@ class TrapContext final : public Context {
   void load_regs();
   void forget_own();
   void take_all_files();
-  void note_reads(std::array<ThreadTimes::Reads, 4>& since);
+  void note_own_calls(ThreadTimes& times);
   void queue(const ThreadOrder& order);
   void write_regs();
   void start_running();
@@ -208,7 +208,7 @@ class TrapContext final : public Context {
   bool in_futex_ = false;  // the report that is waited for is a futex's
   int64_t futex_result_ = 0;
   uint64_t rested_ = 0;  // ThreadNotes::rested, when it was looked at last
-  std::array<ThreadTimes::Reads, 4> reads_;  // likewise OwnReads::notes
+  std::array<ThreadTimes::OwnCalls, kOwnCallKinds> own_calls_;  // likewise OwnFiles::notes
   uint64_t clear_tid_ = 0;
   bool running_ = false;
   bool gone_ = false;
@@ -310,8 +310,8 @@ class TrapSpace final : public AddressSpace {
   // By the guest thread itself, on its way back from its call: `list`, which `asked` has become by patches. False: not these, or not now.
   bool order_files(TrapContext& by, std::span<const MapRequest> asked, std::span<const MapRequest> list);
   bool files_taken() const;  // all that were sent to guest threads
-  OwnReads& own_reads(uint32_t slot) const;  // of one of the first
-  bool has_reads(uint32_t slot) const;  // it was given a file, or one that shares its page was
+  OwnFiles& own_files(uint32_t slot) const;  // of one of the first
+  bool has_own_files(uint32_t slot) const;  // it was given a file, or one that shares its page was
   void forget_patches(uint64_t addr, uint64_t length);
   Result<void> undo_patches(uint64_t addr, uint64_t length);
   // map_all without patches.

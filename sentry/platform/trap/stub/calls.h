@@ -52,16 +52,17 @@ inline bool answer_here(ControlPage* c, uint64_t nr, uint32_t& brought) {
       c->robust_list = c->gregs[kRdi];
       value = 0;
       break;
-    case __NR_pread64:
     case __NR_readv:
+    case __NR_pread64:
     case __NR_preadv:
-      if (!read_here(c, nr, value)) return false;
+    case __NR_write:
+    case __NR_writev:
+    case __NR_pwrite64:
+    case __NR_pwritev:
+      if (!transfer_here(c, own_call_kind(static_cast<uint32_t>(nr)), value)) return false;
       break;
     case __NR_read:
-      if (!read_here(c, nr, value) && !answer_file(c, nr, value)) return false;
-      break;
-    case __NR_write:
-      if (!write_here(c, value)) return false;
+      if (!transfer_here(c, own_call_kind(__NR_read), value) && !answer_file(c, nr, value)) return false;
       break;
     case __NR_lseek:
       if (!seek_here(c, value) && !answer_file(c, nr, value)) return false;

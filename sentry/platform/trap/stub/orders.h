@@ -135,7 +135,7 @@ inline long carry_out_one(ControlPage* c, const ThreadOrder& o, ucontext_t* uc, 
     case kOrderThread: return uc != nullptr ? clone_thread(o, uc) : clone_thread_fast(o, c);
     case kOrderReceive: return files.receive();
     case kOrderKeepFile:
-      if (o.args[3] == 0) files.receive();
+      if (o.args[3] != kDiscards) files.receive();
       keep_file(c, o, files.take());
       return 0;
     case kOrderCopy:

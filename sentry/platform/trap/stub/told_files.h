@@ -3,17 +3,15 @@
 #pragma once
 #include <errno.h>
 
-#include "sentry/platform/trap/stub/own_reads.h"
+#include "sentry/platform/trap/stub/own_files.h"
 
 namespace run9::sentry::trap::stub {
 
-inline constexpr uint32_t kUsedStat = 1;       // in told_facts, beside ReplyFlags
 inline constexpr uint64_t kClosable = 64;      // descriptors below may be closed here
 inline constexpr uint32_t kCloexec = 02000000;  // O_CLOEXEC
 inline constexpr uint64_t kStatSize = 144;
 inline constexpr uint32_t kTcgets = 0x5401;  // TCGETS
 inline constexpr uint64_t kBrief = 50'000;  // ticks, some 20 us
-static_assert(kUsedStat < kToldFile);
 
 constexpr uint64_t closable_bit(uint64_t fd) { return fd < kClosable ? uint64_t{1} << fd : 0; }
 
@@ -69,7 +67,7 @@ inline bool close_here(ControlPage* c, uint32_t fd) {
   while (!__atomic_compare_exchange_n(&c->closed, &before, before << 8 | (fd + 1), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
   }
   if (c->told_fd == fd + 1) c->told_facts &= kUsedStat;
-  if (c->keeps != 0) forget_read(c, fd);
+  if (c->keeps != 0) forget_file(c, fd);
   return true;
 }
 
