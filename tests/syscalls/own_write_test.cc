@@ -325,6 +325,43 @@ TEST_P(OwnWriteTest, ReadersSeeMore) {
   munmap(map, kPage);
 }
 
+// Somebody has just opened the file, or come to its end, when more is written.
+TEST_P(OwnWriteTest, WrittenBetweenTwoCallsOfAnother) {
+  constexpr int kRounds = 5;
+  auto* const turn = static_cast<std::atomic<int>*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(MAP_FAILED, static_cast<void*>(turn));
+  const auto await = [turn](int n) {
+    while (*turn != n) sched_yield();
+  };
+  const Partner looks([&] {
+    int n = 0;
+    const auto written = [&] {
+      *turn = ++n;
+      await(++n);
+    };
+    for (int i = 0; i < kRounds; ++i) {
+      Fd reads(open(path_.c_str(), O_RDONLY));
+      written();
+      struct stat st;
+      ASSERT_OK(fstat(reads, &st));
+      EXPECT_EQ(kOften + 2 * i + 1, st.st_size);
+      char text[2 * kOften];
+      EXPECT_EQ(kOften + 2 * i + 1, read(reads, text, sizeof text));
+      written();
+      EXPECT_EQ(1, read(reads, text, sizeof text));
+    }
+  });
+  Fd fd = hot();
+  looks.begin();
+  for (int i = 0; i < 2 * kRounds; ++i) {
+    await(2 * i + 1);
+    write_letters(fd, kOften + i, 1);
+    *turn = 2 * i + 2;
+  }
+  looks.end();
+  munmap(turn, kPage);
+}
+
 TEST_P(OwnWriteTest, OthersAppendAndCut) {
   const Partner appends([&] {
     Fd end(open(path_.c_str(), O_WRONLY | O_APPEND));
