@@ -101,7 +101,10 @@ void sentry_main(BootSpec spec) {
   kernel.boot_log("Starting Run9 6.12.0-run9");
 
   auto platform = make_platform(spec.platform, loop, kernel);
-  if (!platform.has_value()) fail(sync, fmt::format("platform {}: {}", spec.platform, describe(platform.error())));
+  if (!platform.has_value()) {
+    const char* const hint = platform.error() == Errno{EFBIG} ? ": its memory is larger than RLIMIT_FSIZE lets a file be; raise it (ulimit -f)" : "";
+    fail(sync, fmt::format("platform {}: {}{}", spec.platform, describe(platform.error()), hint));
+  }
   kernel.set_platform(std::move(platform).value());
   kernel.boot_log(fmt::format("platform {}: {} CPUs, 1 worker", spec.platform, options.cpus));
   kernel.boot_log(fmt::format("memory limit {} MiB", options.limits.memory >> 20));

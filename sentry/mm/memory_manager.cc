@@ -14,7 +14,6 @@
 #include "sentry/task/access.h"
 #include "sentry/task/kernel.h"
 #include "sentry/task/task.h"
-#include "vfs/permission.h"
 
 namespace run9::sentry {
 namespace {
@@ -588,7 +587,7 @@ Result<void> MemoryManager::madvise(Task& task, uint64_t addr, uint64_t length, 
   return space_->advise(task.via(), addr, length, advice);
 }
 
-Result<void> MemoryManager::force_write(Task& task, uint64_t addr, ByteSpan src) {
+Result<void> MemoryManager::force_write(uint64_t addr, ByteSpan src) {
   if (!in_bounds(addr, src.size())) return Errno{EFAULT};
   if (copy_out(addr, src.data(), src.size()).has_value()) return ok();
   Change change(*this);

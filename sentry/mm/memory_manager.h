@@ -122,8 +122,8 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   uint64_t locked_bytes() const;
   bool lock_future = false;  // MCL_FUTURE
   // A debugger's write to another's memory (FOLL_FORCE): where the guest itself may not write, too, but not
-  // to a shared mapping of what is not writable. `task`: who asks. Blocks.
-  Result<void> force_write(Task& task, uint64_t addr, ByteSpan src);
+  // to a shared mapping of what is not writable. Blocks.
+  Result<void> force_write(uint64_t addr, ByteSpan src);
   // AddressSpace's, for what lies in `passage`; as many bytes as do not fault, EFAULT if none. Block.
   std::span<std::byte> passage() const { return space_->passage(); }
   Result<size_t> pass_out(uint64_t addr, ByteSpan passage);

@@ -195,8 +195,8 @@ class Context {
   virtual void keep_closes() {}
   // At any time: what it has closed by now; it will not say so once more.
   virtual ClosedFds take_closed() { return {}; }
-  // Files that the guest thread reads at the host by itself. takes_files(): it can be given one now. give_file(), at a call, last before resume(): from here
-  // on it reads its descriptor at any place, and moves the position if it is given one; if nothing is against it. give_position(): that of one
+  // Files that the guest thread reads and writes at the host by itself. takes_files(): it can be given one now. give_file(), at a call, last before resume():
+  // from here on it reads and writes its descriptor at any place, as far as it may, and moves the position if it is given one; if nothing is against it. give_position(): that of one
   // that it has. take_position(), at any time: where it is, by the thread's word; from here on the kernel moves it. take_file(), likewise: the next call
   // of the thread is the kernel's.
   virtual bool takes_files() const { return false; }

@@ -55,7 +55,7 @@ Result<uint64_t> peek(Task& task, Task& target, uint64_t address, uint64_t out) 
 
 // Text is not writable: the debugger's word goes in between two changes of the protection.
 Result<uint64_t> poke(Task& task, Task& target, uint64_t address, uint64_t word) {
-  if (!target.memory().force_write(task, address, std::as_bytes(std::span(&word, 1))).has_value()) return Errno{EIO};
+  if (!target.memory().force_write(address, std::as_bytes(std::span(&word, 1))).has_value()) return Errno{EIO};
   return 0;
 }
 
