@@ -236,7 +236,12 @@ void OwnFiles::was_written(Task& task, GuestFd fd, const vfs::FileRef& file, boo
   if (!is_worth(file->host_worth().writes, bytes) || !may_give(task, *file) || !may_write(task, *file)) return;
   Held::Entry* const e = entry_for(task, fd, *file);
   if (e != nullptr && e->writes) return was_asked(task, *e, file, offset);
-  if (e != nullptr ? (take(task, *e), true) : make_room(task, fd)) give_to_write(task, fd, file, offset);
+  if (e != nullptr) {
+    take(task, *e);
+  } else if (!make_room(task, fd)) {
+    return;
+  }
+  give_to_write(task, fd, file, offset);
 }
 
 void OwnFiles::was_asked(Task& task, Held::Entry& entry, const vfs::FileRef& file, bool offset) {
