@@ -59,10 +59,10 @@ inline bool answer_here(ControlPage* c, uint64_t nr, uint32_t& brought) {
     case __NR_writev:
     case __NR_pwrite64:
     case __NR_pwritev:
-      if (!transfer_here(c, own_call_kind(static_cast<uint32_t>(nr)), value)) return false;
+      if (!transfer_here(c, nr, value)) return false;
       break;
     case __NR_read:
-      if (!transfer_here(c, own_call_kind(__NR_read), value) && !answer_file(c, nr, value)) return false;
+      if (!transfer_here(c, nr, value) && !answer_file(c, nr, value)) return false;
       break;
     case __NR_lseek:
       if (!seek_here(c, value) && !answer_file(c, nr, value)) return false;

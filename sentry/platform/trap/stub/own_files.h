@@ -90,11 +90,12 @@ inline bool discard_here(const ControlPage* c, uint64_t& value) {
 }
 
 // One of kOwnCalls. False: not with this file, or somebody wants to know where it is. Then nothing has happened but that some bytes may lie there already.
-inline bool transfer_here(ControlPage* c, uint32_t kind, uint64_t& value) {
+inline bool transfer_here(ControlPage* c, uint64_t nr, uint64_t& value) {
   if (c->keeps == 0) return false;
   OwnFile* const entry = own_file(c, static_cast<uint32_t>(c->gregs[kRdi]));
   if (entry == nullptr) return false;
-  if (entry->how == kDiscards) return kind == own_call_kind(__NR_write) && discard_here(c, value);
+  if (entry->how == kDiscards) return nr == __NR_write && discard_here(c, value);
+  const uint32_t kind = own_call_kind(static_cast<uint32_t>(nr));
   const bool writes = (kind & kOwnWrites) != 0, moves = (kind & kOwnOffset) == 0;
   if ((entry->how & (writes ? kMayWrite : kMayRead)) == 0) return false;
   uint64_t position = moves ? __atomic_load_n(&entry->position, __ATOMIC_RELAXED) : c->gregs[kR10];
