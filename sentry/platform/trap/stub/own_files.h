@@ -2,6 +2,7 @@
 // 0035-writes-by-guest-threads.md).
 #pragma once
 #include <asm/unistd.h>
+#include <errno.h>
 #include <sys/uio.h>
 
 #include "sentry/platform/trap/stub/page.h"
