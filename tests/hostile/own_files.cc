@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <string>
+
 #include "tests/hostile/attack.h"
 
 namespace hostile {
@@ -57,6 +59,31 @@ void read_often(int fd) {
   }
 }
 
+// What a gate refuses the Sentry answers, of the guest's descriptor of that number: the host's have low ones.
+int out_of_the_way(int fd) {
+  const int far = fcntl(fd, F_DUPFD, kDescriptors);
+  close(fd);
+  return far;
+}
+
+// No such call is made at the gate with what a process has that has got its files by `what`.
+void expect_refused(std::initializer_list<long> calls, void (*what)()) {
+  for (const long nr : calls) {
+    in_child([&] {
+      what();
+      const int out = out_of_the_way(1);
+      close(0);
+      close(2);
+      int made = -1;
+      for (int host = 0; host < kDescriptors; ++host) {
+        if (at_gate(GATE_ORDER, nr, host) != -EBADF) made = host;
+      }
+      dup2(out, 1);
+      if (made >= 0) broken("call %ld was made with descriptor %d", nr, made);
+    }, 100);
+  }
+}
+
 void expect_none(const char* when) {
   if (const int n = readable_here(); n != 0) broken("%d descriptors are readable %s", n, when);
   if (const int n = writable_here(); n != 0) broken("%d descriptors are writable %s", n, when);
@@ -66,21 +93,15 @@ void kept_files() {
   ControlPage* c = my_page();
   if (c == nullptr) return;
   expect_none("before any file was opened");
-  const int fd = open(kSelf, O_RDONLY);
+  const int fd = out_of_the_way(open(kSelf, O_RDONLY));
   read_often(fd);
   if (readable_here() != 1) broken("%d descriptors are readable, not one", readable_here());
   if (writable_here() != 0) broken("%d descriptors of what is only read are writable", writable_here());
   for (int host = 0; host < kDescriptors; ++host) {
     constexpr long kAt = 0x10000000;
     if (at_gate(GATE_ORDER, SYS_mmap, kAt, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, host, 0) == kAt) broken("a file that is only read was mapped for writing");
-    for (const long nr : {SYS_pwrite64, SYS_ftruncate, SYS_fchmod, SYS_fcntl, SYS_lseek, SYS_read, SYS_dup, SYS_openat}) {
-      in_child([&] {
-        const long r = at_gate(GATE_ORDER, nr, host, 0, 0, 0);
-        if (r >= 0 && host > 5 && nr != SYS_openat) broken("call %ld was made with descriptor %d", nr, host);
-      }, 50);
-      if (host > 8) break;
-    }
   }
+  expect_refused({SYS_ftruncate, SYS_fchmod, SYS_fcntl, SYS_lseek, SYS_read, SYS_dup}, [] { read_often(out_of_the_way(open(kSelf, O_RDONLY))); });
   close(fd);
   getppid();
   syscall(SYS_getpgid, 0);
@@ -119,19 +140,12 @@ void write_often(int fd) {
 // What it has for writing is its own file, as long as the guest has that; and no file that it may write but not read.
 void kept_for_writing() {
   if (my_page() == nullptr) return;
-  const int fd = own_file(O_WRONLY);
+  const int fd = out_of_the_way(own_file(O_WRONLY));
   expect_none("before it was written");
   write_often(fd);
   if (writable_here() != 1) broken("%d descriptors are writable, not one", writable_here());
-  for (const long nr : {SYS_pwritev2, SYS_write, SYS_ftruncate, SYS_fchmod, SYS_fsync, SYS_fallocate, SYS_copy_file_range}) {
-    in_child([&] {
-      const int again = own_file(O_RDWR);
-      write_often(again);
-      for (int host = 6; host < kDescriptors; ++host) {
-        if (at_gate(GATE_ORDER, nr, host, 0, 0, 0) >= 0) broken("call %ld was made with descriptor %d", nr, host);
-      }
-    }, 50);
-  }
+  expect_refused({SYS_pwritev2, SYS_write, SYS_ftruncate, SYS_fchmod, SYS_fsync, SYS_fallocate, SYS_copy_file_range},
+                 [] { write_often(out_of_the_way(own_file(O_RDWR))); });
   struct stat before, after;
   fstat(fd, &before);
   close(fd);
@@ -152,15 +166,20 @@ void kept_for_writing() {
   sync();  // lets a gofer forget files without a name
 }
 
+int memory_file(size_t size) {
+  const int fd = out_of_the_way(static_cast<int>(syscall(SYS_memfd_create, "memory", 0)));
+  const std::string text(size, 't');
+  if (write(fd, text.data(), size) != static_cast<ssize_t>(size) || lseek(fd, 0, SEEK_SET) != 0) broken("no memory file: errno %d", errno);
+  read_often(fd);
+  return fd;
+}
+
 // A file in the sandbox's memory is no larger for others than the Sentry made it, whatever lies behind its end.
 void grown_memory() {
   if (my_page() == nullptr) return;
   constexpr size_t kSize = 200'000;
-  const int fd = static_cast<int>(syscall(SYS_memfd_create, "grown", 0));
-  static char text[kSize];
-  if (write(fd, text, kSize) != static_cast<ssize_t>(kSize) || lseek(fd, 0, SEEK_SET) != 0) broken("no memory file: errno %d", errno);
-  read_often(fd);
-  for (int host = 6; host < kDescriptors; ++host) {
+  const int fd = memory_file(kSize);
+  for (int host = 0; host < kDescriptors; ++host) {
     at_gate(GATE_ORDER, SYS_pwrite64, host, reinterpret_cast<long>("behind"), 6, 50'000'000);
     at_gate(GATE_ORDER, SYS_pwrite64, host, reinterpret_cast<long>("far"), 3, INT64_MAX - 10);
   }
@@ -172,6 +191,33 @@ void grown_memory() {
     if (ftruncate(fd, 300'000) != 0 || ftruncate(fd, 10) != 0 || pwrite(fd, "x", 1, 100'000) != 1) broken("errno %d", errno);
     void* const map = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map != MAP_FAILED) munmap(map, kSize);
+  });
+}
+
+// A small one lies in the Sentry's memory too, which copies from and to there whatever is done to the file.
+void holes_below_the_sentry() {
+  if (my_page() == nullptr) return;
+  static constexpr size_t kSize = 20'000;
+  constexpr long kAt = 0x10000000, kLength = 0x5000;
+  expect_refused({SYS_ftruncate, SYS_fallocate}, [] { memory_file(kSize); });
+  const int fd = memory_file(kSize);
+  int mapped = 0;
+  for (int host = 0; host < kDescriptors; ++host) {
+    if (at_gate(GATE_ORDER, SYS_mmap, kAt, kLength, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, host, 0) != kAt) continue;
+    ++mapped;
+    at_gate(GATE_ORDER, SYS_madvise, kAt, kLength, MADV_REMOVE, 0);
+    madvise(reinterpret_cast<void*>(kAt), kLength, MADV_REMOVE);
+  }
+  if (mapped != 1) broken("%d files could be mapped, not one", mapped);
+  in_child([&] {
+    const std::string text(kSize, 't');
+    std::string back(kSize, 0);
+    if (pread(fd, back.data(), kSize, 0) != static_cast<ssize_t>(kSize)) broken("a read failed: errno %d", errno);
+    for (const char c : back) {
+      if (c != 't' && c != 0) broken("it has a byte %d", c);
+    }
+    if (pwrite(fd, text.data(), kSize, 0) != static_cast<ssize_t>(kSize) || ftruncate(fd, 10) != 0 || ftruncate(fd, 60'000) != 0) broken("errno %d", errno);
+    if (pread(fd, back.data(), kSize, 0) != static_cast<ssize_t>(kSize) || back[9] != 't' || back[10] != 0) broken("what was cut off is there");
   });
 }
 
@@ -239,6 +285,6 @@ void wrong_positions() {
 }  // namespace
 
 const Attack own_file_attacks[] = {
-    {"kept_files", kept_files}, {"kept_for_writing", kept_for_writing}, {"grown_memory", grown_memory}, {"left_for_the_next_program", left_for_the_next_program}, {"wrong_positions", wrong_positions}, {}};
+    {"kept_files", kept_files}, {"kept_for_writing", kept_for_writing}, {"grown_memory", grown_memory}, {"holes_below_the_sentry", holes_below_the_sentry}, {"left_for_the_next_program", left_for_the_next_program}, {"wrong_positions", wrong_positions}, {}};
 
 }  // namespace hostile

@@ -14,7 +14,7 @@
 namespace run9::vfs {
 namespace {
 
-constexpr uint64_t kSmallLimit = 64 * 1024;
+constexpr uint64_t kSmallLimit = MappedStart::kSize;
 constexpr uint64_t kPage = TmpQuota::kPage;
 
 uint64_t pages_for(uint64_t bytes) { return (bytes + kPage - 1) / kPage; }
@@ -38,6 +38,16 @@ Result<void> write_all(int fd, ByteSpan src, uint64_t offset, size_t& done) {
 
 }  // namespace
 
+std::unique_ptr<MappedStart> MappedStart::of(int memfd) {
+  void* const at = ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+  return at == MAP_FAILED ? nullptr : std::unique_ptr<MappedStart>(new MappedStart(static_cast<std::byte*>(at)));
+}
+
+MappedStart::~MappedStart() {
+  ::munmap(data_, kSize);
+  --count_;
+}
+
 TmpContent::~TmpContent() { quota_->pages -= charged_; }
 
 uint64_t TmpContent::blocks() const {
@@ -53,11 +63,11 @@ void TmpContent::charge() {
   charged_ = now;
 }
 
-Result<size_t> TmpContent::read(std::span<std::byte> dst, uint64_t offset) const {
+Result<size_t> TmpContent::read(std::span<std::byte> dst, uint64_t offset) {
   if (offset >= size_) return 0;
   const size_t want = std::min<uint64_t>(dst.size(), size_ - offset);
-  if (!fd_) {
-    copy_bytes(dst.data(), small_.data() + offset, want);
+  if (const std::byte* const from = at_hand(offset, want); from != nullptr) {
+    copy_bytes(dst.data(), from, want);
     return want;
   }
   const LayerScope time(Layer::kHost);
@@ -84,6 +94,19 @@ Result<void> TmpContent::to_memfd() {
   fd_ = std::make_shared<UniqueFd>(std::move(fd).assume_value());
   small_ = {};
   return ok();
+}
+
+std::byte* TmpContent::at_hand(uint64_t offset, uint64_t length) {
+  const uint64_t end = offset + length;
+  if (end > size_) return nullptr;
+  if (!fd_) return small_.data() + offset;
+  // Where a hole may be, a look at it would fill it.
+  return mapped_ && dense_ && end <= MappedStart::kSize ? mapped_->data() + offset : nullptr;
+}
+
+std::shared_ptr<UniqueFd> TmpContent::fd_to_read() {
+  if (!fd_ && MappedStart::has_room() && to_memfd().has_value()) mapped_ = MappedStart::of(fd_->get());
+  return fd_;
 }
 
 Result<std::shared_ptr<UniqueFd>> TmpContent::host_fd() {
@@ -139,10 +162,12 @@ Result<size_t> TmpContent::write(ByteSpan src, uint64_t offset) {
   const bool gap = offset > pages_for(size_) * kPage;
   if (!fd_ && (end > kSmallLimit || gap)) TRY(to_memfd());
   if (gap) dense_ = false;
-  if (!fd_) {
-    if (end > small_.size()) small_.resize(end);
-    copy_bytes(small_.data() + offset, src.data(), length);
-    size_ = std::max(size_, end);
+  if (!fd_ && end > size_) {
+    small_.resize(end);
+    size_ = end;
+  }
+  if (std::byte* const to = at_hand(offset, length); to != nullptr) {
+    copy_bytes(to, src.data(), length);
     charge();
     return length;
   }

@@ -125,8 +125,6 @@ TEST(TmpfsTest, Whiteout) {
 
 TEST(TmpfsTest, ReadsThatOnlyTheHostSees) {
   Tree t(make_tmpfs({.mode = 0755}, {}), kMntRelAtime);
-  ASSERT_THAT(t.put("/small", "text"), Works());
-  EXPECT_EQ(nullptr, t.open("/small", O_RDWR).value()->read_source(t.ctx).value().fd);
   ASSERT_THAT(t.put("/f", std::string(100'000, 't')), Works());
   auto f = t.open("/f", O_RDWR).value();
   const auto source = f->read_source(t.ctx).value();
@@ -160,6 +158,43 @@ TEST(TmpfsTest, ReadsThatOnlyTheHostSees) {
   auto unsealable = create_memfd(t.ctx, internal, "x", 0).value();
   ASSERT_THAT(unsealable->setattr(t.ctx, {.valid = kSetSize, .size = 100'000}), Works());
   EXPECT_NE(nullptr, unsealable->read_source(t.ctx).value().fd);
+}
+
+// It is the host's file from then on, and copied from and to as before.
+TEST(TmpfsTest, SmallFilesThatAreReadAtTheHost) {
+  constexpr size_t kSmall = 64 * 1024;
+  Tree t(make_tmpfs({.size = 2 * kSmall, .mode = 0755}, {}));
+  ASSERT_THAT(t.put("/f", "0123456789"), Works());
+  auto f = t.open("/f", O_RDWR).value();
+  const auto host = f->read_source(t.ctx).value().fd;
+  ASSERT_NE(nullptr, host);
+  const auto at_host = [&] {
+    std::string text(2 * kSmall, '?');
+    text.resize(static_cast<size_t>(::pread(host->get(), text.data(), text.size(), 0)));
+    return text;
+  };
+  EXPECT_EQ("0123456789", at_host());
+  const auto write = [&](std::string_view text, uint64_t at) {
+    EXPECT_THAT(f->pwrite(t.ctx, as_bytes(text), at), Gives(text.size()));
+    EXPECT_EQ(t.slurp(*f).value(), at_host());
+  };
+  write("ab", 4);
+  EXPECT_EQ("0123ab6789", at_host());
+  write("xyz", 9);
+  ASSERT_THAT(t.truncate("/f", 5), Works());
+  EXPECT_EQ("0123a", at_host());
+  write("-", 8);
+  EXPECT_EQ(std::string("0123a\0\0\0-", 9), at_host()) << "what was cut off is gone";
+  write(std::string(4096, 'p'), 4090);
+  write(std::string(kSmall, 'q'), 100);
+  write("over the end of what is mapped", kSmall - 3);
+  ASSERT_THAT(t.truncate("/f", 0), Works());
+  write("anew", 0);
+  EXPECT_EQ(8u, t.stat("/f").value().blocks);
+  ASSERT_THAT(t.truncate("/f", 5 * 4096), Works());
+  EXPECT_EQ(std::string(4096, '\0'), t.slurp(*f).value().substr(4096, 4096));
+  EXPECT_EQ(8u, t.stat("/f").value().blocks) << "a hole stays one";
+  EXPECT_THAT(f->seek(t.ctx, 0, SEEK_HOLE), Gives(4096u));
 }
 
 TEST(TmpfsTest, MemfdSeals) {
