@@ -405,27 +405,14 @@ TEST_P(OwnReadTest, ThreadsShareThePosition) {
 TEST_P(OwnReadTest, ClosedByAnotherThread) {
   const std::string other = make_file("other", std::string(kSize, 'o'));
   const int fd = opened();
-  std::atomic<int> turn = 0;
-  std::thread closes([&] {
-    while (turn != 1) sched_yield();
-    close(fd);
-    turn = 2;
-    while (turn != 3) sched_yield();
-    EXPECT_EQ(fd, open(other.c_str(), GetParam()));
-    turn = 4;
-  });
+  PartnerThread closes({[&] { close(fd); }, [&] { EXPECT_EQ(fd, open(other.c_str(), GetParam())); }});
   pread_often(fd);
   char byte;
-  turn = 1;
-  while (turn != 2) {
-  }
+  closes.act();
   EXPECT_ERR(EBADF, pread(fd, &byte, 1, 0));
-  turn = 3;
-  while (turn != 4) {
-  }
-  ASSERT_EQ(1, pread(fd, &byte, 1, 0));
+  closes.act();
+  EXPECT_EQ(1, pread(fd, &byte, 1, 0));
   EXPECT_EQ('o', byte);
-  closes.join();
   close(fd);
 }
 

@@ -552,23 +552,13 @@ TEST_P(OwnWriteTest, ThreadsShareThePosition) {
 TEST_P(OwnWriteTest, ClosedByAnotherThread) {
   const std::string other = make_file("other", std::string(kOften, 'o'));
   const int fd = opened();
-  std::atomic<int> turn = 0;
-  std::thread closes([&] {
-    while (turn != 1) sched_yield();
-    close(fd);
-    turn = 2;
-    while (turn != 3) sched_yield();
-    EXPECT_EQ(fd, open(other.c_str(), GetParam()));
-    turn = 4;
-  });
+  PartnerThread closes({[&] { close(fd); }, [&] { EXPECT_EQ(fd, open(other.c_str(), GetParam())); }});
   pwrite_often(fd);
-  turn = 1;
-  while (turn != 2) ASSERT_TRUE(pwrite(fd, "q", 1, 0) == 1 || errno == EBADF);
+  closes.begin();
+  while (!closes.is_over()) EXPECT_TRUE(pwrite(fd, "q", 1, 0) == 1 || errno == EBADF);
   EXPECT_ERR(EBADF, pwrite(fd, "x", 1, 0));
-  turn = 3;
-  while (turn != 4) sched_yield();
+  closes.act();
   EXPECT_EQ(1, pwrite(fd, "y", 1, 1));
-  closes.join();
   close(fd);
   EXPECT_EQ(std::string(kOften - 1, 'p'), read_all(path_).substr(1));
   EXPECT_EQ("oy" + std::string(kOften - 2, 'o'), read_all(other));

@@ -1,6 +1,9 @@
-// Another process that a test has an understanding with by shared memory alone.
+// Another process or thread that a test has an understanding with by shared memory alone.
 #pragma once
+#include <atomic>
 #include <functional>
+#include <thread>
+#include <vector>
 
 #include "tests/syscalls/test_util.h"
 
@@ -43,6 +46,32 @@ class Partner {
   }
   uint32_t* word_;
   pid_t pid_;
+};
+
+// Another thread, which does one thing after the other, each when it is asked to. No call of ours is needed for that.
+class PartnerThread {
+ public:
+  explicit PartnerThread(std::vector<std::function<void()>> things)
+      : thread_([this, things = std::move(things)] {
+          for (size_t i = 0; i < things.size(); ++i) {
+            while (asked_ <= i) sched_yield();
+            things[i]();
+            ++done_;
+          }
+        }) {}
+  // All things must have been asked for.
+  ~PartnerThread() { thread_.join(); }
+  void begin() { ++asked_; }
+  bool is_over() const { return done_ == asked_; }
+  void act() {
+    begin();
+    while (!is_over()) {
+    }
+  }
+
+ private:
+  std::atomic<size_t> asked_ = 0, done_ = 0;
+  std::thread thread_;
 };
 
 }  // namespace run9::guest
