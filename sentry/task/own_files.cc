@@ -137,10 +137,14 @@ void OwnFiles::take(Task& task, Held::Entry& entry) {
 }
 
 void OwnFiles::called(Task& task, uint64_t number, uint64_t first_arg) {
-  const Looks looks = looks_at_positions(number);
-  if (looks == Looks::kAtNone) return;
-  for (Held::Entry& e : task.own_files->entries) {
-    if (e.position && (looks == Looks::kAtAll || static_cast<int>(first_arg) == e.fd)) take_position(task, e);
+  switch (looks_at_positions(number)) {
+    case Looks::kAtNone: return;
+    case Looks::kAtFirst: {
+      const int fd = static_cast<int>(first_arg);
+      if (Held::Entry& e = task.own_files->entries[entry_of(fd)]; e.fd == fd) take_position(task, e);
+      return;
+    }
+    case Looks::kAtAll: settle(task);
   }
 }
 
