@@ -498,7 +498,7 @@ TEST(SocketTest, ServesUntilThePeerHangsUpAndPassesDescriptors) {
     SocketPair pair;
     MemTree tree;
     Result<void> served = Errno{EAGAIN};
-    std::thread server([&] {
+    std::thread server([&, poll_us = poll_us] {
       served = serve_fd(pair.b.borrow(), tree, {.busy_poll = std::chrono::microseconds(poll_us)});
     });
     {

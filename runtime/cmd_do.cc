@@ -77,8 +77,7 @@ void add_own_mounts(MountPlan& plan) {
 // What of the covered /tmp and /run stays visible: the working directory and --expose's paths, the
 // outer ones first.
 void add_exposed_mounts(MountPlan& plan, const std::vector<std::string>& expose, const std::string& cwd) {
-  std::vector<std::string> paths;
-  for (std::string path : {cwd}) paths.push_back(path);
+  std::vector<std::string> paths = {cwd};
   paths.insert(paths.end(), expose.begin(), expose.end());
   std::sort(paths.begin(), paths.end());
   std::vector<std::string> added;

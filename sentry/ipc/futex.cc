@@ -180,7 +180,7 @@ void FutexTable::exit_robust_list(Task& task) {
   const auto head = task.memory().read(UserPtr<Head>{head_addr});
   if (!head.has_value()) return;
   const auto [first, offset, pending] = head.value();
-  const auto word = [&](uint64_t entry) { return (entry & ~uint64_t{1}) + static_cast<uint64_t>(offset); };
+  const auto word = [offset = offset](uint64_t entry) { return (entry & ~uint64_t{1}) + static_cast<uint64_t>(offset); };
   uint64_t entry = first;
   for (int i = 0; i < kLimit && (entry & ~uint64_t{1}) != head_addr; ++i) {
     const auto next = task.memory().read(UserPtr<uint64_t>{entry & ~uint64_t{1}});
