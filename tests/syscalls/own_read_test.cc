@@ -411,7 +411,7 @@ TEST_P(OwnReadTest, ClosedByAnotherThread) {
   closes.act();
   EXPECT_ERR(EBADF, pread(fd, &byte, 1, 0));
   closes.act();
-  EXPECT_EQ(1, pread(fd, &byte, 1, 0));
+  ASSERT_EQ(1, pread(fd, &byte, 1, 0));
   EXPECT_EQ('o', byte);
   close(fd);
 }

@@ -555,7 +555,7 @@ TEST_P(OwnWriteTest, ClosedByAnotherThread) {
   PartnerThread closes({[&] { close(fd); }, [&] { EXPECT_EQ(fd, open(other.c_str(), GetParam())); }});
   pwrite_often(fd);
   closes.begin();
-  while (!closes.is_over()) EXPECT_TRUE(pwrite(fd, "q", 1, 0) == 1 || errno == EBADF);
+  while (!closes.is_over()) ASSERT_TRUE(pwrite(fd, "q", 1, 0) == 1 || errno == EBADF);
   EXPECT_ERR(EBADF, pwrite(fd, "x", 1, 0));
   closes.act();
   EXPECT_EQ(1, pwrite(fd, "y", 1, 1));
