@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -33,6 +34,22 @@ uint64_t change_of(const struct statx& s) {
 
 p9::TimeX time_of(const statx_timestamp& t) {
   return {static_cast<uint64_t>(t.tv_sec), t.tv_nsec};
+}
+
+// By what statfs(2) says of the mount that `fd` lies in. Mounts keep their numbers and, but for mount -o remount, what they are.
+bool has_relatime(uint64_t mnt_id, int fd) {
+  constexpr size_t kMounts = 16;
+  static thread_local struct {
+    uint64_t mnt_id = 0;
+    bool relatime = false;
+  } known[kMounts];
+  auto& k = known[mnt_id % kMounts];
+  if (k.mnt_id != mnt_id) {
+    struct statfs fs;
+    if (fstatfs(fd, &fs) < 0) return false;
+    k = {mnt_id, (fs.f_flags & (ST_RELATIME | ST_NOATIME)) != 0};
+  }
+  return k.relatime;
 }
 
 Result<Stat> call_statx(int fd, const char* name, int flags, uint64_t attrmask) {
@@ -66,6 +83,9 @@ Result<Stat> call_statx(int fd, const char* name, int flags, uint64_t attrmask) 
       .change = change_of(s),
       .mnt_id = s.stx_mnt_id,
   };
+  // What is mounted at `name` lies elsewhere than `fd`.
+  const bool asks = (attrmask & p9::kAttrRelatime) != 0 && (s.stx_mask & p9::kAttrMntId) != 0 && (*name == '\0' || !out.mount_root);
+  if (asks && has_relatime(s.stx_mnt_id, fd)) out.attr.valid |= p9::kAttrRelatime;
   return out;
 }
 

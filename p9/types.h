@@ -139,7 +139,9 @@ inline constexpr uint64_t kAttrChange = uint64_t{1} << 32;
 inline constexpr uint64_t kAttrOfDirectories = uint64_t{1} << 33;
 // In the same, and in `valid` of an entry then: it has no extended attributes that the server would show.
 inline constexpr uint64_t kAttrNoXattrs = uint64_t{1} << 34;
-inline constexpr uint64_t kAttrAll = kAttrBasic | kAttrBtime | kAttrMntId | kAttrChange;
+// Its mount has relatime or noatime (mount(8)): a read leaves an access time alone that is newer than the other times, and not a day old.
+inline constexpr uint64_t kAttrRelatime = uint64_t{1} << 35;
+inline constexpr uint64_t kAttrAll = kAttrBasic | kAttrBtime | kAttrMntId | kAttrChange | kAttrRelatime;
 struct TimeX {
   uint64_t sec = 0;
   uint32_t nsec = 0;

@@ -36,11 +36,13 @@ struct ConfigProcess {
   int oom_score_adj = 0;
 };
 
+inline constexpr uint32_t kRelatime = 4096;  // ST_RELATIME: what mount(2) takes where nothing else is said
+
 struct ConfigMount {
   std::string type;  // "bind", "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup"
   std::string destination;
   std::string source;
-  uint32_t flags = 0;  // statfs(2) ST_*, which are vfs::MountFlags
+  uint32_t flags = kRelatime;  // statfs(2) ST_*, which are vfs::MountFlags
   std::string data;    // "size=64m,mode=1777"
   bool copy_up = false;  // tmpcopyup
 };

@@ -17,7 +17,6 @@ struct FlagOption {
   std::string_view name;
   uint32_t set = 0, clear = 0;
 };
-constexpr uint32_t kRelatime = 4096;  // ST_RELATIME, which needs _GNU_SOURCE's newer headers
 constexpr FlagOption kFlagOptions[] = {
     {"ro", ST_RDONLY, 0},
     {"rw", 0, ST_RDONLY},
@@ -28,11 +27,10 @@ constexpr FlagOption kFlagOptions[] = {
     {"noexec", ST_NOEXEC, 0},
     {"exec", 0, ST_NOEXEC},
     {"noatime", ST_NOATIME, kRelatime},
-    {"atime", 0, ST_NOATIME},
+    {"atime", kRelatime, ST_NOATIME},
     {"nodiratime", ST_NODIRATIME, 0},
     {"diratime", 0, ST_NODIRATIME},
     {"relatime", kRelatime, ST_NOATIME},
-    {"norelatime", 0, kRelatime},
     {"strictatime", 0, ST_NOATIME | kRelatime},
     // A sandbox has one mount table that nothing propagates to or from, and writes as its files do.
     {"bind", 0, 0},
@@ -49,7 +47,8 @@ constexpr FlagOption kFlagOptions[] = {
     {"sync", 0, 0},
     {"async", 0, 0},
     {"dirsync", 0, 0},
-    {"nostrictatime", 0, 0},
+    {"nostrictatime", kRelatime, 0},
+    {"norelatime", 0, 0},
     {"silent", 0, 0},
     {"loud", 0, 0},
     {"nosymfollow", 0, 0},

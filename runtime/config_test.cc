@@ -95,7 +95,7 @@ TEST(ConfigTest, EveryFieldIsRead) {
   EXPECT_TRUE(c.root_readonly);
   ASSERT_EQ(c.mounts.size(), 2u);
   EXPECT_EQ(c.mounts[0].data, "mode=1777,size=64m");
-  EXPECT_EQ(c.mounts[0].flags, 3u);
+  EXPECT_EQ(c.mounts[0].flags, kRelatime | 3u);
   EXPECT_EQ(c.mounts[1].type, "bind");
   EXPECT_EQ(c.resources.memory, 1048576u);
   EXPECT_EQ(c.resources.pids, 10u);

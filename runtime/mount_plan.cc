@@ -86,7 +86,7 @@ MountPlan plan_mounts(const Config& config, Overlay root_overlay) {
     root_overlay = Overlay::kYes;
     plan.root_readonly = true;
   }
-  add_gofer_mount(plan, config.root_path, "/", config.root_readonly ? ST_RDONLY : 0, root_overlay);
+  add_gofer_mount(plan, config.root_path, "/", kRelatime | (config.root_readonly ? ST_RDONLY : 0), root_overlay);
   // The container alone uses its root: that is the meaning of a bundle.
   plan.mounts[0].exclusive = true;
   plan.exports[0].leases = false;
@@ -94,7 +94,7 @@ MountPlan plan_mounts(const Config& config, Overlay root_overlay) {
     return normal(m.destination) == "/dev";
   });
   // runc makes the usual devices in root.path when nothing is mounted at /dev.
-  if (!has_dev) add_mount(plan, "devtmpfs", "/dev", ST_NOSUID | ST_NOEXEC, "mode=755");
+  if (!has_dev) add_mount(plan, "devtmpfs", "/dev", kRelatime | ST_NOSUID | ST_NOEXEC, "mode=755");
   for (const ConfigMount& m : config.mounts) {
     const std::string destination = normal(m.destination);
     if (m.type == "bind") {
