@@ -63,7 +63,7 @@ Result<uint64_t> File::seek(OpContext& ctx, int64_t offset, int whence) {
   int64_t base = 0;
   switch (whence) {
     case SEEK_SET: break;
-    case SEEK_CUR: base = static_cast<int64_t>(position_); break;
+    case SEEK_CUR: base = static_cast<int64_t>(position()); break;
     case SEEK_END: base = static_cast<int64_t>(TRY(getattr(ctx)).size); break;
     case SEEK_DATA:
     case SEEK_HOLE: {
@@ -78,8 +78,8 @@ Result<uint64_t> File::seek(OpContext& ctx, int64_t offset, int whence) {
   int64_t target = 0;
   if (__builtin_add_overflow(base, offset, &target)) return Errno{EINVAL};
   if (target < 0) return Errno{EINVAL};
-  position_ = static_cast<uint64_t>(target);
-  return position_;
+  set_position(static_cast<uint64_t>(target));
+  return static_cast<uint64_t>(target);
 }
 
 Result<void> File::readdir(OpContext&, DirSink&) { return Errno{ENOTDIR}; }

@@ -76,8 +76,14 @@ class File : public std::enable_shared_from_this<File> {
     int reads = 0, writes = 0;
   };
   HostWorth& host_worth() { return host_worth_; }
-  uint64_t position() const { return position_; }
-  void set_position(uint64_t p) { position_ = p; }
+  uint64_t position() {
+    if (appends_unseen_) note_appends();
+    return position_;
+  }
+  void set_position(uint64_t p) {
+    if (appends_unseen_) note_appends();
+    position_ = p;
+  }
 
   // Directories: entries from position() on; moves it past those taken. "." and ".." included.
   virtual Result<void> readdir(OpContext&, DirSink&);
@@ -89,11 +95,13 @@ class File : public std::enable_shared_from_this<File> {
 
   virtual Result<uint64_t> ioctl(OpContext&, uint32_t request, uint64_t arg);  // default ENOTTY
   virtual Result<MapSource> map_source(OpContext&, bool shared, bool writable);  // default ENODEV
+  // pread() at 0, if nobody can tell afterwards that it was read, and nobody writes to it at the moment without our hearing of it. Else nothing.
+  virtual Result<std::optional<size_t>> read_unnoticed(OpContext&, std::span<std::byte> /*dst*/) { return std::nullopt; }
   // By which who has this file open may read it at the host: bytes, end and errors are what pread() gives, and it counts as read. The host's
   // descriptor is open for no more than this file is, but for `is_memory`. None: fd is null.
   virtual Result<MapSource> read_source(OpContext&) { return MapSource{}; }
   // Likewise for writing, and if it is open for both for reading; the host's descriptor may be open for both in any case. What pwrite() would do besides is not
-  // done: not for O_APPEND, O_DSYNC, RLIMIT_FSIZE or a file with set-id bits. None: fd or unseen is null.
+  // done: not for O_DSYNC, RLIMIT_FSIZE or a file with set-id bits. With O_APPEND its user appends (RWF_APPEND of pwritev2(2)). None: fd or unseen is null.
   struct WriteSource {
     std::shared_ptr<UniqueFd> fd;
     std::unique_ptr<UnseenWrites> unseen;
@@ -115,6 +123,13 @@ class File : public std::enable_shared_from_this<File> {
   virtual void take_back() {}
   // Lines added to /proc/PID/fdinfo/N after pos, flags and mnt_id.
   virtual std::string fdinfo() const { return ""; }
+
+ protected:
+  // Somebody may append by a descriptor of write_source(): the position is to be asked for.
+  bool appends_unseen_ = false;
+  // Moves the position to the end if somebody has appended since the last time.
+  virtual void note_appends() {}
+  void move_to(uint64_t p) { position_ = p; }
 
  private:
   Path path_;

@@ -82,6 +82,12 @@ struct ToldFile {
   ByteSpan stat = {};         // what fstat(2) gives, a struct stat; may be empty
   bool is_new = false;        // a regular file or directory, at its beginning
   bool briefly = false;       // the file is somebody else's too: some microseconds
+  // With is_new: its first bytes, which lie in Context::room_for_start(). Nothing: none do.
+  struct Start {
+    uint32_t size = 0;
+    bool all = false;  // that the file has
+  };
+  std::optional<Start> start = {};
 };
 
 // A regular file that a thread shall read and write by itself (Context::give_file).
@@ -89,6 +95,7 @@ struct GivenFile {
   int fd = -1;  // the guest's
   BorrowedFd host;  // invalid: /dev/null, which takes what is written
   bool reads = true, writes = false;
+  bool appends = false;    // it writes at the end, wherever that is
   bool may_write = false;  // what the host's descriptor lets its holder write is the thread's to write anyhow
   std::optional<uint64_t> position;
 };
@@ -183,18 +190,24 @@ class Context {
   virtual void keep_mask() {}
   // At an event: the mask under which the thread runs since it has changed it; from here on it is the kernel's.
   std::optional<uint64_t> own_mask;
-  // At an event: what it has closed before. And: of what it was told with the answer before, it has used the stat.
+  // At an event: what it has closed before. And: of what it was told with the answer before, it has used the stat, or the
+  // start; if it has not closed the file since it is behind so many bytes of it.
   ClosedFds closed;
-  bool used_stat = false;
+  bool used_stat = false, used_start = false;
+  uint32_t read_of_start = 0;
   // At a call, last before resume(): what it may answer by itself until it asks again, or until Platform::files_changed(). tells_files(): it can be
   // told now. tell_end(): the same call as this one, made again, gives 0: its descriptor is at the end.
   virtual bool tells_files() const { return false; }
+  // Where the first bytes of a file are put that it is about to be told. Empty: there is no room for so many.
+  virtual std::span<std::byte> room_for_start(uint64_t /*size*/) { return {}; }
   virtual void tell_file(const ToldFile&) {}
   virtual void tell_end(bool /*briefly*/) {}
   // At any time: it may close none of those that it was told of by itself any more.
   virtual void keep_closes() {}
   // At any time: what it has closed by now; it will not say so once more.
   virtual ClosedFds take_closed() { return {}; }
+  // Likewise: how many bytes of the start of a file, which it was told, it has read; it will read no more of them, nor say so.
+  virtual uint32_t take_start() { return 0; }
   // Files that the guest thread reads and writes at the host by itself. takes_files(): it can be given one now. give_file(), at a call, last before resume():
   // from here on it reads and writes its descriptor at any place, as far as it may, and moves the position if it is given one; if nothing is against it. give_position(): that of one
   // that it has. take_position(), at any time: where it is, by the thread's word; from here on the kernel moves it. take_file(), likewise: the next call

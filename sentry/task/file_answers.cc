@@ -3,6 +3,7 @@
 #include <asm/unistd.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <span>
@@ -61,6 +62,7 @@ bool is_quiet(const Task& task, uint64_t number, const std::array<uint64_t, 6>& 
   switch (number) {
     case __NR_open: return (args[1] & kChanges) == 0;
     case __NR_openat: return (args[2] & kChanges) == 0;
+    case __NR_mmap: return (args[3] & MAP_SHARED) == 0;  // else it may be written by
     case __NR_fcntl: return args[1] <= F_GETFL || args[1] == F_DUPFD_CLOEXEC;
     default: return number < kIsQuiet.size() && kIsQuiet[number];
   }
@@ -80,6 +82,33 @@ bool is_shared(const vfs::File& file) { return file.inode().fs().caching() != vf
 bool asks_stat(const Regs& call, int fd) {
   if (static_cast<int>(call.rdi) != fd) return false;
   return call.orig_rax == __NR_fstat || (call.orig_rax == __NR_newfstatat && (call.r10 & AT_EMPTY_PATH) != 0);
+}
+
+bool asks_read(const Regs& call, int fd) { return call.orig_rax == __NR_read && static_cast<int>(call.rdi) == fd; }
+
+void learn(uint8_t& guess, bool right) { guess = static_cast<uint8_t>(std::clamp(guess + (right ? 1 : -1), 0, 3)); }
+
+// It has read so many bytes by itself. Nobody else has the file.
+void was_read(Task& task, const FileAnswers::Told& told, uint32_t bytes) {
+  const auto file = task.fds().get(GuestFd{told.to_read});
+  if (bytes <= told.start_size && file.has_value() && file.assume_value().get() == told.start) file.assume_value()->set_position(bytes);
+}
+
+// How many of the first bytes a task is told: as many as it usually reads, or all of a small file; and one more, which finds the end. 0: none.
+uint64_t worth_telling(const Task& task, uint64_t size) {
+  constexpr uint64_t kSmall = 16'000, kOfOthers = 4096;
+  return size <= kSmall ? size + 1 : task.told.usual <= kOfOthers ? task.told.usual + 1 : 0;
+}
+
+// Puts them where it will find them. Nothing: they are to be asked for.
+std::optional<ToldFile::Start> start_of(Task& task, vfs::File& file, uint64_t wanted) {
+  if (wanted == 0) return {};
+  const auto room = task.context().room_for_start(wanted);
+  if (room.empty()) return {};
+  const auto bytes = file.read_unnoticed(task, room);
+  if (!bytes.has_value() || !bytes.assume_value()) return {};
+  const size_t n = *bytes.assume_value();
+  return ToldFile::Start{static_cast<uint32_t>(n), n < room.size()};
 }
 
 bool may_tell(const Task& task) { return task.has_context() && task.context().tells_files(); }
@@ -106,9 +135,19 @@ bool FileAnswers::is_alone(const Task& task) { return task.process().tasks.size(
 void FileAnswers::asked(Task& task) {
   Told& told = task.told;
   if (outstanding(told)) --told_;
+  const Context& context = task.context();
+  const bool was_told = told.start != nullptr;
+  if (was_told && context.read_of_start != 0) was_read(task, told, context.read_of_start);
+  told.start = nullptr;
+  bool stats = false;
   if (const int fd = std::exchange(told.opened, -1); fd >= 0) {
-    const bool asks = task.context().used_stat || asks_stat(task.context().call_regs(), fd);
-    told.stat_guess = static_cast<uint8_t>(std::clamp(told.stat_guess + (asks ? 1 : -1), 0, 3));
+    stats = asks_stat(task.context().call_regs(), fd);
+    learn(told.stat_guess, stats || context.used_stat);
+  }
+  if (const int fd = std::exchange(told.to_read, -1); fd >= 0 && !stats) {
+    const bool asks = asks_read(task.context().call_regs(), fd);
+    if (asks) told.usual = task.context().call_regs().rdx;
+    learn(told.read_guess, was_told ? context.used_start : asks);
   }
   told.any = false;
   close_for(task, std::exchange(task.context().closed, {}), task);
@@ -145,15 +184,34 @@ void FileAnswers::tell(Task& task, int fd, vfs::File& file, bool cloexec, bool o
   says.closes_later = is_alone(task) && !at_once_ && !task.process().closes_at_once && file.closes_quietly() && file.inode().locks_if_any() == nullptr;
   if (!opened && !says.closes_later) return;
   struct stat st;
+  Told& told = task.told;
   says.briefly = is_shared(file);
   says.is_new = opened && is_steady(file);
-  if (says.is_new && task.told.stat_guess >= 2) {
-    if (const auto found = stat_of(task, file); found.has_value()) {
-      st = found.value();
-      says.stat = std::as_bytes(std::span(&st, 1));
+  const bool to_read = says.is_new && file.inode().is_regular() && file.readable() && is_alone(task) && !at_once_;
+  const bool with_start = to_read && told.read_guess >= 2;
+  if (says.is_new) {
+    note(task);  // so that whoever changes it meanwhile says so
+    if (told.stat_guess >= 2) {
+      if (const auto found = stat_of(task, file); found.has_value()) {
+        st = found.value();
+        says.stat = std::as_bytes(std::span(&st, 1));
+        if (with_start) says.start = start_of(task, file, worth_telling(task, static_cast<uint64_t>(st.st_size)));
+      }
+    } else if (with_start && !says.briefly) {
+      const auto now = file.getattr(task);
+      if (now.has_value()) says.start = start_of(task, file, worth_telling(task, now.value().size));
+    }
+    if (!outstanding(told)) {
+      says.stat = {};
+      says.start = {};
     }
   }
-  if (opened) task.told.opened = fd;
+  if (says.start) {
+    told.start = &file;
+    told.start_size = says.start->size;
+  }
+  if (opened) told.opened = fd;
+  if (to_read) told.to_read = fd;
   task.context().tell_file(says);
   note(task);
 }
@@ -195,6 +253,11 @@ void FileAnswers::close_at_once() {
 
 void FileAnswers::settle(Task& task, vfs::OpContext& by) {
   if (!task.has_context() || task.fds_ref() == nullptr) return;
+  if (task.told.start != nullptr) {
+    changed();  // from here on it does not begin to read
+    if (const uint32_t bytes = task.context().take_start(); bytes != 0) was_read(task, task.told, bytes);
+    task.told.start = nullptr;
+  }
   close_for(task, task.context().take_closed(), by);
   kernel_.own_files().settle(task);
 }

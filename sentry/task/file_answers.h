@@ -16,12 +16,17 @@ class FileAnswers {
  public:
   explicit FileAnswers(Kernel& kernel) : kernel_(kernel) {}
 
-  // One task's part. A guess of 2 or 3: what open(2) gives is asked about by fstat(2).
+  // One task's part. A guess of 2 or 3: what open(2) gives is asked about by fstat(2), or read next.
   struct Told {
     bool any = false;
     uint32_t round = 0;
-    uint8_t stat_guess = 2;
-    int opened = -1;  // by its last call
+    uint8_t stat_guess = 2, read_guess = 1;
+    int opened = -1;   // by its last call
+    int to_read = -1;  // likewise, a file that it can read
+    uint64_t usual = 0;  // how many bytes its last read(2) of such a file wanted first
+    // Whose start it was told; its descriptor is to_read.
+    const vfs::File* start = nullptr;
+    uint32_t start_size = 0;
   };
 
   // Nobody else has its descriptors: it may close some by itself.

@@ -86,6 +86,9 @@ Looks looks_at_positions(uint64_t number) {
   }
 }
 
+// Where it is written to is the host's to say, and where it is the file's to ask for.
+bool appends(const vfs::File& file) { return (file.flags() & O_APPEND) != 0; }
+
 // Nobody else can tell where it is; `file` is the reference of who carries out this task's call.
 bool is_alone_with(const Task& task, const vfs::FileRef& file) {
   constexpr long kTablesAndThis = 2;
@@ -200,8 +203,7 @@ bool OwnFiles::may_give(const Task& task, const vfs::File& file) const {
 }
 
 bool OwnFiles::may_write(const Task& task, const vfs::File& file) const {
-  constexpr uint32_t kOtherWrites = O_APPEND | O_DSYNC;
-  return !writes_stopped_ && (file.flags() & kOtherWrites) == 0 && task.file_size_limit() == RLIM_INFINITY;
+  return !writes_stopped_ && (file.flags() & O_DSYNC) == 0 && task.file_size_limit() == RLIM_INFINITY;
 }
 
 bool OwnFiles::make_room(Task& task, GuestFd fd) {
@@ -249,7 +251,7 @@ void OwnFiles::was_written(Task& task, GuestFd fd, const vfs::FileRef& file, boo
 }
 
 void OwnFiles::was_asked(Task& task, Held::Entry& entry, const vfs::FileRef& file, bool offset) {
-  if (offset || entry.position) {
+  if (offset || entry.position || (entry.writes && appends(*file))) {
     if (--entry.patience <= 0) take(task, entry);
   } else if (is_alone_with(task, file)) {
     task.context().give_position(entry.fd, file->position());
@@ -265,7 +267,7 @@ void OwnFiles::has_position(Task& task, Held::Entry& entry) {
 OwnFiles::Held::Entry* OwnFiles::give(Task& task, const vfs::FileRef& file, GivenFile given, bool offset) {
   const FdTable::Entry* const now = task.fds().entry(static_cast<size_t>(given.fd));
   if (task.own_files == nullptr || task.own_files->entries[entry_of(given.fd)].fd >= 0 || now == nullptr || now->file != file) return nullptr;
-  const bool own = !offset && is_alone_with(task, file);
+  const bool own = !offset && !given.appends && is_alone_with(task, file);
   if (own) given.position = file->position();
   if (!task.context().give_file(given)) return nullptr;
   Held::Entry& e = this->given(task, GuestFd{given.fd}, *file);
@@ -294,7 +296,7 @@ void OwnFiles::give_to_write(Task& task, GuestFd fd, const vfs::FileRef& file, b
     return;
   }
   const GivenFile given{
-      .fd = to_int(fd), .host = from.fd->borrow(), .reads = file->readable(), .writes = true, .may_write = true, .position = {}};
+      .fd = to_int(fd), .host = from.fd->borrow(), .reads = file->readable(), .writes = true, .appends = appends(*file), .may_write = true, .position = {}};
   if (Held::Entry* const e = give(task, file, given, offset); e != nullptr) {
     e->unseen = std::move(from.unseen);
   } else {

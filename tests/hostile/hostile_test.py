@@ -31,11 +31,12 @@ class Sandbox:
             os.makedirs(os.path.join(root, name))
         own = os.path.join(run9.work, "own")  # of the host's, to write to
         os.mkdir(own)
-        os.chmod(own, 0o1777)
+        for directory in (own, root):
+            os.chmod(directory, 0o1777)
         for name in ("hostile_guest", "canary"):
             shutil.copy(os.path.join(run9.bin, name), root)
         mount = {"destination": "/own", "type": "bind", "source": own, "options": ["rbind", "rw"]}
-        bundle = run9.bundle("b", ["/canary"], root=root, mounts=[mount])
+        bundle = run9.bundle("b", ["/canary"], root=root, readonly=False, mounts=[mount])
         self.canary = run9.start("run", "-b", bundle, self.id, flags=("--platform", platform), stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE, bufsize=1)
         self.secret = self.line().strip()

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -122,9 +123,9 @@ void kept_files() {
 }
 
 // A file of its own that has no name any more.
-int own_file(int flags, mode_t mode = 0600) {
+int own_file(int flags, mode_t mode = 0600, const char* where = "/own") {
   char name[64];
-  snprintf(name, sizeof name, "/own/%d.%lx", getpid(), static_cast<long>(dice()));
+  snprintf(name, sizeof name, "%s/%d.%lx", where, getpid(), static_cast<long>(dice()));
   const int fd = open(name, flags | O_CREAT | O_EXCL, mode);
   if (fd < 0) broken("%s: errno %d", name, errno);
   unlink(name);
@@ -164,6 +165,46 @@ void kept_for_writing() {
   close(blind);
   close(limited);
   sync();  // lets a gofer forget files without a name
+}
+
+// In the tree that only the sandbox writes to.
+int own_log() { return own_file(O_WRONLY | O_APPEND, 0600, ""); }
+
+void append_often(int fd) {
+  for (int i = 0; i < 50; ++i) {
+    if (write(fd, "w", 1) != 1) broken("an append failed: errno %d", errno);
+  }
+}
+
+// At its end, and no other way by this call: with an offset of -1 it would be write(2) to anything.
+void kept_to_append() {
+  if (my_page() == nullptr) return;
+  const int fd = out_of_the_way(own_log());
+  append_often(fd);
+  if (writable_here() != 1) broken("%d descriptors are writable, not one", writable_here());
+  in_child([] {
+    append_often(out_of_the_way(own_log()));
+    constexpr long kOther = RWF_APPEND | RWF_DSYNC;
+    constexpr struct {
+      long offset, flags;
+    } kRefused[] = {{-1, RWF_APPEND}, {-1, 0}, {0xffffffff, RWF_APPEND}, {1L << 32, RWF_APPEND}, {5, RWF_APPEND}, {0, 0}, {0, RWF_NOWAIT}, {0, kOther}};
+    const int out = out_of_the_way(1);
+    close(0);
+    close(2);
+    bool made = false;
+    for (int host = 0; host < kDescriptors; ++host) {
+      for (const auto& r : kRefused) made |= at_gate(GATE_ORDER, SYS_pwritev2, host, reinterpret_cast<long>(kEmpty), 0, r.offset, 0, r.flags) != -EBADF;
+      for (const int kind : {STUB_FD_AGENT, STUB_FD_WAKE, STUB_FD_FILES}) {
+        if (host == kind) made |= at_gate(GATE_ORDER, SYS_pwritev2, host, reinterpret_cast<long>(kEmpty), 0, 0, 0, RWF_APPEND) >= 0;
+      }
+    }
+    dup2(out, 1);
+    if (made) broken("pwritev2 was made other than to append to a file");
+  });
+  close(fd);
+  syscall(SYS_getpgid, 0);
+  expect_none("after the file was closed");
+  sync();
 }
 
 int memory_file(size_t size) {
@@ -285,6 +326,6 @@ void wrong_positions() {
 }  // namespace
 
 const Attack own_file_attacks[] = {
-    {"kept_files", kept_files}, {"kept_for_writing", kept_for_writing}, {"grown_memory", grown_memory}, {"holes_below_the_sentry", holes_below_the_sentry}, {"left_for_the_next_program", left_for_the_next_program}, {"wrong_positions", wrong_positions}, {}};
+    {"kept_files", kept_files}, {"kept_for_writing", kept_for_writing}, {"kept_to_append", kept_to_append}, {"grown_memory", grown_memory}, {"holes_below_the_sentry", holes_below_the_sentry}, {"left_for_the_next_program", left_for_the_next_program}, {"wrong_positions", wrong_positions}, {}};
 
 }  // namespace hostile

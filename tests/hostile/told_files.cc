@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/hostile/attack.h"
@@ -18,6 +19,17 @@ using namespace run9::sentry::trap;
 namespace {
 
 constexpr long closing(uint32_t packed) { return static_cast<long>(SYS_getppid | packed << kClosedShift); }
+constexpr const char* kSmallFile = "/tmp/small-file-of-told-files";
+
+// Read not long ago and not written since, so that it is told.
+int own_small_file() {
+  const int fd = open(kSmallFile, O_RDWR | O_CREAT, 0644);
+  [[maybe_unused]] const ssize_t n = write(fd, "text", 4);
+  const timespec times[] = {{time(nullptr) + 5, 0}, {1000, 0}};
+  futimens(fd, times);
+  return fd;
+}
+
 constexpr uint32_t one(int fd) { return static_cast<uint32_t>(fd) + 1; }
 
 // Descriptors of all kinds, and numbers that are none.
@@ -72,13 +84,40 @@ void closes_past_a_filter() {
   }, 3000);
 }
 
+// That a file was read which it was never told, or that somebody else has the position of.
+void forged_reads() {
+  const int shared = open("/proc/self/exe", O_RDONLY);
+  if (shared < 0 || lseek(shared, 5, SEEK_SET) != 5) return;
+  in_child([&] {
+    ControlPage* c = my_page();
+    if (c == nullptr) return;
+    const int fd = own_small_file();
+    char text[64];
+    while (time_left(kBriefMs)) {
+      const int again = open(kSmallFile, O_RDONLY);
+      if (dice(2) != 0) [[maybe_unused]] const ssize_t n = read(again, text, sizeof text);
+      if (dice(4) == 0) dup2(shared, again);
+      c->start_read = static_cast<uint32_t>(dice(4) == 0 ? dice() : dice(70));
+      c->start_size = static_cast<uint16_t>(dice());
+      forge(c, {static_cast<uint8_t>(kReqSyscall | kReqReadStart | (dice(2) != 0 ? kReqUsedStart : 0)), SYS_getppid, {}});
+      close(again);
+    }
+    close(fd);
+  });
+  if (lseek(shared, 0, SEEK_CUR) != 5) broken("another process's file was moved");
+  unlink(kSmallFile);
+  close(shared);
+}
+
 void* scribble_notes(void* page) {
   auto* c = static_cast<volatile ControlPage*>(page);
   for (;;) {
     c->closed = static_cast<uint32_t>(dice());
     c->may_close = dice();
     c->told_fd = static_cast<uint32_t>(dice(8));
-    c->told_facts = static_cast<uint32_t>(dice()) & 0xffff;
+    c->told_facts = static_cast<uint32_t>(dice()) & 0x7ffff;
+    c->start_read = static_cast<uint32_t>(dice(4) == 0 ? dice() : dice(70));
+    c->start_size = static_cast<uint16_t>(dice());
     c->told_flags = static_cast<uint32_t>(dice());
   }
 }
@@ -89,6 +128,7 @@ void wrong_notes() {
       ControlPage* c = my_page();
       if (c == nullptr) return;
       c->identity.valid = kMayAnswer | kOwnDescriptors;
+      close(own_small_file());
       start_thread(scribble_notes, c);
       char text[64];
       struct stat st;
@@ -98,13 +138,17 @@ void wrong_notes() {
         fcntl(fd, F_GETFL);
         syscall(SYS_getdents64, fd, text, sizeof text);
         close(fd);
+        const int file = open(kSmallFile, O_RDONLY);
+        [[maybe_unused]] const ssize_t n = read(file, text, sizeof text);
+        close(file);
       }
     });
   }
+  unlink(kSmallFile);
 }
 
 }  // namespace
 
-const Attack file_attacks[] = {{"forged_closes", forged_closes}, {"closes_past_a_filter", closes_past_a_filter}, {"wrong_notes", wrong_notes}, {}};
+const Attack file_attacks[] = {{"forged_closes", forged_closes}, {"closes_past_a_filter", closes_past_a_filter}, {"forged_reads", forged_reads}, {"wrong_notes", wrong_notes}, {}};
 
 }  // namespace hostile

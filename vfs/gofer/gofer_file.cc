@@ -40,7 +40,10 @@ Result<off_t> to_off(uint64_t offset) {
 
 }  // namespace
 
-GoferFile::~GoferFile() { wire().drop(open_.fid); }
+GoferFile::~GoferFile() {
+  stop_appends();
+  wire().drop(open_.fid);
+}
 
 Wire& GoferFile::wire() const { return static_cast<GoferFs&>(node_->fs()).wire(); }
 
@@ -50,6 +53,11 @@ Result<size_t> GoferFile::pread(OpContext& ctx, std::span<std::byte> dst, uint64
   const size_t n = TRY(reads_.read(ctx, static_cast<GoferFs&>(node_->fs()).cold_reads(), host_->get(), dst, TRY(to_off(offset))));
   if (n > 0 && (flags() & O_NOATIME) == 0) node_->was_read();
   return n;
+}
+
+Result<std::optional<size_t>> GoferFile::read_unnoticed(OpContext& ctx, std::span<std::byte> dst) {
+  if (host_ == nullptr || !readable() || (flags() & O_DIRECT) != 0 || !node_->reads_leave_no_trace()) return std::nullopt;
+  return std::optional<size_t>(TRY(pread(ctx, dst, 0)));
 }
 
 Result<size_t> GoferFile::write_host(OpContext& ctx, ByteSpan src, uint64_t offset, int extra) {
@@ -79,6 +87,7 @@ Result<size_t> GoferFile::write_host(OpContext& ctx, ByteSpan src, uint64_t offs
 }
 
 Result<size_t> GoferFile::pwrite(OpContext& ctx, ByteSpan src, uint64_t offset) {
+  const GoferInode::SizeChange change(*node_);
   src = TRY(within_limit(ctx, src, offset));
   if (src.empty()) return 0;
   size_t n = 0;
@@ -95,6 +104,7 @@ Result<size_t> GoferFile::pwrite(OpContext& ctx, ByteSpan src, uint64_t offset) 
 
 Result<size_t> GoferFile::append(OpContext& ctx, ByteSpan src, uint64_t& end) {
   if (host_ == nullptr) return File::append(ctx, src, end);
+  const GoferInode::SizeChange change(*node_);
   const auto known = node_->known_end();
   const uint64_t size = known ? *known : TRY(host_size(host_));
   src = TRY(within_limit(ctx, src, size));
@@ -169,8 +179,36 @@ Result<MapSource> GoferFile::read_source(OpContext&) {
 
 Result<File::WriteSource> GoferFile::write_source(OpContext&) {
   if (host_ == nullptr || !writable() || node_->has_set_ids()) return WriteSource{};
+  if ((flags() & O_APPEND) != 0) {
+    if (readable() || !node_->may_append_unseen(*this)) return WriteSource{};
+    if (!appends_unseen_) {
+      end_seen_ = TRY(host_size(host_));
+      appends_unseen_ = true;
+      node_->set_appender(this);
+    }
+  } else if (node_->appender() != nullptr) {
+    return WriteSource{};
+  }
   if (readable()) node_->read_by_others();
   return WriteSource{host_, node_->write_unseen(host_)};
+}
+
+void GoferFile::note_appends() {
+  const auto size = host_size(host_);
+  if (!size.has_value() || size.assume_value() == end_seen_) return;
+  end_seen_ = size.assume_value();
+  move_to(end_seen_);
+}
+
+void GoferFile::skip_appends() {
+  if (const auto size = host_size(host_); size.has_value()) end_seen_ = size.assume_value();
+}
+
+void GoferFile::stop_appends() {
+  if (!appends_unseen_) return;
+  note_appends();
+  appends_unseen_ = false;
+  node_->set_appender(nullptr);
 }
 
 Result<void> GoferFile::fsync(OpContext& ctx, bool data_only) {
@@ -181,6 +219,7 @@ Result<void> GoferFile::fsync(OpContext& ctx, bool data_only) {
 
 Result<void> GoferFile::fallocate(OpContext& ctx, int mode, uint64_t offset, uint64_t length) {
   if (!writable()) return Errno{EBADF};
+  const GoferInode::SizeChange change(*node_);
   const uint64_t limit = ctx.file_size_limit();
   if ((mode & FALLOC_FL_KEEP_SIZE) == 0 && length > limit - std::min(limit, offset)) {
     return Errno{EFBIG};
@@ -197,6 +236,7 @@ Result<void> GoferFile::fallocate(OpContext& ctx, int mode, uint64_t offset, uin
 Result<uint64_t> GoferFile::copy_from(OpContext& ctx, File& in, uint64_t from, uint64_t to, uint64_t length) {
   auto* const source = dynamic_cast<GoferFile*>(&in);
   if (source == nullptr || &source->node_->fs() != &node_->fs()) return Errno{EXDEV};
+  const GoferInode::SizeChange change(*node_);
   const Fid from_fid = TRY(source->any_fid()), to_fid = TRY(any_fid());
   const uint64_t copied = TRY(wire().copy(from_fid, from, to_fid, to, length));
   node_->touched();

@@ -17,6 +17,7 @@ class GoferFile final : public File {
 
   Result<size_t> pread(OpContext&, std::span<std::byte> dst, uint64_t offset) override;
   bool moves_bytes() const override { return true; }
+  Result<std::optional<size_t>> read_unnoticed(OpContext&, std::span<std::byte> dst) override;
   Result<size_t> pwrite(OpContext&, ByteSpan src, uint64_t offset) override;
   Result<size_t> append(OpContext&, ByteSpan src, uint64_t& end) override;
   Result<uint64_t> seek(OpContext&, int64_t offset, int whence) override;
@@ -26,6 +27,10 @@ class GoferFile final : public File {
   Result<void> fsync(OpContext&, bool data_only) override;
   Result<void> fallocate(OpContext&, int mode, uint64_t offset, uint64_t length) override;
   Result<uint64_t> copy_from(OpContext&, File& in, uint64_t from, uint64_t to, uint64_t length) override;
+  // For node_: what it appended unseen has moved the position by now; what comes after the second has not, whatever the end is.
+  void note_appends() override;
+  void skip_appends();
+  void stop_appends();
   Result<Stat> getattr(OpContext& ctx) override { return node_->getattr(ctx); }
   Result<void> setattr(OpContext&, const vfs::SetAttr& a) override {
     return node_->setattr_by(open_.fid, a);
@@ -44,6 +49,7 @@ class GoferFile final : public File {
   const OpenFid open_;
   ColdReads reads_;       // of host_
   HostFd copy_;           // what mappings show without a host descriptor
+  uint64_t end_seen_ = 0;  // appends_unseen_: where the file ended
 };
 
 class GoferDir final : public File {

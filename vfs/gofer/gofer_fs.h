@@ -5,7 +5,6 @@
 // Owned by its mounts and inodes. When the gofer is gone, what needs it answers EIO, and donated
 // descriptors go on working.
 #pragma once
-#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <list>
@@ -93,11 +92,6 @@ class GoferFs final : public FileSystem {
   bool authoritative() const { return options_.caching == Caching::kAuthoritative; }
   // Numbers the answers that were told and the changes that we made, in their order; never 0.
   uint64_t next_event() { return ++events_; }
-  // Devices of the host of which a read was seen to leave a recent access time alone.
-  bool has_relatime(dev_t device) const { return std::ranges::find(relatime_, device) != relatime_.end(); }
-  void note_relatime(dev_t device) {
-    if (!has_relatime(device)) relatime_.push_back(device);
-  }
   Result<void> writable() const;
   // The one live inode of that file, made if there is none; takes the fid over (kNoFid: none).
   std::shared_ptr<GoferInode> intern(Qid qid, const AttrX& attr, Fid fid);
@@ -122,7 +116,6 @@ class GoferFs final : public FileSystem {
   AttributeUse attribute_use_{AttributeUse::kPays};
   AttributeUse xattr_use_{AttributeUse::kNot};
   ColdReadsOfTree cold_reads_;
-  std::vector<dev_t> relatime_;
   std::unordered_map<uint64_t, std::weak_ptr<GoferInode>> inodes_;  // by qid.path
   uint64_t events_ = 0;
   uint64_t changes_ = 0, xattr_changes_ = 0;

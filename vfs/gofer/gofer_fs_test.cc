@@ -2,6 +2,7 @@
 // in a tree of its own and in one that others change.
 #include <dirent.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 
 #include <algorithm>
@@ -250,6 +251,36 @@ TEST_P(GoferFsTest, AccessTimesAreTheHosts) {
     ASSERT_EQ(1, ::pread(source.fd->get(), b, 1, 0));
     expect_the_hosts("after a read by the descriptor");
   }
+}
+
+TEST_P(GoferFsTest, ReadsThatNobodyNotices) {
+  rig.host_write("file", "some text");
+  const auto read_unnoticed = [&](size_t room, int flags = O_RDONLY) {
+    std::string text(room, '?');
+    const auto n = rig.open("/file", flags).value()->read_unnoticed(ctx, std::as_writable_bytes(std::span(text))).value();
+    return n ? text.substr(0, *n) : "(no)";
+  };
+  const auto times = [&](int64_t atime, int64_t mtime) {
+    const timespec t[] = {{atime, 0}, {mtime, 0}};
+    ASSERT_EQ(0, utimensat(AT_FDCWD, rig.at_host("file").c_str(), t, 0));
+  };
+  const int64_t now = time(nullptr);
+  times(now + 5, now - 100);
+  struct statvfs fs;
+  ASSERT_EQ(0, statvfs(rig.at_host("file").c_str(), &fs));
+  const std::string known = dialect() && (fs.f_flag & (ST_RELATIME | ST_NOATIME)) != 0 ? "some text" : "(no)";
+  EXPECT_EQ(known, read_unnoticed(100));
+  EXPECT_EQ(known.substr(0, 4), read_unnoticed(4).substr(0, 4));
+  EXPECT_EQ("(no)", read_unnoticed(100, O_WRONLY));
+  {
+    const FileRef writer = rig.open("/file", O_RDWR).value();
+    const auto mapped = writer->map_source(ctx, true, true);
+    EXPECT_EQ("(no)", read_unnoticed(100)) << "somebody may write";
+  }
+  const auto old = [&] { return rig.ns->setattr(ctx, rig.walk("/file").value(), {.valid = kSetAtime | kSetMtime, .atime = {1000, 0}, .mtime = {2000, 0}}); };
+  ASSERT_EQ(code(old()), 0);
+  EXPECT_EQ("(no)", read_unnoticed(100)) << "its access time would move";
+  EXPECT_EQ(1000, rig.stat("/file").value().atime.sec);
 }
 
 TEST_P(GoferFsTest, WhatFilesAreReadBy) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "vfs/gofer/coarse_now.h"
+#include "vfs/gofer/gofer_file.h"
 #include "vfs/gofer/gofer_fs.h"
 #include "vfs/gofer/gofer_locks.h"
 #include "vfs/permission.h"
@@ -22,12 +23,11 @@ p9::TimeX from_host(const timespec& t) {
 }
 int64_t to_ns(const p9::TimeX& t) { return static_cast<int64_t>(t.sec) * 1'000'000'000 + t.nsec; }
 constexpr int64_t kSecondNs = 1'000'000'000, kDayNs = 24 * 3600 * kSecondNs;
-// The access time is one that a read at that time does not change under relatime (mount(8)).
+// The access time is one that a read at that time does not change, if the mount has relatime or noatime (mount(8)).
 bool is_recent(const AttrX& a, int64_t at_ns) {
   const int64_t atime = to_ns(a.atime);
   return atime > to_ns(a.mtime) && atime > to_ns(a.ctime) && at_ns - atime < kDayNs;
 }
-bool same_times(const AttrX& a, const AttrX& b) { return a.atime == b.atime && a.mtime == b.mtime && a.ctime == b.ctime; }
 p9::Time to_wire(const Timespec& t) { return {.sec = static_cast<uint64_t>(t.sec), .nsec = t.nsec}; }
 
 }  // namespace
@@ -199,7 +199,6 @@ void GoferInode::refresh_from_host_file() {
     attr_known_ = false;
     return;
   }
-  const AttrX before = attr_;
   attr_.mode = (st.st_mode & 07777) | type();
   attr_.size = static_cast<uint64_t>(st.st_size);
   attr_.blocks = static_cast<uint64_t>(st.st_blocks);
@@ -207,18 +206,16 @@ void GoferInode::refresh_from_host_file() {
   attr_.mtime = from_host(st.st_mtim);
   attr_.ctime = from_host(st.st_ctim);
   touched_ = mapped_;
-  device_ = st.st_dev;
-  // Where each read counts, one that came a second after the last has left another time.
-  const bool left_alone = std::exchange(only_read_, false) && same_times(before, attr_) && read_at_ns_ - to_ns(attr_.atime) > kSecondNs;
-  if (left_alone && is_recent(attr_, read_at_ns_)) gofer().note_relatime(device_);
+  only_read_ = false;
 }
+
 
 void GoferInode::note_others() {
   if (!has_host_file()) return;
   if (unseen_writers_ != 0) {
     touched_ = true;
     only_read_ = false;
-  } else if (others_read_ && !read_changes_nothing(coarse_now(CLOCK_REALTIME_COARSE))) {
+  } else if (others_read_ && !read_changes_nothing()) {
     touched_ = true;
   }
 }
@@ -226,7 +223,7 @@ void GoferInode::note_others() {
 void GoferInode::before_host_files_go() {
   note_others();
   mapped_ = false;  // a mapping would have kept them, and so would
-  unseen_writers_ = 0;  // whoever writes by them
+  no_unseen_writers();  // whoever writes by them
   if (touched_) refresh_from_host_file();
 }
 
@@ -242,19 +239,16 @@ void GoferInode::own_change() {
   if (is_dir()) gofer().listed_ahead().changed(qid_.path);
 }
 
-bool GoferInode::read_changes_nothing(int64_t at_ns) const {
-  return attr_known_ && gofer().has_relatime(device_) && is_recent(attr_, at_ns);
+bool GoferInode::read_changes_nothing() const {
+  return attr_known_ && (attr_.valid & p9::kAttrRelatime) != 0 && is_recent(attr_, coarse_now(CLOCK_REALTIME_COARSE));
 }
 
 void GoferInode::was_read() {
-  const int64_t now = coarse_now(CLOCK_REALTIME_COARSE);
-  if (!touched_ && read_changes_nothing(now)) return;
+  if (!touched_ && read_changes_nothing()) return;
   const bool only = !touched_ || only_read_;
   new_version();
   data_moved();
   only_read_ = only && touched_;
-  read_at_ns_ = now;
-  if (only_read_ && device_ == 0) refresh_from_host_file();  // which tells the device
 }
 
 void GoferInode::touched() {
@@ -281,7 +275,7 @@ class GoferInode::HostWrites final : public UnseenWrites {
   HostWrites(std::shared_ptr<GoferInode> node, HostFd host) : node_(std::move(node)), host_(std::move(host)) { ++node_->unseen_writers_; }
   void over() override {
     if (std::exchange(over_, true)) return;
-    if (node_->unseen_writers_ > 0) --node_->unseen_writers_;
+    if (node_->unseen_writers_ > 0 && --node_->unseen_writers_ == 0) node_->no_unseen_writers();
     node_->touched();
   }
 
@@ -290,6 +284,23 @@ class GoferInode::HostWrites final : public UnseenWrites {
   const HostFd host_;  // with it the inode keeps its own
   bool over_ = false;
 };
+
+void GoferInode::no_unseen_writers() {
+  unseen_writers_ = 0;
+  if (appender_ != nullptr) appender_->stop_appends();
+}
+
+bool GoferInode::may_append_unseen(const GoferFile& file) const {
+  return gofer().authoritative() && (unseen_writers_ == 0 || appender_ == &file);
+}
+
+GoferInode::SizeChange::SizeChange(GoferInode& node) : node_(node) {
+  if (node_.appender_ != nullptr) node_.appender_->note_appends();
+}
+
+GoferInode::SizeChange::~SizeChange() {
+  if (node_.appender_ != nullptr) node_.appender_->skip_appends();
+}
 
 std::unique_ptr<UnseenWrites> GoferInode::write_unseen(HostFd host) {
   touched();
@@ -308,7 +319,6 @@ Stat GoferInode::stat_now() const {
 
 Result<Stat> GoferInode::getattr(OpContext& ctx) {
   if (attr_believed(ctx)) {
-    if (only_read_ && read_changes_nothing(read_at_ns_)) touched_ = only_read_ = false;
     note_others();
     if (touched_) refresh_from_host_file();
     if (!attr_known_) TRY(refresh());
@@ -339,6 +349,7 @@ Result<void> GoferInode::setattr(OpContext&, const vfs::SetAttr& a) {
 
 Result<void> GoferInode::setattr_by(Fid open, const vfs::SetAttr& a) {
   TRY(gofer().writable());
+  const SizeChange change(*this);
   // A truncation is mostly the first half of an open for writing: get the descriptor for both.
   if (a.valid == kSetSize && is_regular()) {
     if (auto host = host_file(Access::kReadWrite)) {

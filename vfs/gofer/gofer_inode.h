@@ -21,6 +21,7 @@
 
 namespace run9::vfs::gofer {
 
+class GoferFile;
 class GoferFs;
 using HostFd = std::shared_ptr<UniqueFd>;
 enum class Access { kRead, kReadWrite };
@@ -74,8 +75,10 @@ class GoferInode final : public Inode, public HostFiles {
   void opened_already(UniqueFd host);
   // What went through a host descriptor or an open fid made the known attributes old.
   void touched();
-  // The same by a read, which changes nothing but the access time, and under relatime (mount(8)) not even that.
+  // The same by a read, which changes nothing but the access time, and with relatime (mount(8)) often not even that.
   void was_read();
+  // And nobody writes without our hearing of it.
+  bool reads_leave_no_trace() const { return !touched_ && !mapped_ && unseen_writers_ == 0 && read_changes_nothing(); }
   // An append just left the file with so many bytes. Known as long as nothing else is done to it.
   void ends_at(uint64_t end) { end_ = {end, version_}; }
   std::optional<uint64_t> known_end() const;
@@ -87,6 +90,21 @@ class GoferInode final : public Inode, public HostFiles {
   void read_by_others() { others_read_ = true; }
   // And write by this one.
   std::unique_ptr<UnseenWrites> write_unseen(HostFd host);
+  // One open file at a time appends unseen, in a tree of our own, and nobody else writes so then.
+  bool may_append_unseen(const GoferFile& file) const;
+  GoferFile* appender() const { return appender_; }
+  void set_appender(GoferFile* file) { appender_ = file; }
+  // While we may change the size.
+  class SizeChange {
+   public:
+    explicit SizeChange(GoferInode& node);
+    ~SizeChange();
+    SizeChange(const SizeChange&) = delete;
+    SizeChange& operator=(const SizeChange&) = delete;
+
+   private:
+    GoferInode& node_;
+  };
   bool has_set_ids() const { return (attr_.mode & (S_ISUID | S_ISGID)) != 0; }
   bool written_unseen() const override { return unseen_writers_ != 0; }
   // A write by this caller: clears set-id bits as file systems do.
@@ -117,9 +135,10 @@ class GoferInode final : public Inode, public HostFiles {
   // Writes that were not seen may have moved everything, reads the access time.
   void note_others();
   void before_host_files_go() override;
+  void no_unseen_writers();
   bool fresh() const;
-  // A read at that time leaves the access time as it is, as far as is known of the device.
-  bool read_changes_nothing(int64_t at_ns) const;
+  // A read now leaves the access time as it is.
+  bool read_changes_nothing() const;
   bool attr_believed(OpContext&) const;
   // The lease under which attributes that are told now stay true.
   uint64_t attr_lease_now() const;
@@ -227,10 +246,9 @@ class GoferInode final : public Inode, public HostFiles {
   bool mapped_ = false;
   bool others_read_ = false;
   int unseen_writers_ = 0;
+  GoferFile* appender_ = nullptr;  // among them
   bool unlinked_ = false;
-  bool only_read_ = false;  // touched_ by nothing else,
-  int64_t read_at_ns_ = 0;  // the last time then: CLOCK_REALTIME, coarse
-  dev_t device_ = 0;        // the host's, as a descriptor has told; 0: not yet
+  bool only_read_ = false;  // touched_ by nothing else
   // kRevalidate: when attr_ was told, and until when one getattr may still use it (0: one has).
   int64_t told_at_ns_ = 0;
   int64_t fresh_until_ns_ = 0;

@@ -19,6 +19,9 @@ class OvlFile : public File {
     return TRY(real(ctx))->pread(ctx, dst, offset);
   }
   bool moves_bytes() const override { return real_->moves_bytes(); }
+  Result<std::optional<size_t>> read_unnoticed(OpContext& ctx, std::span<std::byte> dst) override {
+    return TRY(real(ctx))->read_unnoticed(ctx, dst);
+  }
   Result<size_t> pwrite(OpContext& ctx, ByteSpan src, uint64_t offset) override {
     return TRY(real(ctx))->pwrite(ctx, src, offset);
   }
@@ -38,7 +41,10 @@ class OvlFile : public File {
     if (source.fd != nullptr) static_cast<OvlInode&>(inode()).read_at_host();
     return source;
   }
-  Result<WriteSource> write_source(OpContext& ctx) override { return TRY(real(ctx))->write_source(ctx); }
+  Result<WriteSource> write_source(OpContext& ctx) override {
+    if ((flags() & O_APPEND) != 0) return WriteSource{};  // the position is this one's
+    return TRY(real(ctx))->write_source(ctx);
+  }
   Result<void> fsync(OpContext& ctx, bool data_only) override {
     return TRY(real(ctx))->fsync(ctx, data_only);
   }

@@ -56,11 +56,14 @@ void TmpInode::accessed(const Path& at, uint32_t open_flags, Timespec now) {
   if ((open_flags & O_NOATIME) == 0) accessed(at.mount ? at.mount->flags : 0, now);
 }
 
+bool TmpInode::access_moves(uint32_t mount, Timespec now) const {
+  if ((mount & (kMntNoAtime | kMntReadOnly)) != 0) return false;
+  if (is_dir() && (mount & kMntNoDirAtime) != 0) return false;
+  return (mount & kMntRelAtime) == 0 || relatime_due(st_, now);
+}
+
 void TmpInode::accessed(uint32_t mount, Timespec now) {
-  if ((mount & (kMntNoAtime | kMntReadOnly)) != 0) return;
-  if (is_dir() && (mount & kMntNoDirAtime) != 0) return;
-  if ((mount & kMntRelAtime) != 0 && !relatime_due(st_, now)) return;
-  st_.atime = now;
+  if (access_moves(mount, now)) st_.atime = now;
 }
 
 Result<std::vector<std::byte>> TmpInode::getxattr(OpContext&, std::string_view name) {

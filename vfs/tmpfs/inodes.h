@@ -52,6 +52,7 @@ class TmpInode : public Inode {
   void modified(Timespec now) { st_.mtime = st_.ctime = now; }
   void accessed(const Path& at, uint32_t open_flags, Timespec now);
   void accessed(uint32_t mount_flags, Timespec now);
+  bool access_moves(uint32_t mount_flags, Timespec now) const;  // the access time
   uint32_t nlink() const { return st_.nlink; }
   void add_links(int n) { st_.nlink += static_cast<uint32_t>(n); }
   // What a write does to set-id bits and file capabilities.

@@ -25,6 +25,13 @@ class TmpFile : public File {
 
   bool moves_bytes() const override { return true; }
 
+  Result<std::optional<size_t>> read_unnoticed(OpContext& ctx, std::span<std::byte> dst) override {
+    TmpRegular& n = node();
+    const bool traces = (flags() & O_NOATIME) == 0 && n.access_moves(path().mount ? path().mount->flags : 0, ctx.now());
+    if (!readable() || traces || *n.content.writable_maps != 0) return std::nullopt;
+    return std::optional<size_t>(TRY(n.read(dst, 0, true)));
+  }
+
   Result<size_t> pwrite(OpContext& ctx, ByteSpan src, uint64_t offset) override {
     TmpRegular& n = node();
     TmpContent& content = n.content;

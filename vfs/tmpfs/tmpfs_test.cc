@@ -160,6 +160,34 @@ TEST(TmpfsTest, ReadsThatOnlyTheHostSees) {
   EXPECT_NE(nullptr, unsealable->read_source(t.ctx).value().fd);
 }
 
+TEST(TmpfsTest, ReadsThatNobodyNotices) {
+  Tree t(make_tmpfs({.mode = 0755}, {}), kMntRelAtime);
+  t.ctx.now_ = {50, 0};
+  ASSERT_THAT(t.put("/f", "some text"), Works());
+  auto f = t.open("/f", O_RDWR).value();
+  const auto read_unnoticed = [&](size_t room, int flags = O_RDONLY) {
+    std::string text(room, '?');
+    const auto n = t.open("/f", flags).value()->read_unnoticed(t.ctx, std::as_writable_bytes(std::span(text))).value();
+    return n ? text.substr(0, *n) : "(no)";
+  };
+  ASSERT_THAT(f->setattr(t.ctx, {.valid = kSetAtime | kSetMtime, .atime = {100, 0}, .mtime = {200, 0}}), Works());
+  t.ctx.now_ = {300, 0};
+  EXPECT_EQ("(no)", read_unnoticed(100)) << "its access time would move";
+  EXPECT_EQ(100, t.stat("/f").value().atime.sec);
+  EXPECT_EQ("some text", read_unnoticed(100, O_RDONLY | O_NOATIME));
+  EXPECT_THAT(t.get("/f"), Gives("some text"));
+  ASSERT_EQ(300, t.stat("/f").value().atime.sec);
+  t.ctx.now_ = {400, 0};
+  EXPECT_EQ("some text", read_unnoticed(100));
+  EXPECT_EQ("some", read_unnoticed(4));
+  EXPECT_EQ("(no)", read_unnoticed(100, O_WRONLY));
+  EXPECT_EQ(300, t.stat("/f").value().atime.sec);
+  auto mapped = f->map_source(t.ctx, true, true).value();
+  EXPECT_EQ("(no)", read_unnoticed(100)) << "somebody may write";
+  mapped = {};
+  EXPECT_EQ("some text", read_unnoticed(100));
+}
+
 // It is the host's file from then on, and copied from and to as before.
 TEST(TmpfsTest, SmallFilesThatAreReadAtTheHost) {
   constexpr size_t kSmall = 64 * 1024;

@@ -51,7 +51,7 @@ class FdInfoInode final : public ProcInode {
     View view = TRY(resolve(proc(), subject_, ctx));
     const auto* e = entry_of(view, fd_);
     if (e == nullptr) return Errno{ENOENT};
-    const vfs::File& f = *e->file;
+    vfs::File& f = *e->file;
     const uint32_t flags = f.flags() | O_LARGEFILE | 0100000 | (e->cloexec ? uint32_t{O_CLOEXEC} : 0u);
     return fmt::format("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n{}", f.position(), flags,
                        f.path().mount ? f.path().mount->id : 0, f.inode().ino(), f.fdinfo());

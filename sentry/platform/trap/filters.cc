@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "sentry/platform/trap/stub_abi.h"
@@ -61,6 +62,12 @@ void order_gate(BpfProgram& p, BpfProgram::Label allow, BpfProgram::Label trap) 
   };
   // The only files in its table are those that the Sentry sends it to map, read or write (STUB_FD_FILES): nobody can write by them who may not.
   for (const uint32_t nr : {__NR_pread64, __NR_preadv, __NR_pwrite64, __NR_pwritev}) rule(nr, [] {});
+  rule(__NR_pwritev2, [&] {  // at the end: an offset of -1 would be for what is no file
+    p.load_arg_high(3);
+    p.jump_if_ne(0, trap);
+    c.arg_is(3, 0);
+    c.arg_is(5, RWF_APPEND);
+  });
   rule(__NR_mmap, [&] {
     const auto good = p.label();
     p.load_arg_low(3);

@@ -183,8 +183,9 @@ enum RequestKind : uint8_t { kReqSyscall = 1, kReqFault = 2, kReqKick = 3, kReqO
                             kReqCall = 6, kReqBrokenOff = 7 };
 inline constexpr uint8_t kReqKind = 0x07;
 // With a kind: the thread has changed its mask by itself, and OwnSignals::own is it; the upper half of CallLine::nr says which descriptors it has
-// closed by itself (ClosedFds); it has used the stat that it was told.
-inline constexpr uint8_t kReqOwnMask = 0x80, kReqClosed = 0x40, kReqUsedStat = 0x20;
+// closed by itself (ClosedFds); it has used the stat, or the start of a file, that it was told; it has still to say how much
+// of the start it has read (start_read).
+inline constexpr uint8_t kReqOwnMask = 0x80, kReqClosed = 0x40, kReqUsedStat = 0x20, kReqUsedStart = 0x10, kReqReadStart = 0x08;
 inline constexpr int kClosedShift = 16;
 constexpr bool has_number(uint8_t kind) {
   return (kind & kReqKind) == kReqSyscall || (kind & kReqKind) == kReqCall || (kind & kReqKind) == kReqBrokenOff;
@@ -208,8 +209,12 @@ enum ReplyFlags : uint32_t {
   kToldClose = 16384,  // and the thread may close it by itself, then or later
   kToldEnd = 32768,    // the same call gives 0 the next time
   kToldNew = 131072,   // with kToldFile: a regular file or directory, at its beginning
-  kToldBriefly = 65536,  // kToldStat and kToldEnd hold for a moment only
+  kToldBriefly = 65536,  // kToldStat, kToldStart and kToldEnd hold for a moment only
+  // With kToldNew: its first bytes, whose number results[1].size says, lie in out_buffer, at kStartAt; kStartInBulk there: in the bulk area; kStartIsAll: there
+  // are no others.
+  kToldStart = 262144,
 };
+inline constexpr uint32_t kStartAt = 192, kStartInBulk = 0x4000, kStartIsAll = 0x8000, kMostStart = kStartInBulk - 1;
 
 // kOrderFutex: futex(2) or futex_waitv(2); what it gives goes to order_error, also if it is none. kOrderReceive: files, of one message; they
 // are closed when all orders are done. kOrderMapFile: mmap(2); args[4] says which of them. kOrderCopy: to args[0], from args[1], args[2] bytes; from the
@@ -333,7 +338,10 @@ struct ControlPage {
   uint32_t order_count;
   uint32_t luck;  // how well it went lately to look at futex words before sleeping (stub.cc)
   uint8_t patience;  // how long to wait awake, as a power of two
-  uint8_t padding[7];
+  uint8_t padding;
+  // What kToldStart said; and how many of these bytes the thread has read, kNoStart: there are none. The thread moves it on, the Sentry takes it at any time.
+  uint16_t start_size;
+  uint32_t start_read;
   uint64_t already;      // kReqBrokenOff of a write(2): how many bytes have been written
   uint64_t behind;       // the address behind the call, which the registers of the answer may differ from
   uint64_t robust_list;  // set_robust_list(2)'s, written by the Sentry too
@@ -366,6 +374,10 @@ static_assert(__builtin_offsetof(ControlPage, kicked) == CTL_KICKED);
 static_assert(__builtin_offsetof(ControlPage, flags) == CTL_FLAGS);
 static_assert(__builtin_offsetof(ControlPage, tail) == CTL_TAIL);
 
+inline constexpr uint32_t kNoStart = ~0u;
+constexpr bool start_in_page(uint64_t size) { return size <= kOutBuffer - kStartAt; }
+static_assert(kMostStart < STUB_BULK_SIZE);
+
 // Where a slot's page lies in the stub.
 constexpr uint64_t page_address(uint64_t slot) { return STUB_CTL + (slot + 1) * 0x1000; }
 // And its room for larger data, if it has any.
@@ -379,7 +391,7 @@ struct OwnFile {
   uint16_t how;   // and what may be done by it
   uint64_t position;  // kNoPosition: the Sentry has it
 };
-enum OwnFileHow : uint16_t { kMayRead = 1, kMayWrite = 2, kDiscards = 4 };  // kDiscards: /dev/null, without a descriptor
+enum OwnFileHow : uint16_t { kMayRead = 1, kMayWrite = 2, kDiscards = 4, kAppends = 8 };  // kDiscards: /dev/null, without a descriptor
 inline constexpr uint32_t kOwnFiles = 16;
 inline constexpr uint64_t kNoPosition = ~uint64_t{0};
 struct OwnFiles {

@@ -113,6 +113,7 @@ void TrapContext::forget_own() {
   p.signals = {};
   p.may_close = 0;
   p.closed = p.told_fd = p.told_facts = 0;
+  p.start_read = kNoStart;
   take_all_files();
 }
 
@@ -141,6 +142,8 @@ std::optional<EventKind> TrapContext::take_event(bool& own) {
   const auto kind = static_cast<RequestKind>(said & kReqKind);
   own = (said & kReqOwnMask) != 0;
   used_stat = (said & kReqUsedStat) != 0;
+  used_start = (said & kReqUsedStart) != 0;
+  read_of_start = (said & kReqReadStart) != 0 ? take_start() : 0;
   auto number = static_cast<uint32_t>(take(p.line.nr));
   closed = {};
   if ((said & kReqClosed) != 0 && has_number(said)) {
@@ -367,6 +370,7 @@ void TrapContext::resume() {
   hand_results_back();
   if ((flags & (kToldFile | kToldEnd)) != 0) {
     page().line.reply.file_flags = file_flags_;
+    if ((flags & kToldStart) != 0) page().line.reply.results[1].size = start_size_;
     page().line.nr = static_cast<int32_t>(space_->platform_.shared().files_round);
   }
   start_running();
@@ -483,13 +487,25 @@ void TrapContext::keep_mask() {
   __atomic_store_n(&page().signals.may_change, 0, __ATOMIC_RELAXED);
 }
 
-// out_buffer is free, as a call that gives a descriptor has no other results.
+// out_buffer and the bulk area are free, as a call that gives a descriptor has no other results.
+std::span<std::byte> TrapContext::room_for_start(uint64_t size) {
+  start_in_bulk_ = !start_in_page(size);
+  if (!start_in_bulk_) return std::as_writable_bytes(std::span(page().out_buffer)).subspan(kStartAt, size);
+  if (size > kMostStart || slot_ >= STUB_BULK_SLOTS) return {};
+  note_bulk(size);
+  return {bulk(), size};
+}
+
 void TrapContext::tell_file(const ToldFile& file) {
   if (!kept_.empty()) return;
   reply_flags_ |= kToldFile | (file.closes_later ? kToldClose : 0u) | (file.is_new ? kToldNew : 0u) | (file.briefly ? kToldBriefly : 0u);
   file_flags_ = file.flags;  // not yet into the line, which the guest looks at meanwhile
+  if (file.start) {
+    reply_flags_ |= kToldStart;
+    start_size_ = file.start->size | (start_in_bulk_ ? kStartInBulk : 0) | (file.start->all ? kStartIsAll : 0);
+  }
   if (file.stat.empty()) return;
-  CHECK(file.stat.size() <= kOutBuffer);
+  CHECK(file.stat.size() <= kStartAt);
   reply_flags_ |= kToldStat;
   memcpy(page().out_buffer, file.stat.data(), file.stat.size());
 }
@@ -502,6 +518,11 @@ ClosedFds TrapContext::take_closed() {
   uint32_t& closed = page().closed;
   if (__atomic_load_n(&closed, __ATOMIC_RELAXED) == 0) return {};
   return {static_cast<uint16_t>(__atomic_exchange_n(&closed, 0, __ATOMIC_SEQ_CST))};
+}
+
+uint32_t TrapContext::take_start() {
+  const uint32_t read = __atomic_exchange_n(&page().start_read, kNoStart, __ATOMIC_SEQ_CST);
+  return read <= kMostStart ? read : 0;
 }
 
 std::optional<uint64_t> TrapContext::own_mask_now() const {

@@ -70,7 +70,7 @@ bool TrapContext::takes_files() const { return in_call_ && !watched_ && slot_ < 
 bool TrapContext::give_file(const GivenFile& file) {
   const int host = file.host.get();
   const bool is_null = !file.host.valid();
-  // The thread gets the descriptor, to do with it what mmap(2), pread(2) and pwrite(2) can.
+  // The thread gets the descriptor, to do with it what mmap(2), pread(2), pwrite(2) and appending can.
   if (!takes_files() || (!is_null && !file.may_write && (fcntl(host, F_GETFL) & O_ACCMODE) != O_RDONLY)) return false;
   if (!is_null && (!space_->files_taken() || !space_->send_descriptors(space_->files_, std::span(&host, 1)).has_value())) return false;
   space_->memory_.own_file_pages |= static_cast<uint8_t>(1u << (slot_ / kPageSlots));
@@ -79,7 +79,7 @@ bool TrapContext::give_file(const GivenFile& file) {
   o.args[0] = entry_of(file.fd);
   o.args[1] = said(file.fd);
   o.args[2] = file.position.value_or(kNoPosition);
-  o.args[3] = is_null ? kDiscards : (file.reads ? kMayRead : 0) | (file.writes ? kMayWrite : 0);
+  o.args[3] = is_null ? kDiscards : (file.reads ? kMayRead : 0) | (file.appends ? kAppends : file.writes ? kMayWrite : 0);
   queue(o);
   return true;
 }

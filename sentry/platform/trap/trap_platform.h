@@ -87,10 +87,12 @@ class TrapContext final : public Context {
   void keep_mask() override;
   std::optional<uint64_t> own_mask_now() const override;
   bool tells_files() const override { return told_files_ && in_call_ && frame_ == 0; }
+  std::span<std::byte> room_for_start(uint64_t size) override;
   void tell_file(const ToldFile& file) override;
   void tell_end(bool briefly) override { reply_flags_ |= kToldEnd | (briefly ? kToldBriefly : 0u); }
   void keep_closes() override;
   ClosedFds take_closed() override;
+  uint32_t take_start() override;
   bool takes_files() const override;
   bool give_file(const GivenFile& file) override;
   void give_position(int fd, uint64_t position) override;
@@ -203,7 +205,8 @@ class TrapContext final : public Context {
   bool in_call_ = false;  // its event was a call from the dispatcher
   bool broken_off_ = false;
   bool told_files_ = false;
-  uint32_t file_flags_ = 0;  // of what it is told
+  uint32_t file_flags_ = 0, start_size_ = 0;  // of what it is told
+  bool start_in_bulk_ = false;
   bool watched_ = true;  // somebody may look at its memory while it is stopped at a call's end
   bool in_futex_ = false;  // the report that is waited for is a futex's
   int64_t futex_result_ = 0;

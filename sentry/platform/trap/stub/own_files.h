@@ -9,8 +9,8 @@
 
 namespace run9::sentry::trap::stub {
 
-inline constexpr uint32_t kUsedStat = 1;  // in told_facts, beside ReplyFlags
-static_assert(kUsedStat < kToldFile);
+inline constexpr uint32_t kUsedStat = 1, kUsedStart = 2, kUsed = kUsedStat | kUsedStart;  // in told_facts, beside ReplyFlags
+static_assert(kUsed < kToldFile);
 
 inline OwnFiles& own_files(const ControlPage* c) { return *reinterpret_cast<OwnFiles*>(own_files_address(slot_of_page(c))); }
 
@@ -65,12 +65,15 @@ inline void forget_file(ControlPage* c, uint32_t fd) {
 
 inline bool lies_in_guest(uint64_t at, uint64_t size) { return at < kGuestEnd && size <= kGuestEnd - at; }
 
-// pread(2), preadv(2), pwrite(2) or pwritev(2) of the host's, with the call's memory. Negative: the Sentry shall say what is wrong.
-inline long transfer_at_host(const ControlPage* c, uint32_t kind, uint32_t host, uint64_t position) {
+// pread(2), preadv(2), pwrite(2) or pwritev(2) of the host's, with the call's memory; or at the end. Negative: the Sentry shall say what is wrong.
+inline long transfer_at_host(const ControlPage* c, uint32_t kind, const OwnFile& entry, uint64_t position) {
   const uint64_t memory = c->gregs[kRsi], count = c->gregs[kRdx];
-  const bool writes = (kind & kOwnWrites) != 0;
+  const uint32_t host = entry.host;
+  const bool writes = (kind & kOwnWrites) != 0, appends = (entry.how & kAppends) != 0;
   if ((kind & kOwnVector) == 0) {
     if (!lies_in_guest(memory, count)) return -EFAULT;
+    const iovec whole{reinterpret_cast<void*>(memory), count};
+    if (appends) return gate_order(__NR_pwritev2, host, &whole, 1, uint64_t{0}, 0, RWF_APPEND);
     return gate_order(writes ? __NR_pwrite64 : __NR_pread64, host, memory, count, position);
   }
   constexpr uint64_t kParts = 16;
@@ -79,6 +82,7 @@ inline long transfer_at_host(const ControlPage* c, uint32_t kind, uint32_t host,
   for (uint64_t i = 0; i < count; ++i) {
     if (!lies_in_guest(reinterpret_cast<uint64_t>(parts[i].iov_base), parts[i].iov_len)) return -EFAULT;
   }
+  if (appends) return gate_order(__NR_pwritev2, host, parts, count, uint64_t{0}, 0, RWF_APPEND);
   return gate_order(writes ? __NR_pwritev : __NR_preadv, host, parts, count, position, 0);
 }
 
@@ -97,20 +101,21 @@ inline bool transfer_here(ControlPage* c, uint64_t nr, uint64_t& value) {
   if (entry == nullptr) return false;
   if (entry->how == kDiscards) return nr == __NR_write && discard_here(c, value);
   const uint32_t kind = own_call_kind(static_cast<uint32_t>(nr));
-  const bool writes = (kind & kOwnWrites) != 0, moves = (kind & kOwnOffset) == 0;
-  if ((entry->how & (writes ? kMayWrite : kMayRead)) == 0) return false;
+  const bool writes = (kind & kOwnWrites) != 0, appends = writes && (entry->how & kAppends) != 0;
+  const bool moves = (kind & kOwnOffset) == 0 && !appends;
+  if ((entry->how & (writes ? kMayWrite | kAppends : kMayRead)) == 0 || (appends && (kind & kOwnOffset) != 0)) return false;
   uint64_t position = moves ? __atomic_load_n(&entry->position, __ATOMIC_RELAXED) : c->gregs[kR10];
-  if (static_cast<int64_t>(position) < 0) return false;
+  if (!appends && static_cast<int64_t>(position) < 0) return false;
   const bool noted = shared()->profiling != 0;
   const uint64_t before = noted ? __builtin_ia32_rdtsc() : 0;
-  const long n = transfer_at_host(c, kind, entry->host, position);
+  const long n = transfer_at_host(c, kind, *entry, position);
   if (noted) {
     auto& notes = own_files(c).notes[kind];
     notes.ticks += __builtin_ia32_rdtsc() - before;
     ++notes.count;
   }
   if (n < 0) return false;
-  if (writes) c->told_facts &= kUsedStat | kToldFile;
+  if (writes) c->told_facts &= kUsed | kToldFile;
   if (moves && !__atomic_compare_exchange_n(&entry->position, &position, position + static_cast<uint64_t>(n), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) return false;
   value = static_cast<uint64_t>(n);
   return true;

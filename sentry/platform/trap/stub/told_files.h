@@ -23,6 +23,9 @@ inline void ask_about_files(ControlPage* c) {
   const uint32_t facts = c->told_facts;
   c->told_fd = c->told_facts = 0;
   if ((facts & kUsedStat) != 0) line.kind |= kReqUsedStat;
+  if ((facts & kUsedStart) != 0) line.kind |= kReqUsedStart;
+  if (c->start_read - 1 < kNoStart - 1) line.kind |= kReqReadStart;
+  if (c->start_read == 0) __atomic_store_n(&c->start_read, kNoStart, __ATOMIC_RELAXED);
   if ((c->may_close | c->closed) == 0 || !has_number(line.kind)) return;
   const auto fd = static_cast<uint32_t>(c->gregs[kRdi]);
   switch (line.nr) {
@@ -44,10 +47,14 @@ inline void note_told(ControlPage* c, uint64_t nr) {
   const uint32_t flags = reply.flags;
   const uint64_t fd = (flags & kToldFile) != 0 ? reply.rax : c->gregs[kRdi];
   c->told_fd = static_cast<uint32_t>(fd) + 1;
-  c->told_facts = flags & (kToldFile | kToldNew | kToldStat | kToldEnd);
+  c->told_facts = flags & (kToldFile | kToldNew | kToldStat | kToldStart | kToldEnd);
   c->told_flags = (flags & kToldFile) != 0 ? reply.file_flags : static_cast<uint32_t>(nr);
   c->told_round = static_cast<uint32_t>(c->line.nr);
   c->told_until = (flags & kToldBriefly) != 0 ? __builtin_ia32_rdtsc() + kBrief : 0;
+  if ((flags & kToldStart) != 0) {
+    c->start_size = static_cast<uint16_t>(reply.results[1].size);
+    __atomic_store_n(&c->start_read, 0, __ATOMIC_SEQ_CST);
+  }
   if ((flags & kToldClose) != 0) __atomic_fetch_or(&c->may_close, closable_bit(fd), __ATOMIC_SEQ_CST);
 }
 
@@ -66,7 +73,10 @@ inline bool close_here(ControlPage* c, uint32_t fd) {
   // Only the Sentry changes it meanwhile, and takes all.
   while (!__atomic_compare_exchange_n(&c->closed, &before, before << 8 | (fd + 1), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
   }
-  if (c->told_fd == fd + 1) c->told_facts &= kUsedStat;
+  if (c->told_fd == fd + 1) {
+    c->told_facts &= kUsed;
+    if (c->start_read != kNoStart) __atomic_store_n(&c->start_read, kNoStart, __ATOMIC_SEQ_CST);
+  }
   if (c->keeps != 0) forget_file(c, fd);
   return true;
 }
@@ -74,6 +84,21 @@ inline bool close_here(ControlPage* c, uint32_t fd) {
 inline bool stat_here(ControlPage* c, uint64_t to) {
   if (to >= kGuestEnd || try_copy(reinterpret_cast<void*>(to), c->out_buffer, kStatSize) != 0) return false;
   c->told_facts |= kUsedStat;
+  return true;
+}
+
+// read(2) of what lies within the start, or at the end. False: somebody wants to know where the file is, or there may be more.
+inline bool read_start_here(ControlPage* c, uint64_t& value) {
+  const uint64_t to = c->gregs[kRsi], count = c->gregs[kRdx], size = c->start_size & kMostStart;
+  uint32_t read = __atomic_load_n(&c->start_read, __ATOMIC_RELAXED);
+  if (!lies_in_guest(to, count) || read > size) return false;
+  const uint64_t left = size - read, n = count < left ? count : left;
+  if (n < count && (c->start_size & kStartIsAll) == 0) return false;
+  const uint8_t* const start = (c->start_size & kStartInBulk) != 0 ? reinterpret_cast<const uint8_t*>(bulk_address(slot_of_page(c))) : c->out_buffer + kStartAt;
+  if (try_copy(reinterpret_cast<void*>(to), start + read, n) != 0) return false;
+  if (!__atomic_compare_exchange_n(&c->start_read, &read, read + static_cast<uint32_t>(n), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) return false;
+  c->told_facts = (c->told_facts & ~kToldNew) | kUsedStart;  // it is not at its beginning
+  value = n;
   return true;
 }
 
@@ -117,6 +142,8 @@ inline bool answer_file(ControlPage* c, uint64_t nr, uint64_t& value) {
       return told_of(c, fd, kToldNew) && static_cast<uint32_t>(c->gregs[kRsi]) == kTcgets;
     case __NR_fcntl: return told_of(c, fd, kToldFile) && flags_here(c, value);
     case __NR_read:
+      if (told_of(c, fd, kToldStart)) return read_start_here(c, value);
+      [[fallthrough]];
     case __NR_getdents64: return told_of(c, fd, kToldEnd) && c->told_flags == nr && c->gregs[kRsi] < kGuestEnd && c->gregs[kRdx] <= kGuestEnd - c->gregs[kRsi];
     default: return false;
   }
