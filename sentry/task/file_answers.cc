@@ -88,10 +88,12 @@ bool asks_read(const Regs& call, int fd) { return call.orig_rax == __NR_read && 
 
 void learn(uint8_t& guess, bool right) { guess = static_cast<uint8_t>(std::clamp(guess + (right ? 1 : -1), 0, 3)); }
 
-// It has read so many bytes by itself. Nobody else has the file.
-void was_read(Task& task, const FileAnswers::Told& told, uint32_t bytes) {
-  const auto file = task.fds().get(GuestFd{told.to_read});
-  if (bytes <= told.start_size && file.has_value() && file.assume_value().get() == told.start) file.assume_value()->set_position(bytes);
+// It has read so many bytes of the start that it was told by itself, and reads no more of it. Nobody else has the file.
+void was_read(Task& task, uint32_t bytes) {
+  const vfs::File* const start = std::exchange(task.told.start, nullptr);
+  if (start == nullptr || bytes == 0 || bytes > task.told.start_size) return;
+  const auto file = task.fds().get(GuestFd{task.told.to_read});
+  if (file.has_value() && file.assume_value().get() == start) file.assume_value()->set_position(bytes);
 }
 
 // How many of the first bytes a task is told: as many as it usually reads, or all of a small file; and one more, which finds the end. 0: none.
@@ -135,22 +137,21 @@ bool FileAnswers::is_alone(const Task& task) { return task.process().tasks.size(
 void FileAnswers::asked(Task& task) {
   Told& told = task.told;
   if (outstanding(told)) --told_;
-  const Context& context = task.context();
+  Context& context = task.context();
   const bool was_told = told.start != nullptr;
-  if (was_told && context.read_of_start != 0) was_read(task, told, context.read_of_start);
-  told.start = nullptr;
+  was_read(task, std::exchange(context.read_of_start, 0));
   bool stats = false;
   if (const int fd = std::exchange(told.opened, -1); fd >= 0) {
-    stats = asks_stat(task.context().call_regs(), fd);
+    stats = asks_stat(context.call_regs(), fd);
     learn(told.stat_guess, stats || context.used_stat);
   }
   if (const int fd = std::exchange(told.to_read, -1); fd >= 0 && !stats) {
-    const bool asks = asks_read(task.context().call_regs(), fd);
-    if (asks) told.usual = task.context().call_regs().rdx;
+    const bool asks = asks_read(context.call_regs(), fd);
+    if (asks) told.usual = context.call_regs().rdx;
     learn(told.read_guess, was_told ? context.used_start : asks);
   }
   told.any = false;
-  close_for(task, std::exchange(task.context().closed, {}), task);
+  close_for(task, std::exchange(context.closed, {}), task);
 }
 
 void FileAnswers::answered(Task& task, uint64_t number, const std::array<uint64_t, 6>& args) {
@@ -255,8 +256,8 @@ void FileAnswers::settle(Task& task, vfs::OpContext& by) {
   if (!task.has_context() || task.fds_ref() == nullptr) return;
   if (task.told.start != nullptr) {
     changed();  // from here on it does not begin to read
-    if (const uint32_t bytes = task.context().take_start(); bytes != 0) was_read(task, task.told, bytes);
-    task.told.start = nullptr;
+    // What it has just said has not been heard yet.
+    was_read(task, std::max(task.context().take_start(), std::exchange(task.context().read_of_start, 0)));
   }
   close_for(task, task.context().take_closed(), by);
   kernel_.own_files().settle(task);

@@ -27,7 +27,7 @@ class GoferFile final : public File {
   Result<void> fsync(OpContext&, bool data_only) override;
   Result<void> fallocate(OpContext&, int mode, uint64_t offset, uint64_t length) override;
   Result<uint64_t> copy_from(OpContext&, File& in, uint64_t from, uint64_t to, uint64_t length) override;
-  // For node_: what it appended unseen has moved the position by now; what comes after the second has not, whatever the end is.
+  // For node_. skip: the end may be another than before, but not by this file's appends. stop: nobody appends unseen any more.
   void note_appends() override;
   void skip_appends();
   void stop_appends();

@@ -209,7 +209,6 @@ void GoferInode::refresh_from_host_file() {
   only_read_ = false;
 }
 
-
 void GoferInode::note_others() {
   if (!has_host_file()) return;
   if (unseen_writers_ != 0) {
