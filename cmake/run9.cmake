@@ -2,6 +2,7 @@
 #
 #   run9_library(NAME SRCS a.cc b.cc DEPS base p9)   one folder = one library target
 #   run9_program(NAME SRCS main.cc DEPS ...)         a static-pie program in bin/
+#   run9_part_debug(NAME)                            its debug information goes into NAME.debug beside it
 #   run9_fuzzer(NAME SRCS a_fuzz.cc DEPS ...)        a libFuzzer program, with -DRUN9_FUZZ=ON; else a test of its seeds
 #   run9_test(NAME SRCS a_test.cc DEPS ...)          a GoogleTest program, registered with ctest
 #   run9_time_limit(NAME SECONDS)                    how long a test may take in a release build
@@ -65,7 +66,13 @@ function(run9_program name)
   target_link_libraries(${name} PRIVATE run9_flags ${A_DEPS})
   if(NOT RUN9_SANITIZE)
     target_link_options(${name} PRIVATE -static-pie -Wl,-z,relro,-z,now)
-    # What debuggers want to know lies beside it: 175 MB, that is, and 6 are the program.
+  endif()
+  run9_part_debug(${name})
+endfunction()
+
+# What debuggers want to know of a program lies beside it: of run9 that is 175 MB, and 6 are the program.
+function(run9_part_debug name)
+  if(NOT RUN9_SANITIZE)
     add_custom_command(TARGET ${name} POST_BUILD
       COMMAND ${CMAKE_OBJCOPY} --only-keep-debug $<TARGET_FILE:${name}> $<TARGET_FILE:${name}>.debug
       COMMAND ${CMAKE_OBJCOPY} --strip-debug --add-gnu-debuglink=$<TARGET_FILE:${name}>.debug $<TARGET_FILE:${name}>
