@@ -92,7 +92,7 @@ void learn(uint8_t& guess, bool right) { guess = static_cast<uint8_t>(std::clamp
 void was_read(Task& task, uint32_t bytes) {
   const vfs::File* const start = std::exchange(task.told.start, nullptr);
   if (start == nullptr || bytes == 0 || bytes > task.told.start_size) return;
-  const auto file = task.fds().get(GuestFd{task.told.to_read});
+  const auto file = task.fds().get(GuestFd{task.told.opened});
   if (file.has_value() && file.assume_value().get() == start) file.assume_value()->set_position(bytes);
 }
 
@@ -103,7 +103,8 @@ uint64_t worth_telling(const Task& task, uint64_t size) {
 }
 
 // Puts them where it will find them. Nothing: they are to be asked for.
-std::optional<ToldFile::Start> start_of(Task& task, vfs::File& file, uint64_t wanted) {
+std::optional<ToldFile::Start> start_of(Task& task, vfs::File& file, uint64_t size) {
+  const uint64_t wanted = worth_telling(task, size);
   if (wanted == 0) return {};
   const auto room = task.context().room_for_start(wanted);
   if (room.empty()) return {};
@@ -140,15 +141,12 @@ void FileAnswers::asked(Task& task) {
   Context& context = task.context();
   const bool was_told = told.start != nullptr;
   was_read(task, std::exchange(context.read_of_start, 0));
-  bool stats = false;
   if (const int fd = std::exchange(told.opened, -1); fd >= 0) {
-    stats = asks_stat(context.call_regs(), fd);
+    const Regs& call = context.call_regs();
+    const bool stats = asks_stat(call, fd), reads = told.to_read && asks_read(call, fd);
     learn(told.stat_guess, stats || context.used_stat);
-  }
-  if (const int fd = std::exchange(told.to_read, -1); fd >= 0 && !stats) {
-    const bool asks = asks_read(context.call_regs(), fd);
-    if (asks) told.usual = context.call_regs().rdx;
-    learn(told.read_guess, was_told ? context.used_start : asks);
+    if (reads) told.usual = call.rdx;
+    if (told.to_read && !stats) learn(told.read_guess, was_told ? context.used_start : reads);
   }
   told.any = false;
   close_for(task, std::exchange(context.closed, {}), task);
@@ -196,11 +194,11 @@ void FileAnswers::tell(Task& task, int fd, vfs::File& file, bool cloexec, bool o
       if (const auto found = stat_of(task, file); found.has_value()) {
         st = found.value();
         says.stat = std::as_bytes(std::span(&st, 1));
-        if (with_start) says.start = start_of(task, file, worth_telling(task, static_cast<uint64_t>(st.st_size)));
+        if (with_start) says.start = start_of(task, file, static_cast<uint64_t>(st.st_size));
       }
     } else if (with_start && !says.briefly) {
       const auto now = file.getattr(task);
-      if (now.has_value()) says.start = start_of(task, file, worth_telling(task, now.value().size));
+      if (now.has_value()) says.start = start_of(task, file, now.value().size);
     }
     if (!outstanding(told)) {
       says.stat = {};
@@ -211,8 +209,10 @@ void FileAnswers::tell(Task& task, int fd, vfs::File& file, bool cloexec, bool o
     told.start = &file;
     told.start_size = says.start->size;
   }
-  if (opened) told.opened = fd;
-  if (to_read) told.to_read = fd;
+  if (opened) {
+    told.opened = fd;
+    told.to_read = to_read;
+  }
   task.context().tell_file(says);
   note(task);
 }

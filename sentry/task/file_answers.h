@@ -21,11 +21,10 @@ class FileAnswers {
     bool any = false;
     uint32_t round = 0;
     uint8_t stat_guess = 2, read_guess = 1;
-    int opened = -1;   // by its last call
-    int to_read = -1;  // likewise, a file that it can read
-    uint64_t usual = 0;  // how many bytes its last read(2) of such a file wanted first
-    // Whose start it was told; its descriptor is to_read.
-    const vfs::File* start = nullptr;
+    int opened = -1;      // by its last call
+    bool to_read = false;  // and that may be told to be read
+    uint64_t usual = 0;    // how many bytes its last read(2) of such a file wanted first
+    const vfs::File* start = nullptr;  // the file, if it was told the start of it
     uint32_t start_size = 0;
   };
 

@@ -194,9 +194,9 @@ void kept_to_append() {
     bool made = false;
     for (int host = 0; host < kDescriptors; ++host) {
       for (const auto& r : kRefused) made |= at_gate(GATE_ORDER, SYS_pwritev2, host, reinterpret_cast<long>(kEmpty), 0, r.offset, 0, r.flags) != -EBADF;
-      for (const int kind : {STUB_FD_AGENT, STUB_FD_WAKE, STUB_FD_FILES}) {
-        if (host == kind) made |= at_gate(GATE_ORDER, SYS_pwritev2, host, reinterpret_cast<long>(kEmpty), 0, 0, 0, RWF_APPEND) >= 0;
-      }
+    }
+    for (const int no_file : {STUB_FD_AGENT, STUB_FD_WAKE, STUB_FD_FILES}) {
+      made |= at_gate(GATE_ORDER, SYS_pwritev2, no_file, reinterpret_cast<long>(kEmpty), 0, 0, 0, RWF_APPEND) >= 0;
     }
     dup2(out, 1);
     if (made) broken("pwritev2 was made other than to append to a file");

@@ -12,9 +12,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
 #include <functional>
-#include <sstream>
 #include <thread>
 
 #include "tests/syscalls/partner.h"
@@ -32,8 +30,6 @@ std::string contents(int size = kSize) {
   for (int i = 0; i < size; ++i) s[static_cast<size_t>(i)] = byte_at(i);
   return s;
 }
-
-off_t where(int fd) { return lseek(fd, 0, SEEK_CUR); }
 
 void expect_next(int fd, int64_t position) {
   char byte = 0;
@@ -302,19 +298,12 @@ TEST_P(OwnReadTest, TakenByAnotherProcess) {
   expect_next(again, kOften + 1);
 }
 
-std::string position_in(const std::string& fdinfo) {
-  std::ifstream in(fdinfo);
-  std::string key, value;
-  in >> key >> value;
-  return key + value;
-}
-
 TEST_P(OwnReadTest, SeenInProc) {
   Fd fd(opened());
-  const std::string info = "/proc/" + std::to_string(getpid()) + "/fdinfo/" + std::to_string(static_cast<int>(fd));
-  const Partner looks([&] { EXPECT_EQ("pos:" + std::to_string(kOften + 3), position_in(info)); });
-  // What is open in the other too has a position of both.
+  const pid_t self = getpid();
   const int number = fd;
+  const Partner looks([&] { EXPECT_EQ(kOften + 3, position_in_proc(self, number)); });
+  // What is open in the other too has a position of both.
   fd.reset();
   ASSERT_EQ(number, opened());
   fd = Fd(number);
@@ -322,7 +311,7 @@ TEST_P(OwnReadTest, SeenInProc) {
   for (int i = 0; i < 3; ++i) expect_next(fd, kOften + i);
   looks.act();
   expect_next(fd, kOften + 3);
-  EXPECT_EQ("pos:" + std::to_string(kOften + 4), position_in(info));
+  EXPECT_EQ(kOften + 4, position_in_proc(self, number));
 }
 
 TEST_P(OwnReadTest, OtherCallsUseThePosition) {

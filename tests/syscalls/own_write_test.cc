@@ -20,8 +20,6 @@ namespace {
 
 constexpr int kOften = 40;
 
-off_t where(int fd) { return lseek(fd, 0, SEEK_CUR); }
-
 std::string read_all(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::stringstream all;

@@ -1,6 +1,7 @@
-// Another process or thread that a test has an understanding with by shared memory alone.
+// Another process or thread that a test has an understanding with by shared memory alone, and what such tests ask of a descriptor.
 #pragma once
 #include <atomic>
+#include <fstream>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -76,5 +77,23 @@ class PartnerThread {
   std::atomic<size_t> asked_ = 0, done_ = 0;
   std::thread thread_;
 };
+
+inline off_t where(int fd) { return lseek(fd, 0, SEEK_CUR); }
+
+// The same as any process may look it up; -1 if it is not said.
+inline off_t position_in_proc(pid_t pid, int fd) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/fdinfo/" + std::to_string(fd));
+  std::string key;
+  off_t position = -1;
+  in >> key >> position;
+  return key == "pos:" ? position : -1;
+}
+
+// Which number open(2) gives next.
+inline int next_descriptor() {
+  const int number = dup(0);
+  close(number);
+  return number;
+}
 
 }  // namespace run9::guest

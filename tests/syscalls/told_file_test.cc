@@ -392,8 +392,7 @@ TEST_F(ToldFileTest, AnotherProcessLooksAtTheDescriptors) {
   const pid_t self = getpid();
   const std::string link = "/proc/" + std::to_string(self) + "/fd/";
   char text[256];
-  const int number = dup(0);
-  close(number);
+  const int number = next_descriptor();
   const Partner there([&] { EXPECT_LT(0, readlink((link + std::to_string(number)).c_str(), text, sizeof text)); });
   const Partner gone([&] { EXPECT_ERR(ENOENT, readlink((link + std::to_string(number)).c_str(), text, sizeof text)); });
   fd = open(path.c_str(), O_RDONLY);

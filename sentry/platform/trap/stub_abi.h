@@ -375,7 +375,6 @@ static_assert(__builtin_offsetof(ControlPage, flags) == CTL_FLAGS);
 static_assert(__builtin_offsetof(ControlPage, tail) == CTL_TAIL);
 
 inline constexpr uint32_t kNoStart = ~0u;
-constexpr bool start_in_page(uint64_t size) { return size <= kOutBuffer - kStartAt; }
 static_assert(kMostStart < STUB_BULK_SIZE);
 
 // Where a slot's page lies in the stub.

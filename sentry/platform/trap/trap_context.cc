@@ -489,7 +489,7 @@ void TrapContext::keep_mask() {
 
 // out_buffer and the bulk area are free, as a call that gives a descriptor has no other results.
 std::span<std::byte> TrapContext::room_for_start(uint64_t size) {
-  start_in_bulk_ = !start_in_page(size);
+  start_in_bulk_ = size > kOutBuffer - kStartAt;
   if (!start_in_bulk_) return std::as_writable_bytes(std::span(page().out_buffer)).subspan(kStartAt, size);
   if (size > kMostStart || slot_ >= STUB_BULK_SLOTS) return {};
   note_bulk(size);

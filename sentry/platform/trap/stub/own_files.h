@@ -65,11 +65,10 @@ inline void forget_file(ControlPage* c, uint32_t fd) {
 
 inline bool lies_in_guest(uint64_t at, uint64_t size) { return at < kGuestEnd && size <= kGuestEnd - at; }
 
-// pread(2), preadv(2), pwrite(2) or pwritev(2) of the host's, with the call's memory; or at the end. Negative: the Sentry shall say what is wrong.
-inline long transfer_at_host(const ControlPage* c, uint32_t kind, const OwnFile& entry, uint64_t position) {
+// pread(2), preadv(2), pwrite(2) or pwritev(2) of the host's, with the call's memory; kNoPosition: it writes at the end. Negative: the Sentry shall say what is wrong.
+inline long transfer_at_host(const ControlPage* c, uint32_t kind, uint32_t host, uint64_t position) {
   const uint64_t memory = c->gregs[kRsi], count = c->gregs[kRdx];
-  const uint32_t host = entry.host;
-  const bool writes = (kind & kOwnWrites) != 0, appends = (entry.how & kAppends) != 0;
+  const bool writes = (kind & kOwnWrites) != 0, appends = position == kNoPosition;
   if ((kind & kOwnVector) == 0) {
     if (!lies_in_guest(memory, count)) return -EFAULT;
     const iovec whole{reinterpret_cast<void*>(memory), count};
@@ -104,11 +103,11 @@ inline bool transfer_here(ControlPage* c, uint64_t nr, uint64_t& value) {
   const bool writes = (kind & kOwnWrites) != 0, appends = writes && (entry->how & kAppends) != 0;
   const bool moves = (kind & kOwnOffset) == 0 && !appends;
   if ((entry->how & (writes ? kMayWrite | kAppends : kMayRead)) == 0 || (appends && (kind & kOwnOffset) != 0)) return false;
-  uint64_t position = moves ? __atomic_load_n(&entry->position, __ATOMIC_RELAXED) : c->gregs[kR10];
+  uint64_t position = appends ? kNoPosition : moves ? __atomic_load_n(&entry->position, __ATOMIC_RELAXED) : c->gregs[kR10];
   if (!appends && static_cast<int64_t>(position) < 0) return false;
   const bool noted = shared()->profiling != 0;
   const uint64_t before = noted ? __builtin_ia32_rdtsc() : 0;
-  const long n = transfer_at_host(c, kind, *entry, position);
+  const long n = transfer_at_host(c, kind, entry->host, position);
   if (noted) {
     auto& notes = own_files(c).notes[kind];
     notes.ticks += __builtin_ia32_rdtsc() - before;

@@ -24,8 +24,11 @@ inline void ask_about_files(ControlPage* c) {
   c->told_fd = c->told_facts = 0;
   if ((facts & kUsedStat) != 0) line.kind |= kReqUsedStat;
   if ((facts & kUsedStart) != 0) line.kind |= kReqUsedStart;
-  if (c->start_read - 1 < kNoStart - 1) line.kind |= kReqReadStart;
-  if (c->start_read == 0) __atomic_store_n(&c->start_read, kNoStart, __ATOMIC_RELAXED);
+  if (c->start_read == 0) {
+    __atomic_store_n(&c->start_read, kNoStart, __ATOMIC_RELAXED);
+  } else if (c->start_read != kNoStart) {
+    line.kind |= kReqReadStart;
+  }
   if ((c->may_close | c->closed) == 0 || !has_number(line.kind)) return;
   const auto fd = static_cast<uint32_t>(c->gregs[kRdi]);
   switch (line.nr) {
