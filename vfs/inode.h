@@ -182,6 +182,10 @@ class Inode : public std::enable_shared_from_this<Inode> {
   bool written() const { return writers_ > 0; }
   // Somebody may write to it at the host without our hearing of that (File::write_source).
   virtual bool written_unseen() const { return false; }
+  // What stat(2) gives may change without our hearing of it: somebody writes to it at the host, or reads, or has mapped it.
+  virtual bool moves_unseen() const { return false; }
+  // Whose attributes these are, and who hears of kAttributesMoved (vfs/watch.h): itself, or who lies below it.
+  virtual Inode& holder() { return *this; }
   bool executed() const { return writers_ < 0; }
   // A slot for the kernel's own object behind a FIFO or bound socket inode.
   std::shared_ptr<void>& attachment() { return attachment_; }

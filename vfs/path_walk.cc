@@ -15,6 +15,15 @@ Result<Path> MountNamespace::walk(OpContext& ctx, const FsContext& fs, const Pat
 
 ToldNames& MountNamespace::told() { return shared_->told; }
 
+Result<Path> MountNamespace::walk_told(OpContext& ctx, const FsContext& fs, const Path& start, std::string_view path, uint32_t lookup_flags,
+                                       std::optional<uint32_t> record) {
+  Walk w(*this, ctx, lookup_flags);
+  w.tell_steps(record);
+  TRY(w.begin(fs, start, path));
+  TRY(w.to_end());
+  return w.cur();
+}
+
 Result<Parent> MountNamespace::walk_parent(OpContext& ctx, const FsContext& fs, const Path& start,
                                            std::string_view path, uint32_t lookup_flags) {
   Walk w(*this, ctx, lookup_flags & ~uint32_t{kEmptyPath});

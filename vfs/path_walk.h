@@ -32,7 +32,6 @@ enum LookupFlags : uint32_t {
   kInRoot = 256,
   kOpenRead = 512,  // a hint: what the path names is opened for reading next
   kStatOnly = 1024, // a hint: nothing but the attributes of what it names is wanted
-  kTold = 2048,     // each step is noted in MountNamespace::told() before it is made. ESTALE: one that cannot be told
 };
 
 // The directory that holds the last component, and that component.
@@ -70,6 +69,9 @@ class MountNamespace {
   Result<Path> walk(OpContext&, const FsContext&, const Path& start, std::string_view path,
                     uint32_t lookup_flags);
   ToldNames& told();
+  // walk(), where each step is noted in told() before it is made. ESTALE: one that cannot be told. `record`: what it leads to is told as that, and nothing else
+  // is by the last name.
+  Result<Path> walk_told(OpContext&, const FsContext&, const Path& start, std::string_view path, uint32_t lookup_flags, std::optional<uint32_t> record);
   Result<Parent> walk_parent(OpContext&, const FsContext&, const Path& start, std::string_view path,
                              uint32_t lookup_flags = 0);
   Result<FileRef> open(OpContext&, const FsContext&, const Path& start, std::string_view path,

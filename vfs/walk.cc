@@ -74,7 +74,7 @@ Result<Last> Walk::to_parent() {
 
 Result<void> Walk::component(std::string_view name) {
   const bool dots = is_dots(name);
-  TRY(told(cur_, dots ? std::string_view{} : name));
+  TRY(told(cur_, dots ? std::string_view{} : name, !dots && at_last()));
   TRY(check_component(name));
   if (dots) return name == "." ? ok() : step_up();
   DentryRef d = TRY(child(name));
@@ -105,7 +105,7 @@ Result<void> Walk::step_up() {
     if (cur_ == root_) return ok();
   }
   if (cur_.dentry->parent()) {
-    TRY(told(Path{cur_.mount, cur_.dentry->parent()}, cur_.dentry->name()));
+    TRY(told(Path{cur_.mount, cur_.dentry->parent()}, cur_.dentry->name(), false));
     return enter(cur_.dentry->parent());
   }
   return ok();

@@ -34,6 +34,11 @@ class Walk {
  public:
   Walk(MountNamespace& ns, OpContext& ctx, uint32_t flags) : ns_(ns), ctx_(ctx), flags_(flags) {}
 
+  // MountNamespace::walk_told.
+  void tell_steps(std::optional<uint32_t> record) {
+    tells_ = true;
+    record_ = record;
+  }
   Result<void> begin(const FsContext&, const Path& start, std::string_view path);
   // Resolves everything; cur() is the result.
   Result<void> to_end();
@@ -66,8 +71,10 @@ class Walk {
   Result<bool> still_good(const DentryRef& dir, std::string_view name, const DentryRef& child);
   std::vector<std::string_view> plain_names(std::string_view first, bool& all) const;
 
-  Result<void> told(const Path& dir, std::string_view name) const {
-    return (flags_ & kTold) == 0 || ns_.shared_->told.tell(dir, name) ? Result<void>(ok()) : Errno{ESTALE};
+  Result<void> told(const Path& dir, std::string_view name, bool last) const {
+    if (!tells_) return ok();
+    ToldNames& told = ns_.shared_->told;
+    return (last && record_ ? told.tell_last(dir, name, *record_) : told.tell(dir, name)) ? Result<void>(ok()) : Errno{ESTALE};
   }
 
   MountNamespace& ns_;
@@ -80,6 +87,8 @@ class Walk {
   std::string last_;
   bool trailing_slash_ = false;
   int links_ = 0;
+  bool tells_ = false;
+  std::optional<uint32_t> record_;
 };
 
 bool read_only(const Path&);

@@ -11,6 +11,9 @@
 
 namespace run9::vfs {
 
+// No event of inotify's: something of what stat(2) gives has changed, or may from now on without our hearing of it (Inode::moves_unseen).
+inline constexpr uint32_t kAttributesMoved = 0x1000;
+
 struct WatchEvent {
   uint32_t mask = 0;  // one event, and IN_ISDIR
   uint32_t cookie = 0;

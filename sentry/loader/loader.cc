@@ -64,14 +64,6 @@ Result<void> check_executable(Kernel& kernel, Task& task, const vfs::Path& path)
   return ok();
 }
 
-Result<vfs::FileRef> resolve(Kernel& kernel, Task& task, const std::string& path) {
-  auto& ns = kernel.mounts();
-  const auto place = TRY(ns.walk(task, task.fs(), task.fs().cwd, path, vfs::kFollow | vfs::kOpenRead));
-  TRY(check_executable(kernel, task, place));
-  // Execute permission alone lets a program run: it is read with the kernel's own rights.
-  return ns.open_path(kernel.context(), place, O_RDONLY);
-}
-
 Result<void> check_size(const ExecArgs& args, uint64_t stack_limit) {
   size_t total = 0;
   for (const auto* list : {&args.argv, &args.envp}) {
@@ -85,6 +77,14 @@ Result<void> check_size(const ExecArgs& args, uint64_t stack_limit) {
 }
 
 }  // namespace
+
+Result<vfs::FileRef> open_executable(Kernel& kernel, Task& task, const std::string& path) {
+  auto& ns = kernel.mounts();
+  const auto place = TRY(ns.walk(task, task.fs(), task.fs().cwd, path, vfs::kFollow | vfs::kOpenRead));
+  TRY(check_executable(kernel, task, place));
+  // Execute permission alone lets a program run: it is read with the kernel's own rights.
+  return ns.open_path(kernel.context(), place, O_RDONLY);
+}
 
 void Program::add_anonymous(uint64_t start, uint64_t length, int prot, std::string name, bool no_reserve) {
   Vma v;
@@ -216,7 +216,7 @@ Result<Program> Program::find(Kernel& kernel, Task& task, ExecArgs args) {
   for (int depth = 0;; ++depth) {
     if (depth > kMaxInterpreters) return Errno{ELOOP};
     if (file == nullptr) {
-      file = TRY(resolve(kernel, task, args.path));
+      file = TRY(open_executable(kernel, task, args.path));
     } else if (depth == 0) {
       TRY(check_executable(kernel, task, file->path()));
     }
@@ -232,7 +232,7 @@ Result<Program> Program::find(Kernel& kernel, Task& task, ExecArgs args) {
   p.readable_ = kernel.mounts().access(task, file->path(), 4).has_value();
   p.file_ = std::move(file);
   if (!p.image_.interpreter.empty()) {
-    p.interpreter_file_ = TRY(resolve(kernel, task, p.image_.interpreter));
+    p.interpreter_file_ = TRY(open_executable(kernel, task, p.image_.interpreter));
     p.interpreter_ = TRY(read_elf(kernel.context(), *p.interpreter_file_));
     if (!p.interpreter_.interpreter.empty()) return Errno{ELIBBAD};
   }

@@ -15,6 +15,9 @@ namespace run9::sentry {
 // Arguments and environment, whatever the stack's limit.
 inline constexpr uint64_t kMaxArgBytes = 6 << 20;
 
+// What the task may run, opened. EACCES: it may not, or it is no regular file.
+Result<vfs::FileRef> open_executable(Kernel& kernel, Task& task, const std::string& path);
+
 // What execve(2) is asked to run: found and read, then laid out, then in memory.
 class Program {
  public:

@@ -1,5 +1,5 @@
-// Calls that guest threads answer by what they were told of a path (docs/decisions/0032-names-that-were-told.md): that there is no such name, or that
-// it is no symbolic link. The table that they find it in is read-only for guests; kernel and stub work out the place of a path by the
+// Calls that guest threads answer by what they were told of a path (docs/decisions/0032-names-that-were-told.md): that there is no such name, that
+// it is no symbolic link, or what its attributes are (told_stat.h). The table that they find it in is read-only for guests; kernel and stub work out the place of a path by the
 // same functions. Without libc's headers, as the stub has none.
 #pragma once
 #include <asm/unistd.h>
@@ -20,12 +20,15 @@ struct NameCall {
   bool at = false;   // the first one is a directory's descriptor
   bool follow = true;
   bool readlink = false;
+  uint8_t stat = 0;  // which argument is where a struct stat goes, or with `statx` a struct statx; 0: none
+  bool statx = false;
 };
 
 // False: not this one, or not with these arguments.
 constexpr bool name_call(uint64_t nr, const uint64_t* args, NameCall& call) {
   constexpr uint32_t kCreat = 0100, kTmpfile = 020000000, kNoFollow = 0400000;  // O_*
   constexpr uint32_t kAtNoFollow = 0x100, kAtEaccess = 0x200, kAtNoAutomount = 0x800, kAtEmptyPath = 0x1000;
+  constexpr uint32_t kStatxReserved = 0x80000000, kStatxMntIdUnique = 0x4000;
   uint32_t flags = 0, known = 0;
   call = {};
   switch (nr) {
@@ -35,8 +38,9 @@ constexpr bool name_call(uint64_t nr, const uint64_t* args, NameCall& call) {
       flags = static_cast<uint32_t>(args[call.path + 1]);
       call.follow = (flags & kNoFollow) == 0;
       return (flags & (kCreat | kTmpfile)) == 0;
-    case __NR_stat: return true;
-    case __NR_lstat: call.follow = false; return true;
+    case __NR_execve: return true;
+    case __NR_lstat: call.follow = false; [[fallthrough]];
+    case __NR_stat: call.stat = 1; return true;
     case __NR_faccessat:
     case __NR_faccessat2: call.at = true; [[fallthrough]];
     case __NR_access:
@@ -47,9 +51,11 @@ constexpr bool name_call(uint64_t nr, const uint64_t* args, NameCall& call) {
       known = kAtNoFollow | kAtEaccess | kAtEmptyPath;
       break;
     case __NR_statx:
-      if ((args[3] & 0x80000000) != 0) return false;
+      if ((args[3] & (kStatxReserved | kStatxMntIdUnique)) != 0) return false;
+      call.statx = true;
       [[fallthrough]];
     case __NR_newfstatat:
+      call.stat = call.statx ? 4 : 2;
       call.at = true;
       call.path = 1;
       flags = static_cast<uint32_t>(args[nr == __NR_statx ? 2 : 3]);
@@ -79,34 +85,66 @@ inline int answer_by(const NameCall& call, uint32_t facts) {
   return call.readlink && (facts & kNoLink) != 0 ? -EINVAL : 0;
 }
 
-// SipHash-1-3 (Aumasson and Bernstein, 2012): who does not know `secret` cannot say where a path would be found. `round` changes when all that was
-// told is void.
-inline uint64_t name_hash(uint64_t secret, uint64_t round, const char* path, size_t length) {
-  const auto rotl = [](uint64_t x, int b) { return x << b | x >> (64 - b); };
-  uint64_t v0 = secret ^ 0x736f6d6570736575, v1 = round ^ 0x646f72616e646f6d;
-  uint64_t v2 = secret ^ 0x6c7967656e657261, v3 = round ^ 0x7465646279746573;
-  const auto mix = [&] {
-    v0 += v1, v1 = rotl(v1, 13), v1 ^= v0, v0 = rotl(v0, 32);
-    v2 += v3, v3 = rotl(v3, 16), v3 ^= v2;
-    v0 += v3, v3 = rotl(v3, 21), v3 ^= v0;
-    v2 += v1, v1 = rotl(v1, 17), v1 ^= v2, v2 = rotl(v2, 32);
-  };
-  size_t at = 0;
-  for (; at + 8 <= length; at += 8) {
-    uint64_t m;
-    __builtin_memcpy(&m, path + at, 8);
-    v3 ^= m;
-    mix();
-    v0 ^= m;
+// SipHash-1-3 (Aumasson and Bernstein, 2012): a function of a message that nobody can compute who does not know both halves of its key.
+class SipHash {
+ public:
+  constexpr SipHash(uint64_t k0, uint64_t k1)
+      : v0_(k0 ^ 0x736f6d6570736575), v1_(k1 ^ 0x646f72616e646f6d), v2_(k0 ^ 0x6c7967656e657261), v3_(k1 ^ 0x7465646279746573) {}
+  // Of a message of one word.
+  uint64_t word(uint64_t m) {
+    take(m);
+    return end(0xff);
   }
-  uint64_t last = uint64_t{length} << 56;
-  for (int i = 0; at < length; ++at, ++i) last |= uint64_t{static_cast<unsigned char>(path[at])} << (8 * i);
-  v3 ^= last;
-  mix();
-  v0 ^= last;
-  v2 ^= 0xff;
-  mix(), mix(), mix();
-  return v0 ^ v1 ^ v2 ^ v3;
+  void message(const char* bytes, size_t length) {
+    size_t at = 0;
+    for (; at + 8 <= length; at += 8) {
+      uint64_t m;
+      __builtin_memcpy(&m, bytes + at, 8);
+      take(m);
+    }
+    uint64_t last = uint64_t{length} << 56;
+    for (int i = 0; at < length; ++at, ++i) last |= uint64_t{static_cast<unsigned char>(bytes[at])} << (8 * i);
+    take(last);
+  }
+  // Another value for each `mark`, of the same message.
+  uint64_t end(uint8_t mark) {
+    v2_ ^= mark;
+    mix(), mix(), mix();
+    return v0_ ^ v1_ ^ v2_ ^ v3_;
+  }
+
+ private:
+  static constexpr uint64_t rotl(uint64_t x, int b) { return x << b | x >> (64 - b); }
+  void mix() {
+    v0_ += v1_, v1_ = rotl(v1_, 13), v1_ ^= v0_, v0_ = rotl(v0_, 32);
+    v2_ += v3_, v3_ = rotl(v3_, 16), v3_ ^= v2_;
+    v0_ += v3_, v3_ = rotl(v3_, 21), v3_ ^= v0_;
+    v2_ += v1_, v1_ = rotl(v1_, 17), v1_ ^= v2_, v2_ = rotl(v2_, 32);
+  }
+  void take(uint64_t m) {
+    v3_ ^= m;
+    mix();
+    v0_ ^= m;
+  }
+  uint64_t v0_, v1_, v2_, v3_;
+};
+
+// Who does not know `secret` cannot say where a path would be found. `round` changes when all that was told is void.
+inline uint64_t name_hash(uint64_t secret, uint64_t round, const char* path, size_t length) {
+  SipHash hash(secret, round);
+  hash.message(path, length);
+  return hash.end(0xff);
+}
+
+// Where what is told of its attributes is found, and what that is enciphered by (told_stat.h). `follow`: those of what a link at its end leads to.
+struct StatKey {
+  uint64_t tag, cipher;
+};
+inline StatKey stat_key(uint64_t secret, uint64_t round, bool follow, const char* path, size_t length) {
+  SipHash hash(secret, ~round);
+  hash.message(path, length);
+  const uint64_t tag = hash.end(follow ? 0xee : 0xcc) | 1;
+  return {tag, hash.end(0xdd)};
 }
 
 // The table: sets of entries, one set a cache line. An entry is a path's hash with what is said of it in the lowest bits; one that is not of the

@@ -29,6 +29,7 @@ namespace run9::sentry {
 class Context;
 class AddressSpace;
 class SharedRing;
+struct ToldStat;
 using AddressSpaceRef = std::shared_ptr<AddressSpace>;
 
 // Guest addresses lie below; the stub's own region lies above.
@@ -372,6 +373,11 @@ class Platform {
   virtual bool tells_names() const { return false; }
   virtual void tell_of_name(uint64_t /*secret*/, std::string_view /*path*/, uint32_t /*facts*/) {}
   virtual void forget_names() {}
+  virtual void forget_missing_names() {}  // all facts, but no attributes
+  // The same with the attributes of what a path leads to. A record holds those of one path, until something else takes its place, or it is forgotten.
+  virtual uint32_t stat_record(uint64_t /*secret*/, bool /*follow*/, std::string_view /*path*/) { return 0; }
+  virtual void tell_of_stat(uint32_t /*record*/, uint64_t /*secret*/, bool /*follow*/, std::string_view /*path*/, const ToldStat&) {}
+  virtual void forget_stat(uint32_t /*record*/) {}
   // What threads were told of files may not be so any more.
   virtual void files_changed() {}
   // How many contexts run guest code now (the loop's spin limit depends on it).

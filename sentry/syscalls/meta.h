@@ -1,7 +1,6 @@
 // Calls that show and change attributes: stat, access, chmod, chown, utimes, statfs.
 #pragma once
-#include <sys/stat.h>
-
+#include "sentry/platform/told_stat.h"
 #include "sentry/syscalls/syscall.h"
 
 namespace run9::sentry {
@@ -17,7 +16,9 @@ Result<uint64_t> sys_statfs(Task& task, UserString path, uint64_t buf);
 Result<uint64_t> sys_fstatfs(Task& task, GuestFd fd, uint64_t buf);
 
 // What fstat(2) gives.
-Result<struct ::stat> stat_of(Task& task, vfs::File& file);
+Result<LinuxStat> stat_of(Task& task, vfs::File& file);
+// What stat(2) and statx(2) give of this place.
+Result<ToldStat> told_stat(Task& task, const vfs::Path& path);
 
 Result<uint64_t> sys_access(Task& task, UserString path, int mode);
 Result<uint64_t> sys_faccessat(Task& task, GuestFd dirfd, UserString path, int mode);

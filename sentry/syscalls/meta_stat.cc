@@ -14,8 +14,6 @@ constexpr uint64_t kStatfsValid = 0x20;  // ST_VALID
 constexpr int kAtStatxSyncType = 0x6000;
 constexpr uint32_t kStatxMntIdUnique = 0x4000;
 
-timespec to_timespec(vfs::Timespec t) { return {t.sec, static_cast<long>(t.nsec)}; }
-
 Result<vfs::Stat> stat_file(Task& task, vfs::File& file) {
   if ((file.flags() & O_PATH) != 0) return task.mounts().stat(task, file.path());
   vfs::Stat st = TRY(file.getattr(task));
@@ -28,65 +26,49 @@ Result<vfs::Stat> stat_place(Task& task, const Place& place) {
   return task.mounts().stat(task, place.path);
 }
 
-struct ::stat to_stat(const vfs::Stat& st) {
-  struct ::stat out {};
-  out.st_dev = st.dev;
-  out.st_ino = st.ino;
-  out.st_nlink = st.nlink;
-  out.st_mode = st.mode;
-  out.st_uid = st.uid;
-  out.st_gid = st.gid;
-  out.st_rdev = st.rdev;
-  out.st_size = static_cast<int64_t>(st.size);
-  out.st_blksize = st.blksize;
-  out.st_blocks = static_cast<int64_t>(st.blocks);
-  out.st_atim = to_timespec(st.atime);
-  out.st_mtim = to_timespec(st.mtime);
-  out.st_ctim = to_timespec(st.ctime);
+ToldStat to_told(const vfs::Stat& st) {
+  const auto stamp = [](vfs::Timespec t) { return ToldStat::Time{t.sec, t.nsec}; };
+  return {.dev_major = gnu_dev_major(st.dev), .dev_minor = gnu_dev_minor(st.dev), .rdev_major = gnu_dev_major(st.rdev), .rdev_minor = gnu_dev_minor(st.rdev),
+          .mode = st.mode, .nlink = st.nlink, .uid = st.uid, .gid = st.gid,
+          .blksize = st.blksize, .mask = st.mask,
+          .atime = stamp(st.atime), .mtime = stamp(st.mtime), .ctime = stamp(st.ctime), .btime = (st.mask & STATX_BTIME) != 0 ? stamp(st.btime) : ToldStat::Time{},
+          .ino = st.ino, .size = st.size, .blocks = st.blocks, .attributes = 0, .mount_id = 0};
+}
+
+LinuxStat to_stat(const vfs::Stat& st) {
+  LinuxStat out;
+  to_linux(to_told(st), out);
+  return out;
+}
+
+ToldStat to_told(const vfs::Stat& st, const vfs::Path& path) {
+  ToldStat out = to_told(st);
+  if (path.mount != nullptr) {
+    if (path.dentry == path.mount->root) out.attributes = STATX_ATTR_MOUNT_ROOT;
+    out.mask |= STATX_MNT_ID;
+    out.mount_id = static_cast<uint64_t>(path.mount->id);
+  }
   return out;
 }
 
 Result<uint64_t> write_stat(Task& task, const vfs::Stat& st, uint64_t buf) {
-  const struct ::stat out = to_stat(st);
+  const LinuxStat out = to_stat(st);
   TRY(task.memory().copy_out(buf, &out, sizeof out));
   return 0;
 }
 
-Result<uint64_t> stat_path(Task& task, GuestFd dirfd, UserString path, uint64_t buf,
-                           uint32_t lookup) {
-  const Place place = TRY(resolve(task, dirfd, path, lookup | vfs::kStatOnly));
-  return write_stat(task, TRY(stat_place(task, place)), buf);
+// From the root or the working directory: who asks for it again may find it by himself.
+void was_found(Task& task, GuestFd dirfd, std::string_view path, uint32_t lookup, const Place& place) {
+  if (dirfd == kAtFdcwd || path.starts_with('/')) task.kernel().names().found(task, path, (lookup & vfs::kFollow) != 0, *place.path.inode());
 }
 
-struct ::statx to_statx(const vfs::Stat& st, const vfs::Path& path) {
-  const auto stamp = [](vfs::Timespec t) {
-    return statx_timestamp{.tv_sec = t.sec, .tv_nsec = t.nsec};
-  };
-  struct ::statx out {};
-  out.stx_mask = st.mask;
-  out.stx_blksize = st.blksize;
-  out.stx_nlink = st.nlink;
-  out.stx_uid = st.uid;
-  out.stx_gid = st.gid;
-  out.stx_mode = static_cast<uint16_t>(st.mode);
-  out.stx_ino = st.ino;
-  out.stx_size = st.size;
-  out.stx_blocks = st.blocks;
-  out.stx_attributes_mask = STATX_ATTR_MOUNT_ROOT;
-  out.stx_atime = stamp(st.atime);
-  out.stx_mtime = stamp(st.mtime);
-  out.stx_ctime = stamp(st.ctime);
-  if ((st.mask & STATX_BTIME) != 0) out.stx_btime = stamp(st.btime);
-  out.stx_rdev_major = gnu_dev_major(st.rdev);
-  out.stx_rdev_minor = gnu_dev_minor(st.rdev);
-  out.stx_dev_major = gnu_dev_major(st.dev);
-  out.stx_dev_minor = gnu_dev_minor(st.dev);
-  if (path.mount != nullptr) {
-    if (path.dentry == path.mount->root) out.stx_attributes = STATX_ATTR_MOUNT_ROOT;
-    out.stx_mask |= STATX_MNT_ID;
-    out.stx_mnt_id = static_cast<uint64_t>(path.mount->id);
-  }
-  return out;
+Result<uint64_t> stat_path(Task& task, GuestFd dirfd, UserString path, uint64_t buf,
+                           uint32_t lookup) {
+  const std::string name = TRY(task.memory().read_path(path));
+  const Place place = TRY(resolve(task, dirfd, name, lookup | vfs::kStatOnly));
+  TRY(write_stat(task, TRY(stat_place(task, place)), buf));
+  was_found(task, dirfd, name, lookup, place);
+  return 0;
 }
 
 Result<uint64_t> statfs_place(Task& task, const vfs::Path& path, uint64_t buf) {
@@ -125,7 +107,8 @@ Result<void> check_access(Task& task, vfs::OpContext& ctx, GuestFd dirfd, std::s
 
 }  // namespace
 
-Result<struct ::stat> stat_of(Task& task, vfs::File& file) { return to_stat(TRY(stat_file(task, file))); }
+Result<LinuxStat> stat_of(Task& task, vfs::File& file) { return to_stat(TRY(stat_file(task, file))); }
+Result<ToldStat> told_stat(Task& task, const vfs::Path& path) { return to_told(TRY(task.mounts().stat(task, path)), path); }
 
 Result<uint64_t> sys_stat(Task& task, UserString path, uint64_t buf) {
   return stat_path(task, kAtFdcwd, path, buf, vfs::kFollow);
@@ -156,17 +139,17 @@ Result<uint64_t> sys_statx(Task& task, GuestFd dirfd, UserString path, int flags
   if ((mask & STATX__RESERVED) != 0) return Errno{EINVAL};
   if ((flags & kAtStatxSyncType) == kAtStatxSyncType) return Errno{EINVAL};
   if ((flags & ~kKnown) != 0) return Errno{EINVAL};
-  Place place;
-  if (path.is_null() && (flags & AT_EMPTY_PATH) != 0) {
-    place = TRY(resolve(task, dirfd, std::string_view{}, vfs::kEmptyPath));
-  } else {
-    place = TRY(resolve(task, dirfd, path, lookup_flags(flags) | vfs::kStatOnly));
-  }
-  struct ::statx out = to_statx(TRY(stat_place(task, place)), place.path);
+  const bool no_path = path.is_null() && (flags & AT_EMPTY_PATH) != 0;
+  const std::string name = no_path ? std::string() : TRY(task.memory().read_path(path));
+  const uint32_t lookup = no_path ? vfs::kEmptyPath : lookup_flags(flags);
+  const Place place = TRY(resolve(task, dirfd, name, lookup | vfs::kStatOnly));
+  struct ::statx out;
+  to_linux(to_told(TRY(stat_place(task, place)), place.path), out);
   if ((mask & kStatxMntIdUnique) != 0 && (out.stx_mask & STATX_MNT_ID) != 0) {
     out.stx_mask = (out.stx_mask & ~STATX_MNT_ID) | kStatxMntIdUnique;
   }
   TRY(task.memory().copy_out(buf, &out, sizeof out));
+  was_found(task, dirfd, name, lookup, place);
   return 0;
 }
 

@@ -146,7 +146,10 @@ Result<uint64_t> sys_vfork(Task& task) {
 Result<uint64_t> sys_execve(Task& task, UserString path, UserPtr<uint64_t> argv, UserPtr<uint64_t> envp) {
   ExecArgs a;
   a.path = TRY(task.memory().read_path(path));
-  TRY(read_vectors(task, argv, envp, a));
+  if (const auto read = read_vectors(task, argv, envp, a); !read) {
+    TRY(open_executable(task.kernel(), task, a.path));  // what is wrong with that is said first
+    return read.error();
+  }
   const int32_t former_tid = task.tid();
   TRY(task.kernel().exec(task, std::move(a)));
   trap_exec(task, former_tid);

@@ -182,7 +182,7 @@ void FileAnswers::tell(Task& task, int fd, vfs::File& file, bool cloexec, bool o
   ToldFile says{.flags = static_cast<uint32_t>(shown_flags(file)) | (cloexec ? uint32_t{O_CLOEXEC} : 0)};
   says.closes_later = is_alone(task) && !at_once_ && !task.process().closes_at_once && file.closes_quietly() && file.inode().locks_if_any() == nullptr;
   if (!opened && !says.closes_later) return;
-  struct stat st;
+  LinuxStat st;
   Told& told = task.told;
   says.briefly = is_shared(file);
   says.is_new = opened && is_steady(file);
@@ -194,7 +194,7 @@ void FileAnswers::tell(Task& task, int fd, vfs::File& file, bool cloexec, bool o
       if (const auto found = stat_of(task, file); found.has_value()) {
         st = found.value();
         says.stat = std::as_bytes(std::span(&st, 1));
-        if (with_start) says.start = start_of(task, file, static_cast<uint64_t>(st.st_size));
+        if (with_start) says.start = start_of(task, file, static_cast<uint64_t>(st.size));
       }
     } else if (with_start && !says.briefly) {
       const auto now = file.getattr(task);

@@ -72,7 +72,9 @@ vfs::OpContext& Kernel::context() { return *kernel_context_; }
 
 void Kernel::set_mounts(std::unique_ptr<vfs::MountNamespace> m) {
   mounts_ = std::move(m);
-  mounts_->told().on_change([this] { platform_->forget_names(); });
+  mounts_->told().on_change({.changed = [this] { platform_->forget_names(); },
+                             .came = [this] { platform_->forget_missing_names(); },
+                             .moved = [this](uint32_t record) { platform_->forget_stat(record); }});
 }
 
 void Kernel::set_platform(std::unique_ptr<Platform> platform) {

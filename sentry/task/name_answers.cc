@@ -6,15 +6,35 @@
 #include <utility>
 #include <vector>
 
+#include "sentry/platform/told_stat.h"
+#include "sentry/syscalls/meta.h"
 #include "sentry/task/kernel.h"
 #include "sentry/task/task.h"
 #include "vfs/permission.h"
 #include "vfs/told_names.h"
 
 namespace run9::sentry {
+namespace {
 
-NameAnswers::NameAnswers(Kernel& kernel) : kernel_(kernel) {
+uint64_t secret_for(const NameSecrets& secrets, std::string_view path) { return path.front() == '/' ? secrets.of_root : secrets.here; }
+
+}  // namespace
+
+NameAnswers::NameAnswers(Kernel& kernel) : kernel_(kernel) { draw_key(); }
+
+void NameAnswers::draw_key() {
   if (getrandom(key_.data(), sizeof key_, 0) != sizeof key_) key_ = {};
+}
+
+void NameAnswers::renew() {
+  draw_key();
+  last_ = {};
+  if (kernel_.has_mounts()) kernel_.mounts().told().drop();
+  kernel_.each_task([](Task& t) { t.identity_changed(); });
+}
+
+bool NameAnswers::same_rights(const vfs::Credentials& a, const vfs::Credentials& b) {
+  return a.fsuid == b.fsuid && a.fsgid == b.fsgid && a.cap_effective == b.cap_effective && a.groups == b.groups;
 }
 
 // By what decides what a walk finds. A directory's address is its own as long as anything is told of it: ToldNames keeps it.
@@ -41,21 +61,35 @@ NameSecrets NameAnswers::secrets_of(const Task& task) {
   return last_.secrets;
 }
 
+void NameAnswers::note_vain(uint16_t& asked) {
+  if ((asked & kInVain) != kInVain) ++asked;
+}
+
 // Names that are asked for once are not worth it.
-bool NameAnswers::seen_before(uint64_t secret, std::string_view path) {
+uint16_t* NameAnswers::asked_before(Asked& asked, uint64_t secret, std::string_view path) {
   const size_t h = std::hash<std::string_view>{}(path) ^ secret;
-  const auto part = static_cast<uint16_t>(h >> 48 | 1);
-  return std::exchange(seen_[h % seen_.size()], part) == part;
+  const auto part = static_cast<uint16_t>(h >> 48 & ~size_t{kInVain});
+  uint16_t& entry = asked[h % asked.size()];
+  if (entry > part && entry < part + kInVain) return &entry;
+  if (entry != part + kInVain) entry = part + 1;
+  return nullptr;
+}
+
+std::optional<Result<vfs::Path>> NameAnswers::walk_told(Task& task, std::string_view path, bool follow, std::optional<uint32_t> record) {
+  vfs::ToldNames& told = task.mounts().told();
+  const vfs::FsContext& fs = task.fs();
+  const uint64_t before = told.voids();
+  const vfs::Path start = path.front() == '/' ? fs.root : fs.cwd;
+  if (!told.tell(fs.root) || !told.tell(start)) return std::nullopt;
+  auto found = task.mounts().walk_told(task, fs, start, path, follow ? uint32_t{vfs::kFollow} : 0, record);
+  if (told.voids() != before) return std::nullopt;
+  return found;
 }
 
 uint32_t NameAnswers::facts(Task& task, std::string_view path, const NameCall& call) {
-  vfs::ToldNames& told = task.mounts().told();
-  const vfs::FsContext& fs = task.fs();
-  const uint64_t before = told.drops();
-  const vfs::Path start = path.front() == '/' ? fs.root : fs.cwd;
-  if (!told.tell(fs.root) || !told.tell(start)) return 0;
-  const auto found = task.mounts().walk(task, fs, start, path, vfs::kTold | (call.follow ? vfs::kFollow : 0));
-  if (told.drops() != before) return 0;
+  const auto walked = walk_told(task, path, call.follow, std::nullopt);
+  if (!walked) return 0;
+  const auto& found = *walked;
   if (found) return call.readlink && !found.value().inode()->is_symlink() ? kNoLink : 0;
   if (found.error() != Errno{ENOENT}) return 0;
   return kNobodyThere | (call.follow ? 0 : kNoName);
@@ -72,12 +106,39 @@ void NameAnswers::failed(Task& task, uint64_t number, const std::array<uint64_t,
   const std::string& path = read.value();
   const bool absolute = path.front() == '/';
   if (!absolute && !begins_here(call, args.data())) return;
-  const uint64_t secret = absolute ? secrets.of_root : secrets.here;
-  if (!seen_before(secret, path)) return;
+  const uint64_t secret = secret_for(secrets, path);
+  uint16_t* const asked = asked_before(failed_, secret, path);
+  if (asked == nullptr) return;
   const uint32_t said = facts(task, path, call);
   // The walk may have waited, and who may do what may be another matter now.
-  if (said == 0 || secrets_of(task) != secrets) return;
-  kernel_.platform().tell_of_name(secret, path, said);
+  if (said == 0 || secrets_of(task) != secrets) {
+    note_vain(*asked);
+  } else {
+    kernel_.platform().tell_of_name(secret, path, said);
+  }
+}
+
+void NameAnswers::found(Task& task, std::string_view path, bool follow, const vfs::Inode& what) {
+  if (path.empty() || path.size() > kMostOfName || !task.has_context() || task.watched() || !task.mounts().told().may_tell_attributes(what)) return;
+  const NameSecrets secrets = secrets_of(task);
+  if (secrets.of_root == 0) return;
+  uint16_t* const asked = asked_before(found_, secret_for(secrets, path) + (follow ? 1 : 0), path);
+  if (asked != nullptr && !tell_stat(task, secrets, path, follow)) note_vain(*asked);
+}
+
+bool NameAnswers::tell_stat(Task& task, const NameSecrets& secrets, std::string_view path, bool follow) {
+  vfs::ToldNames& told = task.mounts().told();
+  Platform& platform = kernel_.platform();
+  const uint64_t secret = secret_for(secrets, path), before = told.voids();
+  const uint32_t record = platform.stat_record(secret, follow, path);
+  const auto walked = walk_told(task, path, follow, record);
+  if (!walked || !walked->has_value()) return false;
+  const vfs::Path& at = walked->assume_value();
+  if (!told.tell_attributes(at, record)) return false;
+  const auto st = told_stat(task, at);
+  if (!st.has_value() || told.voids() != before || !told.still_tells(at) || secrets_of(task) != secrets) return false;
+  platform.tell_of_stat(record, secret, follow, path, st.value());
+  return true;
 }
 
 }  // namespace run9::sentry

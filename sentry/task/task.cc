@@ -177,8 +177,9 @@ Result<vfs::Path> Task::start_of(GuestFd dirfd, std::string_view path) const {
 void Task::set_creds(vfs::Credentials c) {
   if (fds_) fds_->take_back();  // memory is shared with processes of the same user
   kernel_.own_files().stop(*this);
-  creds_ = std::make_shared<const vfs::Credentials>(std::move(c));
+  const auto before = std::exchange(creds_, std::make_shared<const vfs::Credentials>(std::move(c)));
   published_to_ = nullptr;
+  if (before != nullptr && !NameAnswers::same_rights(*before, *creds_)) kernel_.names().renew();
 }
 
 void Task::set_fds(FdTableRef fds) {

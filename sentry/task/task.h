@@ -142,8 +142,9 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   void expect_exit();   // and if its guest does not heed, its host process is killed
   void become_leader(int32_t tid) {
     tid_ = tid;
-    published_to_ = nullptr;
+    identity_changed();
   }
+  void identity_changed() { published_to_ = nullptr; }  // its thread hears of it with the answer to its next call
   void publish_identity();  // after each change of what ContextIdentity holds
   void keep_faults();  // after each change of what happens at a page fault: the next one is ours
   void keep_mask();    // from now on we are asked

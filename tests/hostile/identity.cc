@@ -3,12 +3,14 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "sentry/platform/told_stat.h"
 #include "tests/hostile/attack.h"
 
 extern "C" long site_getppid();
@@ -18,6 +20,7 @@ asm(".text\nsite_getppid: mov $110, %eax\n.globl site_getppid_entry\nsite_getppi
 namespace hostile {
 namespace {
 
+using namespace run9::sentry;
 using namespace run9::sentry::trap;
 
 void refuse_getppid() {
@@ -89,13 +92,15 @@ void forged_identity() {
 void told_names() {
   struct stat st;
   for (int i = 0; i < 4; ++i) stat("/no-such-name", &st);
-  for (const long call : {SYS_mprotect, SYS_madvise, SYS_munmap}) {
-    in_child([call] {
-      const long third = call == SYS_madvise ? MADV_REMOVE : PROT_READ | PROT_WRITE;
-      if (at_gate(GATE_ORDER, call, STUB_NAMES, 0x1000, third) == 0 && call != SYS_munmap) broken("call %ld was made on the table of names", call);
-      *reinterpret_cast<volatile uint64_t*>(STUB_NAMES) = ~uint64_t{0};
-      broken("the table of names can be written, after call %ld", call);
-    });
+  for (const uint64_t table : {STUB_NAMES, STUB_STATS}) {
+    for (const long call : {SYS_mprotect, SYS_madvise, SYS_munmap}) {
+      in_child([table, call] {
+        const long third = call == SYS_madvise ? MADV_REMOVE : PROT_READ | PROT_WRITE;
+        if (at_gate(GATE_ORDER, call, table, 0x1000, third) == 0 && call != SYS_munmap) broken("call %ld was made on a table of names", call);
+        *reinterpret_cast<volatile uint64_t*>(table) = ~uint64_t{0};
+        broken("a table of names can be written, after call %ld", call);
+      });
+    }
   }
   in_child([] {
     ControlPage* c = my_page();
@@ -108,8 +113,42 @@ void told_names() {
   if (stat("/no-such-name", &st) == 0) broken("a name is there that is not");
 }
 
+// What was told of attributes is enciphered: nothing of it shows, and who knows all but the secret cannot find it.
+void told_attributes() {
+  const auto& table = *reinterpret_cast<const StatTable*>(STUB_STATS);
+  struct stat st;
+  const char* const name = "/hostile_guest";
+  for (int i = 0; i < 6; ++i) {
+    if (stat(name, &st) != 0) broken("a name is missing");
+  }
+  ControlPage* c = my_page();
+  if (c == nullptr || c->identity.names_of_root == 0) return;
+  const uint64_t round = reinterpret_cast<const SharedPage*>(STUB_SHARED)->stats_round;
+  const auto is_told = [&](uint64_t secret) {
+    const uint64_t tag = stat_key(secret, round, true, name, strlen(name)).tag;
+    for (const uint64_t entry : table.tags) {
+      if (entry == tag) return true;
+    }
+    return false;
+  };
+  if (!is_told(c->identity.names_of_root)) broken("nothing was told of %s", name);
+  for (int i = 0; i < 1000; ++i) {
+    if (is_told(dice())) broken("it is found by another number");
+  }
+  const auto size = static_cast<uint64_t>(st.st_size);
+  for (const StatRecord& record : table.records) {
+    for (const uint64_t word : record.words) {
+      if (record.version != 0 && (word == st.st_ino || word == size)) broken("what was told can be read");
+    }
+  }
+  for (int i = 0; i < 2000; ++i) {
+    c->identity.names_of_root = dice();
+    if (stat(name, &st) != 0 || static_cast<uint64_t>(st.st_size) != size) broken("a forged number gives other attributes");
+  }
+}
+
 }  // namespace
 
-const Attack identity_attacks[] = {{"filtered", filtered}, {"forged_identity", forged_identity}, {"told_names", told_names}, {}};
+const Attack identity_attacks[] = {{"filtered", filtered}, {"forged_identity", forged_identity}, {"told_names", told_names}, {"told_attributes", told_attributes}, {}};
 
 }  // namespace hostile

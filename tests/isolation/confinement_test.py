@@ -189,8 +189,8 @@ def gate_vectors(stub):
         ("mremap", (stub, 4096, 4096, 3, 0x70000)), ("mremap", (0x70000, 4096, 4096, 3, stub)),
         ("mremap", (0x70000, 4096, 4096, 1, 0x80000)), ("clone", (17,)), ("clone", (fork,)), ("clone", (agent,)),
         ("arch_prctl", (0x1011,)), ("arch_prctl", (0x1003,))]
-    wrong = {"ORDER": order_wrong, "FUTEX": [("futex", (0, 1, 1)), ("futex", (0, 128, 1)), ("futex", (0x7fff00021000, 1, 1)),
-                                           ("futex", (0x7fff000207fc, 1, 1)), ("futex", (0x6fff00020800, 1, 1))],
+    wrong = {"ORDER": order_wrong, "FUTEX": [("futex", (0, 1, 1)), ("futex", (0, 128, 1)), ("futex", (0x7fff00101000, 1, 1)),
+                                           ("futex", (0x7fff001007fc, 1, 1)), ("futex", (0x6fff00100800, 1, 1))],
              "GUEST_FUTEX": [("futex", (0x10000, op, 0, 0, to)) for op in (3, 4, 5) for to in (rings, stub)]
              + [("futex", (at, op, 0, 0, 0x10000)) for op in (3, 4, 5) for at in (rings, stub)] + [("futex", (stub, 0)), ("futex", (stub, 1))],
              "WAKE": [("write", (3, 0, 8)), ("write", (4, 0, 9)), ("write", (1, 0, 8))],

@@ -16,7 +16,7 @@ from sandbox import Run9, fail_if, skip
 NR = security_tables.numbers_of_calls()
 NAME = {number: name for name, number in NR.items()}
 STUB = "run9-stub"
-SLEEP_WORDS = 0x7FFF00020800
+SLEEP_WORDS = 0x7FFF00100800
 
 
 def roles(calls):

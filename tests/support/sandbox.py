@@ -123,7 +123,7 @@ class Run9:
     def command(self, *args, flags=(), timeout=40, **kw):
         """Runs `run9 ARGS` to its end."""
         kw.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run(self.arguments(*args, flags=flags), capture_output=True, text=True,
+        return subprocess.run(self.arguments(*args, flags=flags), capture_output=True, text=True, errors="replace",
                               timeout=patience(timeout), **kw)
 
     def start(self, *args, flags=(), **kw):

@@ -112,6 +112,11 @@ TEST_F(ExecTest, Errors) {
   EXPECT_ERR(ENOEXEC, exec(at("noname"), {"x"}));
   EXPECT_ERR(ENOEXEC, exec(at("cut"), {"x"}));
   EXPECT_ERR(ENOENT, exec(at("badinterp"), {"x"}));
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_ERR(ENOENT, sys(SYS_execve, at("x").c_str(), 8, 0));
+    EXPECT_ERR(EACCES, sys(SYS_execve, at("plain").c_str(), 8, 0));
+    EXPECT_ERR(EFAULT, sys(SYS_execve, at("garbage").c_str(), 8, 0));
+  }
   EXPECT_ERR(ENOTDIR, exec(at("plain/x"), {"x"}));
   EXPECT_ERR(ENAMETOOLONG, exec(at(std::string(256, 'x')), {"x"}));
   const char* argv[] = {"x", bad<char>(), nullptr};

@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from sandbox import Run9, fail_if
 
-TESTS = ("own_append", "own_write", "own_read", "told_file", "first_read", "missing_name", "file", "dir", "link", "meta", "transfer", "mmap", "xattr")
+TESTS = ("own_append", "own_write", "own_read", "told_file", "first_read", "missing_name", "told_stat", "file", "dir", "link", "meta", "transfer", "mmap", "xattr")
 # O_NOATIME: one descriptor of the host's serves all who have a file open (README.md). The other needs a shell.
 LEFT_OUT = "--gtest_filter=-*OwnReadTest.AccessTimesThatRest*:ToldFileTest.AcrossExec"
 CAPABILITIES = [f"CAP_{c}" for c in ("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "KILL", "MKNOD", "SETFCAP", "SETGID", "SETPCAP",

@@ -17,9 +17,11 @@ struct MissingNameTest : DirTest {
   // All calls that such an answer is for say that it is missing.
   void expect_missing(const std::string& path) {
     struct stat st;
-    char text[8];
+    char text[8] = "x";
     const char* const p = path.c_str();
+    char* const argv[] = {text, nullptr};
     for (int i = 0; i < kOften; ++i) {
+      EXPECT_ERR(ENOENT, sys(SYS_execve, p, argv, argv + 1)) << path;
       EXPECT_ERR(ENOENT, sys(SYS_stat, p, &st)) << path;
       EXPECT_ERR(ENOENT, sys(SYS_lstat, p, &st)) << path;
       EXPECT_ERR(ENOENT, sys(SYS_newfstatat, AT_FDCWD, p, &st, AT_SYMLINK_NOFOLLOW)) << path;

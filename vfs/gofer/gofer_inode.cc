@@ -9,6 +9,7 @@
 #include "vfs/gofer/gofer_fs.h"
 #include "vfs/gofer/gofer_locks.h"
 #include "vfs/permission.h"
+#include "vfs/watch.h"
 
 namespace run9::vfs::gofer {
 
@@ -230,6 +231,7 @@ void GoferInode::before_host_files_go() {
 void GoferInode::new_version() {
   version_ = gofer().next_event();
   fresh_until_ns_ = 0;
+  notify_inode(*this, kAttributesMoved);
 }
 
 void GoferInode::own_change() {
@@ -240,6 +242,11 @@ void GoferInode::own_change() {
 
 bool GoferInode::read_changes_nothing() const {
   return attr_known_ && (attr_.valid & p9::kAttrRelatime) != 0 && is_recent(attr_, coarse_now(CLOCK_REALTIME_COARSE));
+}
+
+void GoferInode::read_by_others() {
+  others_read_ = true;
+  notify_inode(*this, kAttributesMoved);
 }
 
 void GoferInode::was_read() {
@@ -372,6 +379,7 @@ Result<void> GoferInode::setattr_by(Fid open, const vfs::SetAttr& a) {
   const Fid fid = open != p9::kNoFid ? open : TRY(this->fid());
   const uint64_t version = version_ = gofer().next_event();
   auto attr = wire().setattr(fid, set);
+  notify_inode(*this, kAttributesMoved);
   if (!attr) {
     attr_known_ = false;  // a part of it may be done
     return attr.error();

@@ -87,7 +87,7 @@ class GoferInode final : public Inode, public HostFiles {
   // Somebody may write through a shared mapping from now on, as long as the descriptor lives.
   void mapped_writable() { mapped_ = true; }
   // Somebody may read by a descriptor of the host's without our hearing of it, from now on.
-  void read_by_others() { others_read_ = true; }
+  void read_by_others();
   // And write by this one.
   std::unique_ptr<UnseenWrites> write_unseen(HostFd host);
   // One open file at a time appends unseen, in a tree of our own, and nobody else writes so then.
@@ -107,6 +107,7 @@ class GoferInode final : public Inode, public HostFiles {
   };
   bool has_set_ids() const { return (attr_.mode & (S_ISUID | S_ISGID)) != 0; }
   bool written_unseen() const override { return unseen_writers_ != 0; }
+  bool moves_unseen() const override { return unseen_writers_ != 0 || mapped_ || others_read_; }
   // A write by this caller: clears set-id bits as file systems do.
   Result<void> clear_set_ids(OpContext&);
   // All names of this directory.

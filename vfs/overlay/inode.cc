@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/copy.h"
+#include "vfs/watch.h"
 
 namespace run9::vfs {
 namespace {
@@ -97,6 +98,11 @@ OvlInode::~OvlInode() {
   if (upper_ && !is_dir()) overlay().forget(*upper_.inode);
 }
 
+void OvlInode::lost_name() {
+  ++lost_names_;
+  notify_inode(*this, kAttributesMoved);
+}
+
 Result<Stat> OvlInode::getattr(OpContext& ctx) {
   Stat st = TRY(real().inode->getattr(ctx));
   st.ino = ino();
@@ -178,6 +184,7 @@ Result<void> OvlInode::copy_up_one(OpContext& ctx, uint64_t bytes) {
   TRY(copy_metadata(ctx, *made, st));
   if (!linked && lost_names_ == 0) TRY(dir.inode->link(ctx, name_, *made));
   upper_ = Real{made, dir.mount, 0};
+  notify_inode(*this, kAttributesMoved);
   if (std::exchange(read_at_host_, false)) ctx.copied_up();
   if (!is_dir()) {
     overlay().remember(*made, std::static_pointer_cast<OvlInode>(shared_from_this()));

@@ -96,8 +96,10 @@ class OvlInode : public Inode {
   // Makes it, and the directories above, part of the upper tree. Of a file's data, `bytes` at most.
   Result<void> copy_up(OpContext&, uint64_t bytes = ~uint64_t{0});
   // The name it is known by is gone; below, it stays.
-  void lost_name() { ++lost_names_; }
+  void lost_name();
   bool written_unseen() const override { return real().inode->written_unseen(); }
+  bool moves_unseen() const override { return real().inode->moves_unseen(); }
+  Inode& holder() override { return real().inode->holder(); }
   // Somebody reads its bytes where they are now.
   void read_at_host() { read_at_host_ = true; }
 

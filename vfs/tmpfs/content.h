@@ -53,6 +53,7 @@ class TmpContent {
 
   uint64_t size() const { return size_; }
   uint64_t blocks() const;  // of 512 bytes
+  bool is_dense() const { return dense_; }
   Result<size_t> read(std::span<std::byte> dst, uint64_t offset);
   // ENOSPC if nothing fits under the limit; otherwise maybe less than all.
   Result<size_t> write(ByteSpan src, uint64_t offset);

@@ -1,6 +1,7 @@
 #include <sys/xattr.h>
 
 #include "vfs/tmpfs/inodes.h"
+#include "vfs/watch.h"
 
 namespace run9::vfs {
 
@@ -52,6 +53,16 @@ void TmpInode::drop_privileges(OpContext& ctx) {
   }
 }
 
+void TmpInode::changed(Timespec now) {
+  st_.ctime = now;
+  notify_inode(*this, kAttributesMoved);
+}
+
+void TmpInode::modified(Timespec now) {
+  st_.mtime = now;
+  changed(now);
+}
+
 void TmpInode::accessed(const Path& at, uint32_t open_flags, Timespec now) {
   if ((open_flags & O_NOATIME) == 0) accessed(at.mount ? at.mount->flags : 0, now);
 }
@@ -63,7 +74,9 @@ bool TmpInode::access_moves(uint32_t mount, Timespec now) const {
 }
 
 void TmpInode::accessed(uint32_t mount, Timespec now) {
-  if (access_moves(mount, now)) st_.atime = now;
+  if (!access_moves(mount, now)) return;
+  st_.atime = now;
+  notify_inode(*this, kAttributesMoved);
 }
 
 Result<std::vector<std::byte>> TmpInode::getxattr(OpContext&, std::string_view name) {

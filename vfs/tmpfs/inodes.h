@@ -48,8 +48,8 @@ class TmpInode : public Inode {
 
   Tmpfs& tmpfs() const { return static_cast<Tmpfs&>(fs()); }
   const Stat& attributes() const { return st_; }
-  void changed(Timespec now) { st_.ctime = now; }
-  void modified(Timespec now) { st_.mtime = st_.ctime = now; }
+  void changed(Timespec now);
+  void modified(Timespec now);
   void accessed(const Path& at, uint32_t open_flags, Timespec now);
   void accessed(uint32_t mount_flags, Timespec now);
   bool access_moves(uint32_t mount_flags, Timespec now) const;  // the access time
@@ -78,6 +78,9 @@ class TmpRegular : public TmpInode {
   Result<size_t> read(std::span<std::byte> dst, uint64_t offset, bool quietly);
   // Somebody reads the memfd by itself, from now on.
   void read_at_host(const Path& at);
+  bool moves_unseen() const override;
+  // Somebody has mapped it.
+  void map_at_host();
 
   TmpContent content;
   bool linkable = false;  // made by O_TMPFILE, and no link yet
@@ -92,6 +95,7 @@ class TmpRegular : public TmpInode {
     Timespec last;  // the memfd's access time, as far as has been noted
   };
   std::optional<HostReads> host_reads_;
+  bool mapped_ = false;
 };
 
 class TmpSymlink : public TmpInode {

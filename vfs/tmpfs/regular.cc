@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "vfs/tmpfs/inodes.h"
+#include "vfs/watch.h"
 
 namespace run9::vfs {
 namespace {
@@ -67,6 +68,7 @@ class TmpFile : public File {
   Result<MapSource> map_source(OpContext&, bool shared, bool writable) override {
     TmpContent& content = node().content;
     auto fd = TRY(content.host_fd());
+    if (shared) node().map_at_host();
     const bool never_sealed = content.seals == F_SEAL_SEAL;
     if (!shared || !writable) return MapSource{std::move(fd), 0, never_sealed};
     if ((content.seals & kNoWrite) != 0) return Errno{EPERM};
@@ -112,6 +114,16 @@ class TmpFile : public File {
 void TmpRegular::read_at_host(const Path& at) {
   note_host_reads();
   host_reads_ = HostReads{.mount_flags = at.mount ? at.mount->flags : 0, .last = content.host_atime()};
+  notify_inode(*this, kAttributesMoved);
+}
+
+// A hole is filled by whoever reads it through a mapping.
+bool TmpRegular::moves_unseen() const { return host_reads_.has_value() || mapped_ || !content.is_dense(); }
+
+// Pages that come by a mapping are no write(2)'s.
+void TmpRegular::map_at_host() {
+  mapped_ = true;
+  notify_inode(*this, kAttributesMoved);
 }
 
 void TmpRegular::note_host_reads() {

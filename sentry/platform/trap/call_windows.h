@@ -84,7 +84,7 @@ struct WindowTable {
   constexpr WindowTable() : calls{} {
     for (int nr : {__NR_open, __NR_access, __NR_chdir, __NR_mkdir, __NR_rmdir, __NR_creat, __NR_unlink, __NR_chmod,
                    __NR_chown, __NR_lchown, __NR_truncate, __NR_rename, __NR_link, __NR_symlink, __NR_symlinkat, __NR_mknod,
-                   __NR_memfd_create, __NR_getxattr, __NR_lgetxattr}) {
+                   __NR_memfd_create, __NR_getxattr, __NR_lgetxattr, __NR_execve}) {
       in_string(nr, 0);
     }
     for (int nr : {__NR_rename, __NR_link, __NR_symlink, __NR_getxattr, __NR_lgetxattr}) in_string(nr, 1, 1);

@@ -16,13 +16,14 @@
 #define STUB_RINGS_COUNT 8
 #define STUB_RING_FDS 64               // descriptors that may be such a pipe's: those below
 #define STUB_GUEST_END_HIGH 0x7ffd     // guest addresses end below 0x7ffe00000000
-#define STUB_SHARED 0x7fff00020000   // read-only: SharedPage, sleep words, the agent's recvmsg header
-#define STUB_SHARED_SIZE 0xa000
+#define STUB_SHARED 0x7fff00100000   // read-only: SharedPage, sleep words, the agent's recvmsg header
+#define STUB_SHARED_SIZE 0x38000
 #define STUB_SLEEP_WORDS (STUB_SHARED + 0x800)  // futexes: one for each thread that waits for a reply, or a few
 #define STUB_SLEEP_WORD_COUNT 512
 #define STUB_SLEEP_BLOCK 8  // of one process: its first threads, and its agent
 #define STUB_MESSAGES (STUB_SHARED + 0x1000)
 #define STUB_NAMES (STUB_SHARED + 0x2000)  // what was told of paths (platform/name_calls.h)
+#define STUB_STATS (STUB_SHARED + 0xa000)  // and of the attributes of what they lead to (platform/told_stat.h)
 #define AGENT_BUFFERS 0x400                   // in the agent's page: what it receives into
 #define AGENT_DESCRIPTORS 8                   // of one message
 #define STUB_CMD 0x7fff00030000      // read-only: the agent's commands
@@ -169,7 +170,7 @@ struct SharedPage {
   uint32_t profiling;   // threads note down ControlPage::times
   uint32_t worker_cpu;  // where the Sentry ran a moment ago: a guest thread that waits there keeps it from answering
   uint64_t vdso;        // its address in every stub
-  uint64_t names_round;  // of what was told of paths
+  uint64_t names_round, stats_round;  // of what was told of paths; of what is found by them
   uint64_t xfeatures;   // what the extended state in a signal frame consists of (XCR0's bits); 0: the CPU has no XSAVE
   alignas(64) uint32_t files_round;  // of what was told of files
 };

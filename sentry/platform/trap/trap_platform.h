@@ -421,6 +421,10 @@ class TrapPlatform final : public Platform, private FdHandler {
   bool tells_names() const override { return true; }
   void tell_of_name(uint64_t secret, std::string_view path, uint32_t facts) override;
   void forget_names() override;
+  void forget_missing_names() override;
+  uint32_t stat_record(uint64_t secret, bool follow, std::string_view path) override;
+  void tell_of_stat(uint32_t record, uint64_t secret, bool follow, std::string_view path, const ToldStat& st) override;
+  void forget_stat(uint32_t record) override;
   void files_changed() override { __atomic_fetch_add(&shared().files_round, 1, __ATOMIC_SEQ_CST); }
   void set_profiling(bool on) override { shared().profiling = on ? 1 : 0; }
   int running_contexts() const override { return running_ - wakes_.waiting(); }
@@ -508,6 +512,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   static constexpr int kAlone = 32;
   const TrapContext* last_asked_ = nullptr;
   int in_a_row_ = 0;  // requests of that one
+  uint64_t stats_told_ = 0;
   uint64_t requests_ = 0, replies_ = 0;
   uint64_t activity_seen_ = 0;  // the sum of both, when the chores were due last
   int agents_awaited_ = 0;

@@ -87,6 +87,7 @@ inline bool answer_here(ControlPage* c, uint64_t nr, uint32_t& brought) {
     case __NR_statx:
     case __NR_readlink:
     case __NR_readlinkat:
+    case __NR_execve:
       if (!answer_name(c, nr, value, brought)) return false;
       break;
     default: return false;
@@ -184,7 +185,7 @@ constexpr bool path_comes_first(uint64_t nr) {
 }
 static_assert(path_comes_first(__NR_open) && path_comes_first(__NR_openat) && path_comes_first(__NR_access) && path_comes_first(__NR_faccessat) &&
               path_comes_first(__NR_faccessat2) && path_comes_first(__NR_stat) && path_comes_first(__NR_lstat) && path_comes_first(__NR_newfstatat) &&
-              path_comes_first(__NR_statx) && path_comes_first(__NR_readlink) && path_comes_first(__NR_readlinkat));
+              path_comes_first(__NR_statx) && path_comes_first(__NR_readlink) && path_comes_first(__NR_readlinkat) && path_comes_first(__NR_execve));
 
 // CallLine::out_ready: what the Sentry may write for this call (call_windows.h). Before the line is written to, as a locked instruction waits until
 // all is where it was stored to.
