@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <sys/xattr.h>
 
+#include <atomic>
 #include <functional>
 #include <thread>
 
@@ -373,6 +374,43 @@ TEST_F(ToldStatTest, WhileItGrows) {
   }
   writer.join();
   EXPECT_EQ(kTimes, ask(f).st_size);
+}
+
+// Who hears by shared memory alone that a file has changed sees it changed.
+TEST_F(ToldStatTest, HeardOfByMemory) {
+  constexpr int kFiles = 400;
+  struct Words {
+    std::atomic<int> asked, changed;
+  };
+  auto* const words = static_cast<Words*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(MAP_FAILED, words);
+  for (int i = 0; i < kFiles; ++i) make_file("f" + std::to_string(i));
+  const pid_t child = fork();
+  if (child == 0) {
+    int stale = 0;
+    for (int i = 0; i < kFiles; ++i) {
+      const std::string f = at("f" + std::to_string(i));
+      struct stat st;
+      for (int k = 0; k < kOften; ++k) stat(f.c_str(), &st);
+      words->asked = i + 1;
+      bool changed = false;
+      while (!changed) {
+        changed = words->changed > i;
+        if (stat(f.c_str(), &st) != 0 || (changed && st.st_size != 1)) ++stale;
+      }
+    }
+    _exit(stale == 0 ? 0 : 1);
+  }
+  for (int i = 0; i < kFiles; ++i) {
+    Fd fd(open(at("f" + std::to_string(i)).c_str(), O_WRONLY));
+    while (words->asked <= i) sched_yield();
+    EXPECT_EQ(1, pwrite(fd, "x", 1, 0));
+    words->changed = i + 1;
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(0, status);
+  munmap(words, kPage);
 }
 
 TEST_F(ToldStatTest, WhoMayNotSearch) {
