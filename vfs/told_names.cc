@@ -39,6 +39,11 @@ class ToldNames::Dir final : public Watcher {
     Records records = {};
   };
   std::unordered_map<std::string, Name, NameHash, std::equal_to<>> names;
+  Name& note(std::string_view name) {
+    const auto [found, is_new] = names.try_emplace(std::string(name));
+    if (is_new) ++told_.names_;
+    return found->second;
+  }
 
  private:
   ToldNames& told_;
@@ -84,19 +89,18 @@ ToldNames::Dir* ToldNames::watch(const Path& dir, std::string_view name) {
   if (names_ >= kMostNames || dirs_.size() >= kMostDirs) drop();
   auto& known = dirs_[&inode];
   if (known == nullptr) known = std::make_unique<Dir>(*this, dir);
-  if (!name.empty()) names_ += known->names.try_emplace(std::string(name)).second ? 1 : 0;
   return known.get();
 }
 
 bool ToldNames::tell(const Path& dir, std::string_view name) {
   Dir* const in = watch(dir, name);
-  if (in != nullptr && !name.empty()) in->names.find(name)->second.all = true;
+  if (in != nullptr && !name.empty()) in->note(name).all = true;
   return in != nullptr;
 }
 
 bool ToldNames::tell_last(const Path& dir, std::string_view name, uint32_t record) {
   Dir* const in = watch(dir, name);
-  if (in != nullptr) add_to(in->names.find(name)->second.records, record);
+  if (in != nullptr) add_to(in->note(name).records, record);
   return in != nullptr;
 }
 

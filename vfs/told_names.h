@@ -46,7 +46,7 @@ class ToldNames {
   static size_t hash(const Inode& dir, std::string_view name);
   bool is_unsteady(size_t hash) const { return unsteady_[hash % unsteady_.size()] == hash >> 32; }
   void note_unsteady(size_t hash) { unsteady_[hash % unsteady_.size()] = static_cast<uint32_t>(hash >> 32); }
-  // Null: nothing is told of this name.
+  // Null: nothing is told of this name. With none, of the directory.
   Dir* watch(const Path& dir, std::string_view name);
   void happened(Dir& dir, const WatchEvent& event);
   void moved(const Attributes& attributes);

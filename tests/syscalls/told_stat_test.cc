@@ -189,7 +189,7 @@ TEST_F(ToldStatTest, IsRead) {
   ASSERT_OK(mkdir(at("d").c_str(), 0755));
   ASSERT_OK(symlink("f", at("l").c_str()));
   const std::string f = at("f"), d = at("d"), l = at("l");
-  struct statfs;  // whether reads count depends on the mount: what fstat says is right
+  // Whether reads count depends on the mount: what fstat says is right.
   const auto agrees = [&](const std::string& path, bool follow) {
     const struct stat by_path = ask(path, follow);
     struct stat by_descriptor;
