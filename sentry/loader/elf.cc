@@ -6,13 +6,11 @@
 #include <bit>
 #include <cstring>
 
-#include "sentry/platform/platform.h"
+#include "sentry/mm/bounds.h"
 
 namespace run9::sentry {
 namespace {
 
-constexpr uint64_t page_down(uint64_t n) { return n & ~(kPage - 1); }
-constexpr uint64_t page_up(uint64_t n) { return page_down(n + kPage - 1); }
 
 Result<void> read_exactly(vfs::OpContext& ctx, vfs::File& f, void* dst, size_t n, uint64_t at) {
   size_t done = 0;
@@ -68,6 +66,9 @@ Result<ElfImage> read_elf(vfs::OpContext& ctx, vfs::File& file) {
       image.interpreter = path.c_str();
     } else if (p.p_type == PT_GNU_STACK) {
       image.exec_stack = (p.p_flags & PF_X) != 0;
+    } else if (p.p_type == PT_GNU_RELRO && p.p_memsz <= kGuestEnd && p.p_vaddr <= kGuestEnd - p.p_memsz) {
+      image.relro_start = p.p_vaddr;
+      image.relro_end = p.p_vaddr + p.p_memsz;
     }
   }
   if (image.segments.empty()) return Errno{ENOEXEC};

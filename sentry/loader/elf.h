@@ -24,6 +24,7 @@ struct ElfImage {
   std::vector<ElfSegment> segments;  // PT_LOAD, ascending
   std::string interpreter;           // "" if static
   uint64_t low = 0, high = 0;        // page-aligned span
+  uint64_t relro_start = 0, relro_end = 0;  // what is read-only after relocation (PT_GNU_RELRO); the same: nothing
   uint64_t alignment = 4096;
 };
 

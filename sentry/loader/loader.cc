@@ -19,8 +19,6 @@
 namespace run9::sentry {
 namespace {
 
-constexpr uint64_t page_down(uint64_t n) { return n & ~(kPage - 1); }
-constexpr uint64_t page_up(uint64_t n) { return page_down(n + kPage - 1); }
 constexpr uint64_t kMinArgBytes = 128 << 10;  // a quarter of the stack, but at least this, and at most kMaxArgBytes (execve(2))
 constexpr size_t kMaxArgString = 128 << 10;  // MAX_ARG_STRLEN
 constexpr int kMaxInterpreters = 5;
@@ -137,6 +135,7 @@ Result<uint64_t> Program::add_image(const vfs::FileRef& file, const ElfImage& im
       memory_->code_end = std::max(memory_->code_end, file_end);
     }
   }
+  if (image.relro_end != 0) memory_->expect_protect(image.relro_start + bias, image.relro_end + bias);
   return image.entry + bias;
 }
 

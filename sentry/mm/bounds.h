@@ -8,6 +8,9 @@
 
 namespace run9::sentry {
 
+constexpr uint64_t page_down(uint64_t n) { return n & ~(kPage - 1); }
+constexpr uint64_t page_up(uint64_t n) { return page_down(n + kPage - 1); }
+
 inline constexpr uint64_t kMinAddress = 0x70000;  // vm.mmap_min_addr; the trap platform's table lies below
 
 // access_ok(): memory that no guest can have is refused before anything else is looked at.

@@ -5,13 +5,6 @@
 #include "sentry/mm/bounds.h"
 
 namespace run9::sentry {
-namespace {
-
-constexpr uint64_t page_down(uint64_t n) { return n & ~(kPage - 1); }
-constexpr uint64_t page_up(uint64_t n) { return page_down(n + kPage - 1); }
-
-}  // namespace
-
 std::vector<MapRequest> MappedAhead::expect(const MapRequest& whole, uint64_t length, const ElfImage& image) {
   std::vector<MapRequest> out{whole};
   const ElfSegment& first = image.segments.front();

@@ -25,7 +25,6 @@ constexpr int kOldMapFlags = MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRIT
                              MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT |
                              0x1f << 26 | 0x80;  // sizes of huge pages, and MAP_ABOVE4G
 
-uint64_t round_up(uint64_t n) { return (n + kPage - 1) & ~(kPage - 1); }
 bool aligned(uint64_t n) { return (n & (kPage - 1)) == 0; }
 bool in_bounds(uint64_t addr, uint64_t length) {
   return length <= kGuestEnd && addr <= kGuestEnd - length;
@@ -46,13 +45,23 @@ Result<std::shared_ptr<UniqueFd>> shared_anonymous(uint64_t length) {
 
 class MemoryManager::Change {
  public:
-  explicit Change(MemoryManager& mm) : mm_(mm) { mm_.mutex_.lock(); }
-  ~Change() { mm_.mutex_.unlock(); }
+  // `by`: who asks for it. If it is one of ours, what it may do by itself ends here, and begins anew behind the change. Else a thread of ours
+  // may be at it meanwhile: no mapping comes or goes.
+  explicit Change(MemoryManager& mm, Task* by = nullptr) : mm_(mm), own_(by != nullptr && &by->memory() == &mm ? by : nullptr) {
+    mm_.mutex_.lock();
+    if (own_ != nullptr) mm_.take_back();
+    else mm_.catch_up();
+  }
+  ~Change() {
+    if (own_ != nullptr) mm_.offer(*own_);
+    mm_.mutex_.unlock();
+  }
   Change(const Change&) = delete;
   Change& operator=(const Change&) = delete;
 
  private:
   MemoryManager& mm_;
+  Task* const own_;
 };
 
 MemoryManager::MemoryManager(Kernel& kernel, AddressSpaceRef space)
@@ -222,7 +231,7 @@ Result<uint64_t> MemoryManager::place(const MapArgs& a, uint64_t length) const {
     }
     return a.addr;
   }
-  const uint64_t at = pick_address(length, round_up(a.addr), (a.flags & MAP_32BIT) ? 0x8000'0000 : 0);
+  const uint64_t at = pick_address(length, page_up(a.addr), (a.flags & MAP_32BIT) ? 0x8000'0000 : 0);
   if (at == 0) return Errno{ENOMEM};
   return at;
 }
@@ -231,12 +240,12 @@ Result<uint64_t> MemoryManager::mmap(Task& task, MapArgs args) {
   if (args.length == 0) return Errno{EINVAL};
   if (!aligned(args.offset)) return Errno{EINVAL};
   if (args.length > kGuestEnd) return Errno{ENOMEM};
-  Change change(*this);
+  Change change(*this, &task);
   return mmap_locked(task, std::move(args));
 }
 
 Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
-  const uint64_t length = round_up(args.length);
+  const uint64_t length = page_up(args.length);
   const int type = args.flags & MAP_TYPE;
   const bool shared = type == MAP_SHARED || type == MAP_SHARED_VALIDATE;
   if (!shared && type != MAP_PRIVATE) return Errno{EINVAL};
@@ -299,7 +308,7 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
     request.offset = v.backing_offset;
   }
   const bool in_place = v.file != nullptr && ahead_.take(request);
-  if (!in_place) TRY(give_back(start, length));
+  if (!in_place) TRY(make_way(start, length));
   erase_range(start, v.end);
   insert(start, std::move(v));
   const auto done = in_place ? ok() : map_at_host(task, args, request);
@@ -310,8 +319,14 @@ Result<uint64_t> MemoryManager::mmap_locked(Task& task, MapArgs args) {
   return start;
 }
 
+Result<void> MemoryManager::make_way(uint64_t addr, uint64_t length) {
+  forget_protects(addr, length);
+  return give_back(addr, length);
+}
+
 Result<void> MemoryManager::give_back(uint64_t addr, uint64_t length) {
-  if (ahead_.empty()) return ok();
+  // What a thread may take at this moment is as good as asked for.
+  if (ahead_.empty() || !own_.maps.empty()) return ok();
   const auto parts = ahead_.give_back(addr, length);
   return parts.empty() ? ok() : space_->map_all(nullptr, parts);
 }
@@ -324,17 +339,20 @@ Result<void> MemoryManager::map_at_host(Task& task, const MapArgs& args, const M
   if (!linker) return space_->map(task.via(), request);
   const auto image = read_elf(kernel_.context(), *args.file);
   if (!image.has_value()) return space_->map(task.via(), request);
-  return space_->map_all(task.via(), ahead_.expect(request, args.length, image.value()));
+  const auto made = ahead_.expect(request, args.length, image.value());
+  TRY(space_->map_all(task.via(), made));
+  offer_maps(request, made, image.value(), args.fd);
+  return ok();
 }
 
 Result<void> MemoryManager::munmap(Task& task, uint64_t addr, uint64_t length) {
   if (!aligned(addr) || length == 0 || !in_bounds(addr, length)) return Errno{EINVAL};
-  Change change(*this);
-  const uint64_t end = addr + round_up(length);
+  Change change(*this, &task);
+  const uint64_t end = addr + page_up(length);
   // Below the lowest address there is nothing of the guest's, and maybe something of the platform's.
   addr = std::max(addr, kMinAddress);
   if (end <= addr) return ok();
-  TRY(give_back(addr, end - addr));
+  TRY(make_way(addr, end - addr));
   erase_range(addr, end);
   return space_->unmap(task.via(), addr, end - addr);
 }
@@ -342,9 +360,9 @@ Result<void> MemoryManager::munmap(Task& task, uint64_t addr, uint64_t length) {
 Result<void> MemoryManager::mprotect(Task& task, uint64_t addr, uint64_t length, int prot) {
   if (!aligned(addr)) return Errno{EINVAL};
   if (length == 0) return ok();
-  length = round_up(length);
+  length = page_up(length);
   if (!in_bounds(addr, length)) return Errno{ENOMEM};
-  Change change(*this);
+  Change change(*this, &task);
   // As Linux: what comes before a hole is changed, and the hole is reported.
   uint64_t end = addr;
   for (auto it = find(addr); it != vmas_.end() && end < addr + length; it = find(end)) {
@@ -362,18 +380,22 @@ Result<void> MemoryManager::mprotect(Task& task, uint64_t addr, uint64_t length,
     }
   }
   if (newly_charged != 0 && !kernel_.memory_available(newly_charged)) return Errno{ENOMEM};
-  TRY(give_back(addr, end - addr));
-  split_at(addr);
+  TRY(make_way(addr, end - addr));
+  set_protection(addr, end, prot);
+  TRY(space_->protect(task.via(), addr, end - addr, prot));
+  if (!whole) return Errno{ENOMEM};
+  return ok();
+}
+
+void MemoryManager::set_protection(uint64_t start, uint64_t end, int prot) {
+  split_at(start);
   split_at(end);
-  for (auto it = vmas_.lower_bound(addr); it != vmas_.end() && it->first < end; ++it) {
+  for (auto it = vmas_.lower_bound(start); it != vmas_.end() && it->first < end; ++it) {
     account(it->second, it->second.end - it->first, -1);
     it->second.prot = prot;
     account(it->second, it->second.end - it->first, 1);
   }
-  merge_around(addr, end);
-  TRY(space_->protect(task.via(), addr, end - addr, prot));
-  if (!whole) return Errno{ENOMEM};
-  return ok();
+  merge_around(start, end);
 }
 
 // The host's mapping grows, and keeps what it was advised: a second one behind it could not move together with it.
@@ -422,14 +444,14 @@ Result<uint64_t> MemoryManager::mremap(Task& task, uint64_t old_addr, uint64_t o
   const bool keep = (flags & MREMAP_DONTUNMAP) != 0;  // the pages move, what they were mapped in stays
   if (keep && !(flags & MREMAP_MAYMOVE)) return Errno{EINVAL};
   if ((flags & MREMAP_FIXED) && (!(flags & MREMAP_MAYMOVE) || !aligned(new_addr))) return Errno{EINVAL};
-  old_len = round_up(old_len);
-  new_len = round_up(new_len);
+  old_len = page_up(old_len);
+  new_len = page_up(new_len);
   if (!in_bounds(old_addr, old_len)) return Errno{EINVAL};
   if (new_len > kGuestEnd) return Errno{ENOMEM};
   if (keep && new_len != old_len) return Errno{EINVAL};
-  Change change(*this);
-  TRY(give_back(old_addr, std::max(old_len, new_len)));
-  if (flags & MREMAP_FIXED) TRY(give_back(new_addr, new_len));
+  Change change(*this, &task);
+  TRY(make_way(old_addr, std::max(old_len, new_len)));
+  if (flags & MREMAP_FIXED) TRY(make_way(new_addr, new_len));
   const auto it = find(old_addr);
   if (it == vmas_.end()) return Errno{EFAULT};
   if (old_len == 0) {
@@ -486,25 +508,30 @@ Result<uint64_t> MemoryManager::mremap(Task& task, uint64_t old_addr, uint64_t o
   return to;
 }
 
+void MemoryManager::insert_heap(uint64_t start, uint64_t end) {
+  if (start == end) return;
+  Vma v;
+  v.end = end;
+  v.prot = PROT_READ | PROT_WRITE;
+  v.name = "[heap]";
+  insert(start, std::move(v));
+}
+
 uint64_t MemoryManager::brk(Task& task, uint64_t addr) {
-  Change change(*this);
+  Change change(*this, &task);
   if (addr < brk_start || !in_bounds(addr, kPage)) return brk_end;
   const uint64_t limit = task.process().limit(RLIMIT_DATA);
   if (limit != RLIM_INFINITY && addr - brk_start > limit) return brk_end;
-  const uint64_t old_top = round_up(brk_end), new_top = round_up(addr);
+  const uint64_t old_top = page_up(brk_end), new_top = page_up(addr);
   if (new_top > old_top) {
     const auto next = vmas_.lower_bound(old_top);
     if (next != vmas_.end() && next->first < new_top) return brk_end;
-    Vma v;
-    v.end = new_top;
-    v.prot = PROT_READ | PROT_WRITE;
-    v.name = "[heap]";
     if (!check_limits(task, new_top - old_top, 0, true).has_value()) return brk_end;
     MapRequest r;
     r.addr = old_top;
     r.length = new_top - old_top;
-    r.prot = v.prot;
-    insert(old_top, std::move(v));
+    r.prot = PROT_READ | PROT_WRITE;
+    insert_heap(old_top, new_top);
     if (!space_->map(task.via(), r).has_value()) {
       erase_range(old_top, new_top);
       return brk_end;
@@ -546,8 +573,8 @@ void MemoryManager::set_all_locked(bool locked) {
 
 Result<void> MemoryManager::madvise(Task& task, uint64_t addr, uint64_t length, int advice) {
   if (!aligned(addr)) return Errno{EINVAL};
-  if (length != 0 && round_up(length) == 0) return Errno{EINVAL};
-  length = round_up(length);
+  if (length != 0 && page_up(length) == 0) return Errno{EINVAL};
+  length = page_up(length);
   switch (advice) {
     case MADV_NORMAL: case MADV_RANDOM: case MADV_SEQUENTIAL: case MADV_WILLNEED: case MADV_DONTNEED:
     case MADV_FREE: case MADV_REMOVE: case MADV_DONTFORK: case MADV_DOFORK: case MADV_MERGEABLE:
@@ -562,7 +589,7 @@ Result<void> MemoryManager::madvise(Task& task, uint64_t addr, uint64_t length, 
   if (advice == MADV_MERGEABLE || advice == MADV_UNMERGEABLE) return Errno{EINVAL};
   if (length == 0) return ok();
   if (!in_bounds(addr, length)) return Errno{ENOMEM};
-  Change change(*this);
+  Change change(*this, &task);
   TRY(give_back(addr, length));
   const bool whole = covered(addr, length);
   if (drops_pages(advice) && any_locked(addr, length)) return Errno{EINVAL};
@@ -591,7 +618,7 @@ Result<void> MemoryManager::force_write(uint64_t addr, ByteSpan src) {
   if (!in_bounds(addr, src.size())) return Errno{EFAULT};
   if (copy_out(addr, src.data(), src.size()).has_value()) return ok();
   Change change(*this);
-  const uint64_t first = addr & ~(kPage - 1), last = round_up(addr + src.size());
+  const uint64_t first = addr & ~(kPage - 1), last = page_up(addr + src.size());
   if (!covered(first, last - first)) return Errno{EFAULT};
   TRY(give_back(first, last - first));
   for (auto it = find(first); it != vmas_.end() && it->first < last; ++it) {
@@ -610,7 +637,7 @@ Result<void> MemoryManager::force_write(uint64_t addr, ByteSpan src) {
 Result<void> MemoryManager::msync(Task& task, uint64_t addr, uint64_t length, int flags) {
   if ((flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) != 0 || !aligned(addr)) return Errno{EINVAL};
   if ((flags & MS_ASYNC) && (flags & MS_SYNC)) return Errno{EINVAL};
-  length = round_up(length);
+  length = page_up(length);
   if (!in_bounds(addr, length)) return Errno{ENOMEM};
   if (length == 0) return ok();
   if (!covered(addr, length)) return Errno{ENOMEM};

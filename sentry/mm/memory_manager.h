@@ -4,6 +4,7 @@
 #pragma once
 #include <sys/uio.h>
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 
 #include "sentry/mm/mapped_ahead.h"
 #include "sentry/mm/user_ptr.h"
+#include "sentry/platform/own_memory.h"
 #include "sentry/platform/platform.h"
 #include "sentry/sched/fiber_mutex.h"
 #include "vfs/file.h"
@@ -107,6 +109,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
     std::shared_ptr<UniqueFd> backing;  // a host object instead of a file (SysV shm)
     std::string name;
     std::shared_ptr<void> attachment;
+    int fd = -1;  // by which the thread named the file
   };
   Result<uint64_t> mmap(Task& task, MapArgs args);
   Result<void> munmap(Task& task, uint64_t addr, uint64_t length);
@@ -128,6 +131,16 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   std::span<std::byte> passage() const { return space_->passage(); }
   Result<size_t> pass_out(uint64_t addr, ByteSpan passage);
   Result<size_t> pass_in(std::span<std::byte> passage, uint64_t addr);
+  // --- what the process's only thread changes by itself (own_memory.cc). The list is as it left it: after catch_up(), for who looks at another's;
+  // with each event of its own.
+  void catch_up();
+  void catch_up_at_event();
+  // It has to ask from here on. The first: no thread of this space is under way; the second: a moment later at the latest.
+  void end_offers();
+  void stop_offers();
+  // A range that the linker will make read-only, from and to addresses as the library says them.
+  void expect_protect(uint64_t start, uint64_t end);
+
   // True if every page of the range is mapped.
   bool covered(uint64_t addr, uint64_t length) const;
   // And may be written.
@@ -172,7 +185,9 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   Result<void> check_locked(Task& task, uint64_t more) const;
   Result<uint64_t> place(const MapArgs& args, uint64_t length) const;
   Result<void> map_at_host(Task& task, const MapArgs& args, const MapRequest& request);
-  // Before a change of the range: what was mapped ahead there, and not asked for, is mapped as the list says.
+  // Before the range is used otherwise: what was mapped ahead there, and not asked for, is mapped as the list says. The first: before other mappings
+  // are there, or other protections.
+  Result<void> make_way(uint64_t addr, uint64_t length);
   Result<void> give_back(uint64_t addr, uint64_t length);
   Result<void> grow_in_place(Task& task, uint64_t addr, uint64_t length, const Vma& vma, uint64_t by);
   void split_at(uint64_t addr);
@@ -182,12 +197,43 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   void merge_around(uint64_t start, uint64_t end);
   bool any_locked(uint64_t addr, uint64_t length) const;
   bool same_kind(const Map::value_type& a, const Map::value_type& b) const;
+  void set_protection(uint64_t start, uint64_t end, int prot);
+  void insert_heap(uint64_t start, uint64_t end);
+
+  // own_memory.cc
+  void follow_maps(uint32_t done);
+  void follow_protects(uint32_t done);
+  void follow_heap(uint64_t end);
+  void follow_pieces();
+  void take_back();
+  void forget_protects(uint64_t addr, uint64_t length);
+  void offer_protects();
+  void offer_maps(const MapRequest& whole, std::span<const MapRequest> made, const ElfImage& image, int fd);
+  bool ok_to_offer() const;
+  void offer(Task& task);
+  void find_room();
+  // Of `protects` and `maps`, lengths of 0: the list has them.
+  struct Own {
+    struct Piece {
+      uint64_t addr = 0, length = 0;
+      bool operator==(const Piece&) const = default;
+    };
+    OwnMemory* words = nullptr;  // null: nothing was offered yet
+    uint32_t changes = 0;        // as far as the list has followed
+    uint64_t heap_limit = 0, floor = 0, top = 0;
+    uint64_t last_floor = 0, last_top = 0;
+    std::array<Piece, kOwnPieces> pieces = {};  // in the list, as the thread wrote them
+    std::vector<Piece> protects;
+    std::vector<MapRequest> maps;
+    uint64_t relro_start = 0, relro_end = 0;  // of what `maps` are of
+  };
 
   Kernel& kernel_;
   AddressSpaceRef space_;
   bool retired_ = false;
   FiberMutex mutex_;
   MappedAhead ahead_;
+  Own own_;
   Map vmas_;
   uint64_t total_ = 0;
   uint64_t charged_ = 0, peak_ = 0;

@@ -29,6 +29,7 @@ namespace run9::sentry {
 class Context;
 class AddressSpace;
 class SharedRing;
+struct OwnMemory;
 struct ToldStat;
 using AddressSpaceRef = std::shared_ptr<AddressSpace>;
 
@@ -281,6 +282,8 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   virtual Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) = 0;
   // Some of it is locked (mlock(2)): then the kernel wants to be asked before pages are dropped, else it need not be.
   virtual void set_locked(bool) {}
+  // Where the only thread says what it has changed by itself, and is told what it may; null: it may not, or it is not the only one.
+  virtual OwnMemory* own_memory(const Context& /*only*/) { return nullptr; }
   // Several mappings in one hand-over. Blocks.
   virtual Result<void> map_all(Context* via, std::span<const MapRequest>) = 0;
   // The same, and all else that the guest has here goes before. An error leaves it useless. Blocks. Only where it can, and where `context` is

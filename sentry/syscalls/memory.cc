@@ -15,6 +15,7 @@ Result<uint64_t> sys_mmap(Task& task, uint64_t addr, uint64_t length, int prot, 
   if (!(flags & MAP_ANONYMOUS)) {
     a.file = TRY(task.fds().get_not_path(fd));
     a.offset = offset;
+    a.fd = static_cast<int>(fd);
     if (flags & MAP_HUGETLB) return Errno{EINVAL};
   } else if (flags & MAP_HUGETLB) {
     return Errno{ENOMEM};  // no huge page pool

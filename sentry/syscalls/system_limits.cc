@@ -28,6 +28,11 @@ Result<void> set_limit(Task& task, Process& p, uint32_t which, const rlimit& nex
   }
   now = next;
   if (which == RLIMIT_CPU) CpuLimit::update(p);
+  if (which == RLIMIT_AS || which == RLIMIT_DATA) {
+    for (Task* t : p.tasks) {
+      if (t->memory_ref() != nullptr) t->memory().stop_offers();
+    }
+  }
   if (which == RLIMIT_FSIZE && next.rlim_cur != RLIM_INFINITY) {
     for (Task* t : p.tasks) task.kernel().own_files().stop(*t);
   }

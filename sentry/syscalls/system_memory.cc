@@ -86,6 +86,7 @@ Result<uint64_t> sys_mlockall(Task& task, int flags) {
     if ((flags & MCL_CURRENT) != 0 && task.memory().total_bytes() > limit) return Errno{ENOMEM};
   }
   task.memory().lock_future = (flags & MCL_FUTURE) != 0;
+  if (task.memory().lock_future) task.memory().end_offers();
   if ((flags & MCL_CURRENT) != 0) task.memory().set_all_locked(true);
   return 0;
 }

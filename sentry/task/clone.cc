@@ -98,6 +98,7 @@ Result<int32_t> Kernel::clone(Task& parent, const CloneArgs& a) {
   Task::Parts parts;
   if (share_memory) {
     parts.memory = parent.memory_ref();
+    parts.memory->end_offers();
     child->attach(TRY(parts.memory->space().clone_thread(parent.context(), regs, (a.flags & CLONE_VFORK) != 0)));
   } else {
     auto copy = TRY(parent.memory().fork(parent, regs));

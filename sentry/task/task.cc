@@ -405,6 +405,7 @@ void Task::handle(EventKind kind) {
   moment_ = kernel_.next_moment();
   kernel_.profile().handled(layer_span_);
   context_->set_fiber(fiber_);
+  memory_->catch_up_at_event();
   if (const auto mask = std::exchange(context_->own_mask, std::nullopt)) set_mask({*mask});
   if (told.any || context_->closed.packed != 0) kernel_.files().asked(*this);
   if (kind == EventKind::kSyscall && own_files != nullptr && own_files->positions != 0) {

@@ -28,11 +28,12 @@ class LinkerTest : public DirTest {
     h.e_phoff = sizeof h;
     h.e_ehsize = sizeof h;
     h.e_phentsize = sizeof(Elf64_Phdr);
-    h.e_phnum = 4;
-    const std::array<Elf64_Phdr, 4> headers = {segment(PF_R, 0, 0, 0x1000, 0x1000),
+    h.e_phnum = 5;
+    const std::array<Elf64_Phdr, 5> headers = {segment(PF_R, 0, 0, 0x1000, 0x1000),
                                                segment(PF_R | PF_X, 0x1000, 0x1000, 0x2000, 0x2000),
                                                segment(PF_R, 0x3000, 0x3000, 0x1000, 0x1000),
-                                               segment(PF_R | PF_W, 0x3800, 0x4800, 0x1000, 0x3000)};
+                                               segment(PF_R | PF_W, 0x3800, 0x4800, 0x1000, 0x3000),
+                                               segment(PF_R, 0x3800, 0x4800, 0x800, 0x800, PT_GNU_RELRO)};
     memcpy(file.data(), &h, sizeof h);
     memcpy(file.data() + sizeof h, headers.data(), sizeof headers);
     fd_ = open(make_file("library", file).c_str(), O_RDONLY);
@@ -44,8 +45,8 @@ class LinkerTest : public DirTest {
     close(fd_);
   }
 
-  static Elf64_Phdr segment(uint32_t flags, uint64_t offset, uint64_t vaddr, uint64_t filesz, uint64_t memsz) {
-    return {.p_type = PT_LOAD, .p_flags = flags, .p_offset = offset, .p_vaddr = vaddr, .p_paddr = vaddr,
+  static Elf64_Phdr segment(uint32_t flags, uint64_t offset, uint64_t vaddr, uint64_t filesz, uint64_t memsz, uint32_t type = PT_LOAD) {
+    return {.p_type = type, .p_flags = flags, .p_offset = offset, .p_vaddr = vaddr, .p_paddr = vaddr,
             .p_filesz = filesz, .p_memsz = memsz, .p_align = kPage};
   }
   char* map(char* at, size_t length, int prot, int flags, off_t offset) const {
@@ -53,6 +54,22 @@ class LinkerTest : public DirTest {
   }
   char* map_part(size_t at, size_t length, int prot, off_t offset) const {
     return map(whole_ + at, length, prot, kLinker | MAP_FIXED, offset);
+  }
+  void map_segments() const {
+    ASSERT_EQ(whole_ + 0x1000, map_part(0x1000, 0x2000, PROT_READ | PROT_EXEC, 0x1000));
+    ASSERT_EQ(whole_ + 0x3000, map_part(0x3000, 0x1000, PROT_READ, 0x3000));
+    ASSERT_EQ(whole_ + 0x4000, map_part(0x4000, 0x2000, PROT_READ | PROT_WRITE, 0x3000));
+  }
+  // What /proc says of the mapping at this place: its protection and its offset in the file.
+  std::string listed(size_t at) const {
+    const std::string maps = read_file("/proc/self/maps");
+    for (size_t line = 0; line < maps.size(); line = maps.find('\n', line) + 1) {
+      uintptr_t start = 0, end = 0;
+      char text[20] = {};
+      if (sscanf(maps.c_str() + line, "%lx-%lx %19[^:]", &start, &end, text) != 3) break;
+      if (reinterpret_cast<uintptr_t>(whole_) + at >= start && reinterpret_cast<uintptr_t>(whole_) + at < end) return std::string(text, 13);
+    }
+    return "";
   }
   // The last byte of the mapping's page i.
   char last(size_t page) const { return static_cast<volatile char*>(whole_)[(page + 1) * kPage - 1]; }
@@ -62,9 +79,7 @@ class LinkerTest : public DirTest {
 };
 
 TEST_F(LinkerTest, SegmentsLieWhereTheyAreAskedFor) {
-  ASSERT_EQ(whole_ + 0x1000, map_part(0x1000, 0x2000, PROT_READ | PROT_EXEC, 0x1000));
-  ASSERT_EQ(whole_ + 0x3000, map_part(0x3000, 0x1000, PROT_READ, 0x3000));
-  ASSERT_EQ(whole_ + 0x4000, map_part(0x4000, 0x2000, PROT_READ | PROT_WRITE, 0x3000));
+  map_segments();
   ASSERT_EQ(whole_ + 0x6000, mmap(whole_ + 0x6000, 0x2000, PROT_READ | PROT_WRITE,
                                   MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0));
   const std::string wanted = "ABCDDE";
@@ -74,6 +89,78 @@ TEST_F(LinkerTest, SegmentsLieWhereTheyAreAskedFor) {
   EXPECT_EQ('D', whole_[0x3000]);
   EXPECT_EQ(SIGSEGV, WTERMSIG(child_status([&] { *const_cast<volatile char*>(whole_ + 0x3000) = 1; })));
   EXPECT_EQ(0, WEXITSTATUS(child_status([&] { _exit(last(4) == 'D' && last(5) == 'E' ? 0 : 1); })));
+}
+
+TEST_F(LinkerTest, SegmentsAreListed) {
+  map_segments();
+  EXPECT_EQ("r--p 00000000", listed(0));
+  EXPECT_EQ("r-xp 00001000", listed(0x1000));
+  EXPECT_EQ("r--p 00003000", listed(0x3000));
+  EXPECT_EQ("rw-p 00003000", listed(0x4000));
+  EXPECT_EQ("r--p 00006000", listed(0x6000));
+}
+
+TEST_F(LinkerTest, SomeSegmentsAreListed) {
+  ASSERT_EQ(whole_ + 0x3000, map_part(0x3000, 0x1000, PROT_READ, 0x3000));
+  EXPECT_EQ("r--p 00000000", listed(0x1000));
+  EXPECT_EQ("r--p 00000000", listed(0x4000));  // one mapping, as before
+}
+
+TEST_F(LinkerTest, RelocatedDataIsMadeReadOnly) {
+  map_segments();
+  getsid(0);
+  whole_[0x4000] = 'x';
+  ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
+  EXPECT_EQ("r--p 00003000", listed(0x4000));
+  EXPECT_EQ("rw-p 00004000", listed(0x5000));
+  EXPECT_EQ(SIGSEGV, WTERMSIG(child_status([&] { *const_cast<volatile char*>(whole_ + 0x4000) = 1; })));
+  EXPECT_EQ('x', whole_[0x4000]);
+  ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ | PROT_WRITE));
+  EXPECT_EQ("rw-p 00003000", listed(0x4000));
+  whole_[0x4000] = 'y';
+  ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
+  EXPECT_EQ("r--p 00003000", listed(0x4000));
+}
+
+// Made read-only where it is no more what it was.
+TEST_F(LinkerTest, SomethingElseIsThere) {
+  map_segments();
+  getsid(0);
+  ASSERT_EQ(0, munmap(whole_ + 0x4000, 0x1000));
+  EXPECT_EQ(-1, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
+  EXPECT_EQ(ENOMEM, errno);
+  ASSERT_EQ(whole_ + 0x4000, map_part(0x4000, 0x1000, PROT_READ | PROT_WRITE, 0x5000));
+  EXPECT_EQ('F', last(4));
+  ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
+  EXPECT_EQ("r--p 00005000", listed(0x4000));
+}
+
+// The same call by the same number, which is another file's now.
+TEST_F(LinkerTest, AnotherFileByTheSameDescriptor) {
+  const std::string other = make_file("other", std::string(kPages * kPage, 'o'));
+  close(fd_);
+  ASSERT_EQ(fd_, open(other.c_str(), O_RDONLY));
+  ASSERT_EQ(whole_ + 0x3000, map_part(0x3000, 0x1000, PROT_READ, 0x3000));
+  EXPECT_EQ('o', last(3));
+}
+
+TEST_F(LinkerTest, ADescriptorThatIsClosed) {
+  close(fd_);
+  EXPECT_EQ(MAP_FAILED, map_part(0x3000, 0x1000, PROT_READ, 0x3000));
+  EXPECT_EQ(EBADF, errno);
+}
+
+TEST_F(LinkerTest, AChildHasSomeSegments) {
+  ASSERT_EQ(whole_ + 0x1000, map_part(0x1000, 0x2000, PROT_READ | PROT_EXEC, 0x1000));
+  in_child([&] {
+    EXPECT_EQ("r-xp 00001000", listed(0x1000));
+    EXPECT_EQ('E', last(4));
+    ASSERT_EQ(whole_ + 0x4000, map_part(0x4000, 0x2000, PROT_READ | PROT_WRITE, 0x3000));
+    EXPECT_EQ('D', last(4));
+  });
+  EXPECT_EQ('E', last(4));
+  ASSERT_EQ(whole_ + 0x4000, map_part(0x4000, 0x2000, PROT_READ | PROT_WRITE, 0x3000));
+  EXPECT_EQ('D', last(4));
 }
 
 TEST_F(LinkerTest, WhatIsProtectedInsteadIsTheFile) {

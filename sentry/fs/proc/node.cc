@@ -113,7 +113,10 @@ Result<View> resolve(ProcFs& fs, const Subject& s, vfs::OpContext& ctx) {
     view.task = view.process->tasks.front()->shared_from_this();
   }
   if (view.task != nullptr && view.task->memory_ref() == nullptr) view.task = nullptr;
-  if (view.task != nullptr) view.kernel.files().settle(*view.task, ctx);
+  if (view.task != nullptr) {
+    view.kernel.files().settle(*view.task, ctx);
+    view.task->memory().catch_up();
+  }
   return view;
 }
 

@@ -103,12 +103,14 @@
 #define CMD_CPUS (CMD_ENTRIES + CMD_MAX * 64)  // where this process may run
 #define CMD_CPUS_SIZE 128
 #define AGENT_RESULTS 0x800
+#define STUB_OWN_MEMORY 0xa00  // in the header page: OwnMemory
 
 #ifndef __ASSEMBLER__
 #include <stddef.h>
 #include <stdint.h>
 
 #include "sentry/platform/own_calls.h"
+#include "sentry/platform/own_memory.h"
 #include "sentry/platform/pipe_ring.h"
 
 namespace run9::sentry::trap {
@@ -418,6 +420,7 @@ inline constexpr uint8_t kRingReads = 0x10, kRingWrites = 0x20;
 static_assert(STUB_RINGS_COUNT <= kRingReads && sizeof(PipeRing) <= STUB_RING_STRIDE);
 constexpr uint64_t ring_address(uint64_t number) { return STUB_RINGS + number * STUB_RING_STRIDE; }
 static_assert(sizeof(ControlHeader) <= AGENT_BUFFERS);
+static_assert(AGENT_RESULTS + 8 * CMD_MAX <= STUB_OWN_MEMORY && STUB_OWN_MEMORY + sizeof(OwnMemory) <= 0x1000);
 
 }  // namespace run9::sentry::trap
 #endif

@@ -20,9 +20,14 @@ bool TrapSpace::can_start_over(const Context& context) const {
   return !dead_ && contexts_.size() == 1 && contexts_.begin()->second == &context && others_gone() && files_taken();
 }
 
+OwnMemory* TrapSpace::own_memory(const Context& only) {
+  return !dead_ && contexts_.size() == 1 && contexts_.begin()->second == &only && others_gone() ? &own_words() : nullptr;
+}
+
 Result<void> TrapSpace::start_over(std::span<const MapRequest> list) {
   set_locked(false);
   header().futex_waiters = 0;
+  own_words() = OwnMemory{};
   patched_.clear();
   return map_patched(nullptr, list, {without_rings({unmap_all()}), {}}, Then::kWakeCaller);
 }

@@ -252,6 +252,7 @@ class TrapSpace final : public AddressSpace {
                      uint64_t new_length) override;
   Result<void> advise(Context* via, uint64_t addr, uint64_t length, int advice) override;
   Result<void> map_all(Context* via, std::span<const MapRequest>) override;
+  OwnMemory* own_memory(const Context& only) override;
   bool can_start_over(const Context& context) const override;
   Result<void> start_over(std::span<const MapRequest>) override;
   bool has_rings() const override;
@@ -369,6 +370,7 @@ class TrapSpace final : public AddressSpace {
   void process_died();
   void end_process();
   ControlHeader& header() const { return *static_cast<ControlHeader*>(memory_.control.data()); }
+  OwnMemory& own_words() const { return *reinterpret_cast<OwnMemory*>(static_cast<char*>(memory_.control.data()) + STUB_OWN_MEMORY); }
   ControlPage& page(uint32_t slot) const {
     return *reinterpret_cast<ControlPage*>(static_cast<char*>(memory_.control.data()) + (slot + 1) * 0x1000);
   }

@@ -7,6 +7,7 @@
 
 #include "sentry/platform/trap/call_parts.h"
 #include "sentry/platform/trap/stub/names.h"
+#include "sentry/platform/trap/stub/own_memory.h"
 #include "sentry/platform/trap/stub/signals.h"
 
 namespace run9::sentry::trap::stub {
@@ -40,6 +41,18 @@ inline bool answer_here(ControlPage* c, uint64_t nr, uint32_t& brought) {
       break;
     case __NR_madvise:
       if (!drop_pages(c, value)) return false;
+      break;
+    case __NR_brk:
+      if (!grow_heap(c, value)) return false;
+      break;
+    case __NR_mmap:
+      if (!map_here(c, value)) return false;
+      break;
+    case __NR_munmap:
+      if (!unmap_here(c, value)) return false;
+      break;
+    case __NR_mprotect:
+      if (!protect_here(c, value)) return false;
       break;
     case __NR_clock_gettime:
       if (static_cast<clockid_t>(c->gregs[kRdi]) != CLOCK_THREAD_CPUTIME_ID || c->gregs[kRsi] >= kGuestEnd) return false;

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "sentry/platform/trap/stub/own_files.h"
+#include "sentry/platform/trap/stub/own_memory.h"
 
 namespace run9::sentry::trap::stub {
 
@@ -81,6 +82,7 @@ inline bool close_here(ControlPage* c, uint32_t fd) {
     if (c->start_read != kNoStart) __atomic_store_n(&c->start_read, kNoStart, __ATOMIC_SEQ_CST);
   }
   if (c->keeps != 0) forget_file(c, fd);
+  forget_segments();
   return true;
 }
 
