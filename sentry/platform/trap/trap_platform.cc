@@ -256,13 +256,16 @@ void TrapPlatform::count_asleep(int change) {
   set_guest_spin();
 }
 
-// A guest thread waits a little for its answer only while a core is left for the worker.
+// A guest thread waits a little for its answer. Where each core has one, the worker pushes another one aside to give it: that takes longer, but a core
+// that falls idle takes longer still to wake, and the worker stays where it is. With more of them than cores somebody else wants this one.
 void TrapPlatform::set_guest_spin() {
-  const uint32_t spin = running_contexts() < cpus_ && cpus_ > 1 ? guest_spin_ : 0;
+  constexpr uint32_t kPushedAside = 5;
+  const int running = running_contexts();
+  const uint32_t times = running < cpus_ ? 1 : running == cpus_ ? kPushedAside : 0;
+  const uint32_t spin = cpus_ > 1 ? times * guest_spin_ : 0;
   if (shared().guest_spin != spin) shared().guest_spin = spin;
   // Whoever is waited for runs on another core, or soon does: one that sleeps now was awake not long ago. They need no
   // worker.
-  const int running = running_contexts();
   const uint32_t futex_spin = running + asleep_ >= 2 && running <= cpus_ && cpus_ > 1 ? guest_spin_ : 1;
   if (shared().futex_spin != futex_spin) shared().futex_spin = futex_spin;
 }
