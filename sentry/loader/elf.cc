@@ -11,7 +11,6 @@
 namespace run9::sentry {
 namespace {
 
-
 Result<void> read_exactly(vfs::OpContext& ctx, vfs::File& f, void* dst, size_t n, uint64_t at) {
   size_t done = 0;
   while (done < n) {

@@ -5,6 +5,7 @@
 #include "sentry/mm/bounds.h"
 
 namespace run9::sentry {
+
 std::vector<MapRequest> MappedAhead::expect(const MapRequest& whole, uint64_t length, const ElfImage& image) {
   std::vector<MapRequest> out{whole};
   const ElfSegment& first = image.segments.front();

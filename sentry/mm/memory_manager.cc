@@ -25,7 +25,7 @@ constexpr int kOldMapFlags = MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRIT
                              MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT |
                              0x1f << 26 | 0x80;  // sizes of huge pages, and MAP_ABOVE4G
 
-bool aligned(uint64_t n) { return (n & (kPage - 1)) == 0; }
+bool aligned(uint64_t n) { return page_down(n) == n; }
 bool in_bounds(uint64_t addr, uint64_t length) {
   return length <= kGuestEnd && addr <= kGuestEnd - length;
 }
@@ -618,7 +618,7 @@ Result<void> MemoryManager::force_write(uint64_t addr, ByteSpan src) {
   if (!in_bounds(addr, src.size())) return Errno{EFAULT};
   if (copy_out(addr, src.data(), src.size()).has_value()) return ok();
   Change change(*this);
-  const uint64_t first = addr & ~(kPage - 1), last = page_up(addr + src.size());
+  const uint64_t first = page_down(addr), last = page_up(addr + src.size());
   if (!covered(first, last - first)) return Errno{EFAULT};
   TRY(give_back(first, last - first));
   for (auto it = find(first); it != vmas_.end() && it->first < last; ++it) {

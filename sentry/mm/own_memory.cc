@@ -24,9 +24,10 @@ template <typename T>
 T taken(const T& word) {
   return __atomic_load_n(&word, __ATOMIC_ACQUIRE);
 }
+// Its thread waits for an answer, or may see it a moment later.
 template <typename T>
 void tell(T& word, std::type_identity_t<T> value) {
-  __atomic_store_n(&word, value, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&word, value, __ATOMIC_RELEASE);
 }
 
 static_assert(kOwnMaps <= 32 && kOwnProtects <= 32);

@@ -19,8 +19,8 @@ constexpr int kGetRegistrations = 512;  // MEMBARRIER_CMD_GET_REGISTRATIONS; new
 
 // The page range of an mlock-like call. Its length may run over and be little: so it does on Linux.
 void round_to_pages(uint64_t& address, uint64_t& length) {
-  length = (length + address % kPage + kPage - 1) & ~(kPage - 1);
-  address &= ~(kPage - 1);
+  length = page_up(length + address % kPage);
+  address = page_down(address);
 }
 
 // apply_vma_lock_flags().
@@ -177,7 +177,7 @@ Result<uint64_t> sys_get_mempolicy(Task& task, UserPtr<int> mode, uint64_t nodes
   if (allowed && (flags & (MPOL_F_NODE | MPOL_F_ADDR)) != 0) return Errno{EINVAL};
   if (nodes != 0 && max_node < 1) return Errno{EINVAL};
   if ((flags & MPOL_F_ADDR) != 0) {
-    if (!task.memory().covered(address & ~(kPage - 1), kPage)) return Errno{EFAULT};
+    if (!task.memory().covered(page_down(address), kPage)) return Errno{EFAULT};
   } else if (address != 0 || (flags & MPOL_F_NODE) != 0) {
     return Errno{EINVAL};
   }

@@ -62,14 +62,10 @@ class LinkerTest : public DirTest {
   }
   // What /proc says of the mapping at this place: its protection and its offset in the file.
   std::string listed(size_t at) const {
-    const std::string maps = read_file("/proc/self/maps");
-    for (size_t line = 0; line < maps.size(); line = maps.find('\n', line) + 1) {
-      uintptr_t start = 0, end = 0;
-      char text[20] = {};
-      if (sscanf(maps.c_str() + line, "%lx-%lx %19[^:]", &start, &end, text) != 3) break;
-      if (reinterpret_cast<uintptr_t>(whole_) + at >= start && reinterpret_cast<uintptr_t>(whole_) + at < end) return std::string(text, 13);
-    }
-    return "";
+    const Mapping m = mapping_at(whole_ + at);
+    char offset[17];
+    snprintf(offset, sizeof offset, "%08lx", m.offset);
+    return m.prot + " " + offset;
   }
   // The last byte of the mapping's page i.
   char last(size_t page) const { return static_cast<volatile char*>(whole_)[(page + 1) * kPage - 1]; }

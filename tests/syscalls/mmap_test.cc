@@ -12,18 +12,6 @@ namespace {
 
 using MmapTest = DirTest;
 
-volatile char sink;
-
-// The signal that touching `p` raises, or 0.
-int touch(const volatile void* p, bool write) {
-  const int status = child_status([&] {
-    auto* byte = static_cast<volatile char*>(const_cast<volatile void*>(p));
-    if (write) *byte = 1;
-    sink = *byte;
-  });
-  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
-
 TEST_F(MmapTest, Anonymous) {
   auto* p = static_cast<char*>(map_anonymous(4 * kPage));
   ASSERT_OK(p);

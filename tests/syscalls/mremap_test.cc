@@ -6,17 +6,6 @@ namespace {
 
 using MremapTest = DirTest;
 
-int touch(volatile char* p, bool write) {
-  const int status = child_status([&] {
-    if (write) {
-      *p = 1;
-    } else {
-      (void)*p;
-    }
-  });
-  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
-
 TEST_F(MremapTest, ProtectSplitsAndJoins) {
   auto* p = static_cast<char*>(map_anonymous(3 * kPage));
   memset(p, 5, 3 * kPage);

@@ -14,38 +14,12 @@ namespace {
 constexpr int kRw = PROT_READ | PROT_WRITE;
 constexpr int kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS;
 
-struct Mapping {
-  uintptr_t start = 0, end = 0;  // both 0: none
-  std::string prot, name;
-};
-
-// What /proc says of the mapping that holds this address.
-Mapping mapping_at(uintptr_t at, const std::string& process = "self") {
-  const std::string maps = read_file("/proc/" + process + "/maps");
-  for (size_t line = 0; line < maps.size(); line = maps.find('\n', line) + 1) {
-    Mapping m;
-    char prot[5] = {}, name[200] = {};
-    if (sscanf(maps.c_str() + line, "%lx-%lx %4s %*s %*s %*s%*[ ]%199[^\n]", &m.start, &m.end, prot, name) < 3) break;
-    m.prot = prot;
-    m.name = name;
-    if (at >= m.start && at < m.end) return m;
-  }
-  return {};
-}
-Mapping mapping_at(const void* at, const std::string& process = "self") { return mapping_at(reinterpret_cast<uintptr_t>(at), process); }
-
 bool holds(const Mapping& m, const char* p, size_t size) {
   const auto start = reinterpret_cast<uintptr_t>(p);
   return start >= m.start && start + size <= m.end;
 }
 
-char* map(size_t size, int prot = kRw, int flags = 0) { return static_cast<char*>(mmap(nullptr, size, prot, kAnonymous | flags, -1, 0)); }
-
-// The signal that reading this byte raises, or 0.
-int touch(const char* p) {
-  const int status = child_status([&] { _exit(*static_cast<const volatile char*>(p) != 0); });
-  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
+char* map(size_t size, int prot = kRw, int flags = 0) { return static_cast<char*>(map_anonymous(size, prot, MAP_PRIVATE | flags)); }
 
 uintptr_t heap_end() { return static_cast<uintptr_t>(sys(SYS_brk, 0)); }
 uintptr_t grow_heap(size_t by) { return static_cast<uintptr_t>(sys(SYS_brk, heap_end() + by)); }
@@ -95,7 +69,7 @@ TEST(OwnMapping, AHeapStopsAtAMapping) {
     ASSERT_OK(mmap(reinterpret_cast<void*>(wall), kPage, PROT_NONE, kAnonymous | MAP_FIXED_NOREPLACE, -1, 0));
     EXPECT_EQ(start + kPage, grow_heap(kPage));
     EXPECT_EQ(start + kPage, grow_heap(100 * kPage));
-    EXPECT_EQ("---p", mapping_at(wall).prot);
+    EXPECT_EQ("---p", mapping_at(reinterpret_cast<void*>(wall)).prot);
   });
 }
 

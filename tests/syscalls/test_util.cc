@@ -49,6 +49,29 @@ std::string read_file(const std::string& path) {
   return out;
 }
 
+Mapping mapping_at(const void* at, const std::string& process) {
+  const auto address = reinterpret_cast<uintptr_t>(at);
+  const std::string maps = read_file("/proc/" + process + "/maps");
+  for (size_t line = 0; line < maps.size(); line = maps.find('\n', line) + 1) {
+    Mapping m;
+    char prot[5] = {}, name[200] = {};
+    if (sscanf(maps.c_str() + line, "%lx-%lx %4s %lx %*s %*s%*[ ]%199[^\n]", &m.start, &m.end, prot, &m.offset, name) < 4) break;
+    m.prot = prot;
+    m.name = name;
+    if (address >= m.start && address < m.end) return m;
+  }
+  return {};
+}
+
+int touch(const volatile void* p, bool write) {
+  const int status = child_status([&] {
+    auto* byte = static_cast<volatile char*>(const_cast<volatile void*>(p));
+    if (write) *byte = 1;
+    (void)*byte;
+  });
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
 bool exists(const std::string& path) {
   struct stat st;
   return lstat(path.c_str(), &st) == 0;

@@ -234,6 +234,14 @@ void write_file(const std::string& path, const std::string& content, mode_t mode
 std::string read_file(const std::string& path);
 bool exists(const std::string& path);
 
+// What /proc says of the mapping that holds an address.
+struct Mapping {
+  uintptr_t start = 0, end = 0;  // both 0: none
+  uint64_t offset = 0;
+  std::string prot, name;
+};
+Mapping mapping_at(const void* at, const std::string& process = "self");
+
 // --- processes
 // -------------------------------------------------------------------------------------------------
 
@@ -258,6 +266,9 @@ template <typename F>
 void in_child(F&& body) {
   EXPECT_EQ(0, child_status(std::forward<F>(body))) << "the child failed";
 }
+
+// The signal that a child gets who reads this byte, or writes it first; 0: none.
+int touch(const volatile void* p, bool write = false);
 
 // Starts a child and leaves waiting for it to the caller.
 template <typename F>

@@ -382,8 +382,7 @@ TEST_F(ToldStatTest, HeardOfByMemory) {
   struct Words {
     std::atomic<int> asked, changed;
   };
-  auto* const words = static_cast<Words*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-  ASSERT_NE(MAP_FAILED, words);
+  SharedMemory<Words> words;
   for (int i = 0; i < kFiles; ++i) make_file("f" + std::to_string(i));
   const pid_t child = fork();
   if (child == 0) {
@@ -410,7 +409,6 @@ TEST_F(ToldStatTest, HeardOfByMemory) {
   int status = -1;
   waitpid(child, &status, 0);
   EXPECT_EQ(0, status);
-  munmap(words, kPage);
 }
 
 TEST_F(ToldStatTest, WhoMayNotSearch) {

@@ -16,13 +16,13 @@ bool TrapSpace::others_gone() const {
   return std::ranges::all_of(free_slots_, [this](uint32_t slot) { return __atomic_load_n(&page(slot).alive, __ATOMIC_ACQUIRE) == 0; });
 }
 
-bool TrapSpace::can_start_over(const Context& context) const {
-  return !dead_ && contexts_.size() == 1 && contexts_.begin()->second == &context && others_gone() && files_taken();
+bool TrapSpace::is_only_thread(const Context& context) const {
+  return !dead_ && contexts_.size() == 1 && contexts_.begin()->second == &context && others_gone();
 }
 
-OwnMemory* TrapSpace::own_memory(const Context& only) {
-  return !dead_ && contexts_.size() == 1 && contexts_.begin()->second == &only && others_gone() ? &own_words() : nullptr;
-}
+bool TrapSpace::can_start_over(const Context& context) const { return is_only_thread(context) && files_taken(); }
+
+OwnMemory* TrapSpace::own_memory(const Context& only) { return is_only_thread(only) ? &own_words() : nullptr; }
 
 Result<void> TrapSpace::start_over(std::span<const MapRequest> list) {
   set_locked(false);

@@ -362,6 +362,7 @@ class TrapSpace final : public AddressSpace {
   std::shared_ptr<TrapSpace> succeed();
   bool may_be_succeeded() const;
   bool others_gone() const;  // threads that have been told to exit
+  bool is_only_thread(const Context& context) const;
   // Its thread has left.
   bool vacant() const;
   bool has_thread(int tid) const;  // as the host says
