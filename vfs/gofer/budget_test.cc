@@ -238,6 +238,25 @@ TEST_F(BudgetTest, OpenOfListedFiles) {
   EXPECT_EQ(cost(read_all), 0) << log;
 }
 
+// The same again for a directory with more files than are kept open, which nobody reads anew.
+TEST_F(BudgetTest, OpenOfListedFilesAgain) {
+  static_cast<GoferFs&>(*rig.fs).host_files().set_limit(4);
+  std::filesystem::create_directories(rig.at_host("dir"));
+  for (int i = 0; i < 100; ++i) rig.host_write("dir/f" + std::to_string(i), std::to_string(i));
+  const std::vector<std::string> order = rig.in_order("/dir");
+  const auto read_all = [&]() -> Result<void> {
+    for (const std::string& name : order) EXPECT_EQ(TRY(rig.read("/dir/" + name)), name.substr(1));
+    return ok();
+  };
+  EXPECT_EQ(cost(read_all), 5) << log;
+  for (int again = 0; again < 3; ++again) EXPECT_EQ(cost(read_all), 1 + 5) << log;  // the first alone
+  // Not for who goes backwards.
+  EXPECT_EQ(cost([&]() -> Result<void> {
+    for (size_t i = 50; i > 30; --i) EXPECT_EQ(TRY(rig.read("/dir/" + order[i])), order[i].substr(1));
+    return ok();
+  }), 20) << log;
+}
+
 // Nothing is opened ahead for those who open here and there; nor again, once it was in vain.
 TEST_F(BudgetTest, OpenHereAndThere) {
   std::filesystem::create_directories(rig.at_host("dir"));

@@ -530,6 +530,24 @@ TEST(HostFilesTest, IdleDescriptorsAreBounded) {
   for (int i = 0; i < 64; ++i) EXPECT_EQ(rig.stat("/f" + std::to_string(i)).value().size, 4u);
 }
 
+// Who goes through more files than are kept finds most of those the next time; who then wants others finds these.
+TEST(HostFilesTest, GoingInCircles) {
+  constexpr int kKept = 32;
+  Rig rig({.max_host_files = kKept});
+  for (int i = 0; i < 3 * kKept; ++i) rig.host_write("f" + std::to_string(i), "text");
+  const auto messages = [&](int from, int to) {
+    rig.channel->take();
+    for (int i = from; i < to; ++i) EXPECT_EQ(code(rig.read("/f" + std::to_string(i))), 0);
+    return rig.channel->take();
+  };
+  messages(0, 3 * kKept);
+  for (int again = 0; again < 3; ++again) EXPECT_LE(messages(0, 3 * kKept), 3 * kKept - kKept / 2);
+  // Few enough to be kept are so from the second time on.
+  for (int again = 0; again < 2; ++again) messages(0, kKept / 2);
+  EXPECT_EQ(messages(0, kKept / 2), 0);
+  EXPECT_LE(static_cast<GoferFs&>(*rig.fs).host_files().size(), static_cast<size_t>(kKept));
+}
+
 TEST(ReadOnlyTest, NothingChanges) {
   Rig rig({.read_only = true});
   rig.host_write("file", "x");

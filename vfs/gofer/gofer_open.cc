@@ -137,7 +137,12 @@ std::vector<GoferInode::Named> GoferInode::open_next(Named first) {
   std::vector<Named> files{std::move(first)};
   Names::Run& run = names().run;
   const auto own = position_of(files[0].name);
-  if (!own || *own <= run.last || !gofer().authoritative() || !wire().has(p9::kCapMopen)) return files;
+  if (!own || !gofer().authoritative() || !wire().has(p9::kCapMopen)) return files;
+  if (*own <= run.last) {
+    // Again from an earlier one on, without reading the directory anew: as when a list says what to open.
+    if (run.last != Names::Run::kNever && 2 * run.used >= run.batch) run = {.last = *own, .told = true};
+    return files;
+  }
   size_t looks = Listing::kMostLooks, left_out = 0;
   for (const Listing::Entry& e : names().listing->after(run.last)) {
     if (e.position >= *own) break;

@@ -32,10 +32,13 @@ class HostFiles {
  private:
   friend class HostFileCache;
   HostFileCache* cache_ = nullptr;  // null: not in the list
+  uint64_t used_at_ = 0;            // by the cache's count of uses
   std::list<HostFiles*>::iterator place_;
 };
 
-// Most recently used first. Owned by GoferFs, outlives the inodes in it.
+// The least recently used go first, but for those who go through more files than are kept, again and again, and would find
+// none of them: where one comes back after more uses than files are kept, the one before it goes, and the others stay. Of every
+// eight of these one displaces the oldest nonetheless, so that what nobody wants any more makes room. Owned by GoferFs, outlives the inodes in it.
 class HostFileCache {
  public:
   explicit HostFileCache(size_t limit) : limit_(limit) {}
@@ -48,8 +51,16 @@ class HostFileCache {
   void evict();
 
  private:
+  static constexpr unsigned kMostTries = 8;  // of files that turn out to be in use
+  static constexpr unsigned kAgeing = 8;
+  void close(HostFiles& h);
+  bool too_late(const HostFiles& h);
+  void evict_before_first();
+
   size_t limit_;
-  std::list<HostFiles*> recent_;
+  uint64_t uses_ = 0;  // of another file than the one before
+  unsigned late_ = 0;  // of files that came back too late to be kept meanwhile
+  std::list<HostFiles*> recent_;  // most recently used first
 };
 
 }  // namespace run9::vfs::gofer
