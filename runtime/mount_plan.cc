@@ -9,6 +9,8 @@
 
 #include <algorithm>
 
+#include "runtime/hidden_paths.h"
+
 namespace run9::runtime {
 namespace {
 
@@ -39,14 +41,20 @@ bool exists_below(const std::string& root, const std::string& path) {
   return fd.valid();
 }
 
-// runc fails there; an image on a read-only file system would otherwise have to know all mounts of later.
+// The root lacks a mount point, and nobody may make it there. runc makes it on the host all the same where it can, and fails on a read-only
+// file system; an image would otherwise have to know all mounts of later.
 bool needs_mount_points(const Config& config) {
   struct statvfs fs {};
-  if (statvfs(config.root_path.c_str(), &fs) != 0 || (fs.f_flag & ST_RDONLY) == 0) return false;
-  return std::any_of(config.mounts.begin(), config.mounts.end(), [&](const ConfigMount& m) {
-    const std::string destination = normal(m.destination);
-    return destination != "/" && !exists_below(config.root_path, destination);
-  });
+  if (!config.root_readonly && (statvfs(config.root_path.c_str(), &fs) != 0 || (fs.f_flag & ST_RDONLY) == 0)) return false;
+  std::vector<std::string> mounted;
+  for (const ConfigMount& m : config.mounts) {
+    std::string destination = normal(m.destination);
+    if (destination == "/") continue;
+    const bool in_root = std::none_of(mounted.begin(), mounted.end(), [&](const auto& dir) { return is_below(destination, dir); });
+    if (in_root && !exists_below(config.root_path, destination)) return true;
+    mounted.push_back(std::move(destination));
+  }
+  return false;
 }
 
 }  // namespace

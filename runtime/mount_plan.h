@@ -19,7 +19,7 @@ struct MountPlan {
   // The n-th mount of type "gofer" is exports[n]; its socket is filled in when the gofer starts.
   std::vector<sentry::MountSpec> mounts;
   std::vector<GoferExport> exports;
-  // The root is on a read-only file system of the host: mount points are made in memory, nothing else.
+  // Mount points that a read-only root lacks are made in memory, nothing else.
   bool root_readonly = false;
   bool host_sockets = false;  // Config's
   std::vector<std::string> hide, empty;  // host paths that the gofer shows as missing, or as empty

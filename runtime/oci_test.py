@@ -51,9 +51,9 @@ def bundle(name, args, edit=None, root="/"):
     return directory
 
 
-def run9(*args, state=STATE, **kwargs):
+def run9(*args, state=STATE, overlay="tmpfs", **kwargs):
     kwargs.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.run([BIN, "--root", state, "--overlay", "tmpfs", *args], timeout=patience(30), text=True,
+    return subprocess.run([BIN, "--root", state, "--overlay", overlay, *args], timeout=patience(30), text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kwargs)
 
 
@@ -136,6 +136,11 @@ def test_mounts():
 def test_root_readonly():
     out = output("touch /x; touch /tmp/x && echo tmp", lambda c: c["root"].update(readonly=True))
     check("root.readonly", out, "touch: cannot touch '/x': Read-only file system\ntmp\n")
+    root = WORK + "/bare"
+    os.makedirs(root)
+    shutil.copy(os.path.join(sys.argv[1], "canary"), root)  # a static program
+    check("mount points that are missing", output(["/canary"], lambda c: c["root"].update(readonly=True), root=root, overlay="none"), "CANARY-")
+    check("nothing is left of them", os.listdir(root), ["canary"])
 
 
 def test_hooks():

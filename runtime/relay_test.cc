@@ -97,5 +97,26 @@ TEST(MountPlanTest, RootFirstAndDevicesAtDev) {
   EXPECT_TRUE(plan.mounts[3].is_file);
 }
 
+// Nobody makes a mount point in a root that is read-only: it is in memory, if one is missing.
+TEST(MountPlanTest, ReadOnlyRoot) {
+  char root[] = "/tmp/run9-root-XXXXXX";
+  ASSERT_NE(mkdtemp(root), nullptr);
+  ASSERT_EQ(mkdir((std::string(root) + "/dev").c_str(), 0755), 0);
+  Config config;
+  config.root_path = root;
+  config.mounts = {{.type = "tmpfs", .destination = "/dev"}, {.type = "devpts", .destination = "/dev/pts"}};
+  config.root_readonly = true;
+  EXPECT_FALSE(plan_mounts(config, Overlay::kNo).mounts[0].overlay) << "/dev/pts is in the tmpfs";
+  config.mounts.push_back({.type = "proc", .destination = "/proc"});
+  const MountPlan plan = plan_mounts(config, Overlay::kNo);
+  EXPECT_TRUE(plan.mounts[0].overlay);
+  EXPECT_TRUE(plan.exports[0].read_only);
+  EXPECT_TRUE(plan.root_readonly);
+  config.root_readonly = false;
+  EXPECT_FALSE(plan_mounts(config, Overlay::kNo).mounts[0].overlay) << "it is made in the root, as runc does";
+  rmdir((std::string(root) + "/dev").c_str());
+  rmdir(root);
+}
+
 }  // namespace
 }  // namespace run9::runtime
