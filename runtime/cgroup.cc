@@ -15,6 +15,8 @@
 namespace run9::runtime {
 namespace {
 
+constexpr std::string_view kOwnParent = "/run9";  // of those that config.json gives no path
+
 // Of v1, those that limit, freeze or count. Its "devices" would add nothing: no process of a sandbox
 // opens a device.
 constexpr std::string_view kControllers[] = {"memory", "pids",    "cpu",  "cpuacct",
@@ -58,10 +60,15 @@ void fill_cpuset(const std::string& directory) {
 
 // mkdir -p; the deepest is made by us or it is an error.
 Expected<void> make_group(const std::string& directory, std::string_view controller) {
+  int again = 100;
   for (size_t at = kCgroupMount.size() + 1; at != std::string::npos;) {
     at = directory.find('/', at + 1);
     const std::string part = directory.substr(0, at);
     if (mkdir(part.c_str(), 0755) != 0 && errno != EEXIST) {
+      if (errno == ENOENT && --again > 0) {  // the last container below kOwnParent has just ended
+        at = kCgroupMount.size() + 1;
+        continue;
+      }
       return fail("cgroup {}: {}", part, describe(last_errno()));
     }
     if (controller == "cpuset") fill_cpuset(part);
@@ -112,7 +119,7 @@ std::string cgroup_path(const CgroupRequest& request) {
     path = "/" + slice + "/" + path.substr(first + 1, second - first - 1) + "-" + path.substr(second + 1) +
            ".scope";
   }
-  if (path.empty()) path = "/run9/" + request.id;
+  if (path.empty()) path = fmt::format("{}/{}", kOwnParent, request.id);
   if (!path.starts_with('/')) path = "/" + path;
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   // A ".." would leave the hierarchy's part that we were given.
@@ -172,6 +179,8 @@ void remove_cgroups(const CgroupDirs& directories) {
     for (int tries = 0; rmdir(d.c_str()) != 0 && errno == EBUSY && tries < 100; ++tries) {
       poll(nullptr, 0, 10);
     }
+    const std::string parent = d.substr(0, d.rfind('/'));
+    if (parent.ends_with(kOwnParent)) rmdir(parent.c_str());  // unless others are in it
   }
 }
 

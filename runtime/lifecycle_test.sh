@@ -129,6 +129,8 @@ run9 delete c
 expect 0 $?
 
 # Detached run; a state file that is broken; forced deletion.
+cgroups_of() { find /sys/fs/cgroup -path "*/run9/$1" 2>/dev/null; }
+groups=$(cgroups_of d)
 run9 run -d -b "$work/sleep" --pid-file "$work/pid" d </dev/null >/dev/null 2>&1
 expect 0 $?
 echo '{"id": "d", "se' >"$work/state/d/state.json"
@@ -136,6 +138,7 @@ expect_match "state.json: /.*use --force" "$(run9 delete d 2>&1)"
 run9 delete --force d
 expect 0 $?
 wait_for gone "$(cat "$work/pid")"
+expect "$groups" "$(cgroups_of d)"
 
 # Death of the CLI in the foreground takes the sandbox along.
 "$bin/run9" --root "$work/state" run -b "$work/sleep" --pid-file "$work/pid2" e </dev/null >/dev/null 2>&1 &

@@ -14,6 +14,7 @@
 #include <boost/json/serialize.hpp>
 #include <boost/json/array.hpp>
 #include <cstring>
+#include <sstream>
 
 #include "runtime/config.h"
 #include "runtime/json_reader.h"
@@ -194,7 +195,8 @@ Expected<ContainerState> StateDir::load() const {
 }
 
 Expected<void> StateDir::save_processes(const ContainerState& s) const {
-  const std::string text = fmt::format("{} {} {} {}\n", s.sentry.pid, s.sentry.start_time, s.gofer.pid, s.gofer.start_time);
+  std::string text = fmt::format("{} {} {} {}\n", s.sentry.pid, s.sentry.start_time, s.gofer.pid, s.gofer.start_time);
+  for (const auto& directory : s.cgroups) text += directory + "\n";
   return write_atomically(fd_.borrow(), "processes", text);
 }
 
@@ -207,6 +209,10 @@ void StateDir::load_processes(ContainerState& s) const {
   if (n != 4) return;
   s.sentry = {sentry, sentry_start};
   s.gofer = {gofer, gofer_start};
+  std::istringstream lines(text.assume_value());
+  std::string line;
+  std::getline(lines, line);
+  while (std::getline(lines, line)) s.cgroups.push_back(line);
 }
 
 Expected<void> StateDir::remove() const {

@@ -46,7 +46,7 @@ class StateDir {
   Expected<UniqueFd> lock(int timeout_ms = 30000) const;
   Expected<void> save(const ContainerState& state) const;
   Expected<ContainerState> load() const;
-  // The processes once more, in a file of their own that never changes: for a state.json that cannot be read.
+  // The processes and cgroups once more, in a file of their own that never changes: for a state.json that cannot be read.
   Expected<void> save_processes(const ContainerState& state) const;
   void load_processes(ContainerState& state) const;
   // Everything in it, and itself.
