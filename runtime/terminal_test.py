@@ -28,9 +28,10 @@ os.chmod(WORK, 0o755)
 STATE = WORK + "/state"
 PATIENCE = patience(30)
 failures = 0
-# In an interactive shell, `(job)` says "front=1" when it has the terminal, and "front=0" when it has it no more.
-JOB = ("job() { while read -ra s </proc/self/stat; new=front=$((s[4] == s[7])); do "  # process group, and the terminal's
-       "[[ $new == $old ]] || echo $new; old=$new; sleep 0.05; done; }")
+# In an interactive shell, `(job)` says "front=1" when it has the terminal, and "front=0" when it has it no more. It rests in a read of
+# what never comes, not in a child: see interrupt().
+JOB = ("job() { exec {never}<> <(:); while read -ra s </proc/self/stat; new=front=$((s[4] == s[7])); do "  # process group, and the terminal's
+       "[[ $new == $old ]] || echo $new; old=$new; read -rt 0.05 -u $never; done; }")
 
 
 def check(what, got, wanted):

@@ -22,7 +22,7 @@ struct FutexTable::Waiter {
 FutexTable::FutexTable() : ipc_(std::make_unique<IpcObjects>()) {}
 FutexTable::~FutexTable() = default;
 
-Result<FutexKey> FutexTable::key_of(MemoryManager& mm, uint64_t addr, bool is_private) {
+Result<FutexKey> FutexKey::of(MemoryManager& mm, uint64_t addr, bool is_private) {
   if (addr % 4 != 0) return Errno{EINVAL};
   if (addr >= kGuestEnd) return Errno{EFAULT};
   if (is_private) return FutexKey{&mm, addr};
@@ -51,7 +51,7 @@ void FutexTable::dequeue(Waiter& w) {
 
 Result<void> FutexTable::wait(Task& task, uint64_t addr, bool is_private, uint32_t expected,
                               uint32_t bitset, std::optional<uint64_t> deadline) {
-  Waiter w{.task = &task, .key = TRY(key_of(task.memory(), addr, is_private)), .bitset = bitset};
+  Waiter w{.task = &task, .key = TRY(FutexKey::of(task.memory(), addr, is_private)), .bitset = bitset};
   // Queued before the word is read: a waker that comes in between finds us.
   enqueue(w);
   Result<void> result = ok();
@@ -72,7 +72,7 @@ Result<size_t> FutexTable::wait_any(Task& task, std::span<const WaitSpec> specs,
   std::vector<Waiter> waiters(specs.size());
   Result<void> result = ok();
   for (size_t i = 0; i < specs.size() && result.has_value(); ++i) {
-    auto key = key_of(task.memory(), specs[i].addr, specs[i].is_private);
+    auto key = FutexKey::of(task.memory(), specs[i].addr, specs[i].is_private);
     if (!key.has_value()) {
       result = key.error();
       break;
@@ -124,7 +124,7 @@ int FutexTable::wake(const FutexKey& key, int n, uint32_t bitset) {
 
 void FutexTable::wake_one(Task& task, uint64_t addr) {
   if (task.context().has_futex()) return task.memory().space().futex_wake(addr);
-  const auto key = key_of(task.memory(), addr, false);
+  const auto key = FutexKey::of(task.memory(), addr, false);
   if (key.has_value()) wake(key.value(), 1);
 }
 
@@ -165,6 +165,11 @@ void FutexTable::robust_death(Task& task, uint64_t addr, bool pi, bool pending) 
   const uint32_t next = (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
   if (!task.memory().write(UserPtr<uint32_t>{addr}, next).has_value()) return;
   if ((v & FUTEX_WAITERS) != 0 && !pi) wake_one(task, addr);
+}
+
+void FutexTable::owner_ended(Task& task) {
+  exit_robust_list(task);
+  locks_.owner_ended(task);
 }
 
 void FutexTable::exit_robust_list(Task& task) {

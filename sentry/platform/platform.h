@@ -229,6 +229,8 @@ class Context {
                                  const timespec* /*deadline*/) {
     return Errno{ENOSYS};
   }
+  // Sets the highest bit of a word of guest memory, at one go with what guest threads do to it. EINTR: a kick came first. Blocks.
+  virtual Result<void> set_top_bit(uint64_t addr) = 0;
   // At kSyscall: the guest thread has begun with this call itself, and a kick broke it off.
   virtual bool broken_off() const { return false; }
   // And of a write(2), by its own word, has written so many bytes. Who goes on with the call sets it to 0.
@@ -321,7 +323,7 @@ class AddressSpace : public std::enable_shared_from_this<AddressSpace> {
   virtual ByteSpan given(uint64_t /*addr*/, size_t /*size*/) { return {}; }
   // What of it came along with the call at hand: as many bytes as there are, perhaps none.
   virtual size_t read_ahead(uint64_t /*addr*/, std::span<std::byte> /*dst*/) { return 0; }
-  // Atomic compare-and-swap of a word of guest memory is not offered: see sentry/ipc/futex.
+  // Atomic compare-and-swap of a word of guest memory is not offered: see sentry/ipc/pi_futex.h.
   // FUTEX_WAKE of one waiter, for a thread that cannot do it any more. Blocks.
   virtual void futex_wake(uint64_t /*addr*/) {}
 

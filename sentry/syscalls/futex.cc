@@ -12,6 +12,10 @@
 namespace run9::sentry {
 namespace {
 
+#ifndef FUTEX_LOCK_PI2
+#define FUTEX_LOCK_PI2 13  // Linux 5.14
+#endif
+
 constexpr uint64_t kRobustHeadSize = 24;
 
 Result<uint64_t> wait(Task& task, uint64_t addr, bool is_private, uint32_t value, uint32_t bitset,
@@ -59,8 +63,8 @@ Result<bool> apply_op(Task& task, uint64_t addr, uint32_t code) {
 Result<uint64_t> wake_op(Task& task, uint64_t addr, uint64_t addr2, bool is_private, int n, int n2,
                          uint32_t code) {
   auto& table = task.kernel().futexes();
-  const auto key = TRY(FutexTable::key_of(task.memory(), addr, is_private));
-  const auto key2 = TRY(FutexTable::key_of(task.memory(), addr2, is_private));
+  const auto key = TRY(FutexKey::of(task.memory(), addr, is_private));
+  const auto key2 = TRY(FutexKey::of(task.memory(), addr2, is_private));
   const bool second = TRY(apply_op(task, addr2, code));
   int woken = table.wake(key, n);
   if (second) woken += table.wake(key2, n2);
@@ -70,8 +74,8 @@ Result<uint64_t> wake_op(Task& task, uint64_t addr, uint64_t addr2, bool is_priv
 Result<uint64_t> requeue(Task& task, uint64_t addr, uint64_t addr2, bool is_private, int wake_n,
                          int move_n, std::optional<uint32_t> expected) {
   if (wake_n < 0 || move_n < 0) return Errno{EINVAL};
-  const auto from = TRY(FutexTable::key_of(task.memory(), addr, is_private));
-  const auto to = TRY(FutexTable::key_of(task.memory(), addr2, is_private));
+  const auto from = TRY(FutexKey::of(task.memory(), addr, is_private));
+  const auto to = TRY(FutexKey::of(task.memory(), addr2, is_private));
   if (expected && TRY(task.memory().read(UserPtr<uint32_t>{addr})) != *expected) {
     return Errno{EAGAIN};
   }
@@ -86,6 +90,32 @@ Result<std::optional<uint64_t>> read_deadline(Task& task, int command, bool real
   if (command == FUTEX_WAIT) return std::optional(saturating_add(EventLoop::now_ns(), *t));
   const auto clock = realtime ? ClockRef::realtime() : ClockRef::monotonic();
   return std::optional(clock.monotonic_deadline(*t));
+}
+
+// Of locks, whichever platform: the platform's memory is asked for no more than one bit.
+std::optional<Result<uint64_t>> lock_command(Task& task, uint64_t addr, int op, uint64_t timeout) {
+  const bool is_private = (op & FUTEX_PRIVATE_FLAG) != 0, realtime = (op & FUTEX_CLOCK_REALTIME) != 0;
+  const int command = op & FUTEX_CMD_MASK;
+  PiFutexes& locks = task.kernel().futexes().locks();
+  const auto run = [&]() -> Result<uint64_t> {
+    if (realtime && command != FUTEX_LOCK_PI2) return Errno{ENOSYS};
+    std::optional<uint64_t> deadline;
+    switch (command) {
+      case FUTEX_UNLOCK_PI: TRY(locks.unlock(task, addr, is_private)); break;
+      case FUTEX_TRYLOCK_PI: TRY(locks.lock(task, addr, is_private, {}, PiFutexes::IfTaken::kFail)); break;
+      default:
+        deadline = TRY(read_deadline(task, command, realtime || command == FUTEX_LOCK_PI, timeout));
+        TRY(locks.lock(task, addr, is_private, deadline, PiFutexes::IfTaken::kWait));
+    }
+    return 0;
+  };
+  switch (command) {
+    case FUTEX_LOCK_PI:
+    case FUTEX_LOCK_PI2:
+    case FUTEX_TRYLOCK_PI:
+    case FUTEX_UNLOCK_PI: return run();
+    default: return {};
+  }
 }
 
 // ---------------------------------------------------------------- where memory is the host's
@@ -125,7 +155,7 @@ Result<uint64_t> futex_at_host(Task& task, const Args& args) {
     case FUTEX_WAKE_OP:
       if (task.context().broken_off()) return kErestartnointr;
       return task.context().futex(__NR_futex, args, nullptr);
-    // The PI commands look for the host's thread ids in the word.
+    // The host's lock commands would look for its own thread ids in the word.
     default: return Errno{ENOSYS};
   }
 }
@@ -134,6 +164,7 @@ Result<uint64_t> futex_at_host(Task& task, const Args& args) {
 
 Result<uint64_t> sys_futex(Task& task, uint64_t addr, int op, uint32_t value, uint64_t timeout,
                            uint64_t addr2, uint32_t value3) {
+  if (auto done = lock_command(task, addr, op, timeout)) return *done;
   if (task.context().has_futex()) {
     return futex_at_host(task, {addr, static_cast<uint32_t>(op), value, timeout, addr2, value3});
   }
@@ -150,13 +181,12 @@ Result<uint64_t> sys_futex(Task& task, uint64_t addr, int op, uint32_t value, ui
     case FUTEX_WAKE: value3 = FUTEX_BITSET_MATCH_ANY; [[fallthrough]];
     case FUTEX_WAKE_BITSET: {
       if (value3 == 0) return Errno{EINVAL};
-      const auto key = TRY(FutexTable::key_of(task.memory(), addr, is_private));
+      const auto key = TRY(FutexKey::of(task.memory(), addr, is_private));
       return static_cast<uint64_t>(task.kernel().futexes().wake(key, n, value3));
     }
     case FUTEX_REQUEUE: return requeue(task, addr, addr2, is_private, n, n2, {});
     case FUTEX_CMP_REQUEUE: return requeue(task, addr, addr2, is_private, n, n2, value3);
     case FUTEX_WAKE_OP: return wake_op(task, addr, addr2, is_private, n, n2, value3);
-    // The PI commands need a compare-and-swap on guest memory, which the platform does not offer.
     default: return Errno{ENOSYS};
   }
 }

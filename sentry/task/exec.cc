@@ -93,7 +93,7 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
     rename_task(task, p.pid);
     p.leader = &task;
   }
-  if (task.memory_ref()) futexes_->exit_robust_list(task);
+  if (task.memory_ref()) futexes_->owner_ended(task);
   if (task.clear_child_tid != 0 && task.memory_ref() && task.memory_ref().use_count() > 1) {
     const int32_t zero = 0;
     if (task.memory().copy_out(task.clear_child_tid, &zero, sizeof zero).has_value()) {

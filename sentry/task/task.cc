@@ -525,7 +525,7 @@ void Task::finish_exit() {
   tracer_exits(*this);
   sleep_timer_.disarm();
   kernel_.own_files().ended(*this);
-  kernel_.futexes().exit_robust_list(*this);
+  kernel_.futexes().owner_ended(*this);
   // Who shares the memory may wait for that; where all who do are about to end, nobody does.
   const bool alone = process_->exiting && memory_.use_count() <= static_cast<long>(process_->tasks.size());
   if (clear_child_tid != 0 && memory_.use_count() > 1 && !alone && !context_->clear_tid_at_exit(clear_child_tid)) {

@@ -105,6 +105,7 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   void exit_thread(int wait_status);
   void exit_group(int wait_status);
   bool exiting() const { return exit_requested_; }
+  bool gone() const { return gone_; }  // it runs no more code of its program
 
   std::string comm;
   uint64_t clear_child_tid = 0;

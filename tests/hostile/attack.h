@@ -22,7 +22,7 @@ struct Attack {
 };
 // Each file's, ended by a null name.
 extern const Attack entry_attacks[], stub_code_attacks[], stub_memory_attacks[], control_page_attacks[],
-    identity_attacks[], patch_attacks[], fault_attacks[], pipe_attacks[], file_attacks[], own_file_attacks[], own_memory_attacks[];
+    identity_attacks[], patch_attacks[], fault_attacks[], pipe_attacks[], file_attacks[], own_file_attacks[], own_memory_attacks[], lock_attacks[];
 
 inline constexpr int kBriefMs = 300;
 

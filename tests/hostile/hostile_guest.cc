@@ -27,7 +27,7 @@ int main(int argc, char** argv) {
   const bool list = argc == 2 && strcmp(argv[1], "--list") == 0;
   if (argc > 2) g_dice = strtoull(argv[2], nullptr, 10) * 0x9e3779b97f4a7c15 + 1;
   for (const Attack* attacks : {entry_attacks, stub_code_attacks, stub_memory_attacks, control_page_attacks,
-                                identity_attacks, patch_attacks, fault_attacks, pipe_attacks, file_attacks, own_file_attacks, own_memory_attacks}) {
+                                identity_attacks, patch_attacks, fault_attacks, pipe_attacks, file_attacks, own_file_attacks, own_memory_attacks, lock_attacks}) {
     for (; attacks->name != nullptr; ++attacks) {
       if (list) puts(attacks->name);
       if (list || argc < 2 || strcmp(argv[1], attacks->name) != 0) continue;

@@ -1,6 +1,7 @@
 #include "sentry/platform/ptrace/filter.h"
 
 #include <asm/unistd.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 
@@ -23,6 +24,11 @@ BpfProgram make_filter() {
                       __NR_close, __NR_exit}) {
     p.jump_if_eq(nr, allow);
   }
+  const auto clone = p.label();
+  p.jump_if_ne(__NR_futex, clone);
+  p.load_arg_low(1);
+  p.jump_if_eq(FUTEX_WAKE_OP, allow);
+  p.bind(clone);
   p.jump_if_ne(__NR_clone, deny);
   p.load_arg_low(0);
   p.jump_if_eq(kForkFlags, allow);

@@ -10,6 +10,7 @@
 
 #include "sentry/platform/ptrace/ptrace_platform.h"
 #include "sentry/platform/ptrace/xstate.h"
+#include "sentry/platform/top_bit.h"
 
 namespace run9::sentry::ptrace {
 namespace {
@@ -62,6 +63,11 @@ PtraceContext::~PtraceContext() {
 void PtraceContext::set_running(bool on) {
   running_ = on;
   space_->platform_.running_ += on ? 1 : -1;
+}
+
+Result<void> PtraceContext::set_top_bit(uint64_t addr) {
+  TRY(space_->call(__NR_futex, top_bit_call(addr)));
+  return ok();
 }
 
 void PtraceContext::report(EventKind kind) { space_->platform_.sink_.on_event(*this, kind); }

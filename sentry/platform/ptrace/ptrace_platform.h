@@ -33,6 +33,7 @@ class PtraceContext final : public Context {
   void kick() override;
   bool running() const override { return running_; }
   int host_tid() const override { return tid_; }
+  Result<void> set_top_bit(uint64_t addr) override;
 
  private:
   friend class PtraceSpace;

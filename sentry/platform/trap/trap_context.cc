@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/layer_clock.h"
+#include "sentry/platform/top_bit.h"
 #include "sentry/platform/trap/agent_commands.h"
 #include "sentry/platform/trap/call_windows.h"
 #include "sentry/platform/trap/trap_platform.h"
@@ -419,6 +420,11 @@ Result<uint64_t> TrapContext::futex(uint64_t nr, const std::array<uint64_t, 6>& 
   TRY(done);
   if (futex_result_ < 0 && futex_result_ > -4096) return Errno{static_cast<int>(-futex_result_)};
   return static_cast<uint64_t>(futex_result_);
+}
+
+Result<void> TrapContext::set_top_bit(uint64_t addr) {
+  TRY(futex(__NR_futex, top_bit_call(addr), nullptr));
+  return ok();
 }
 
 bool TrapContext::clear_tid_at_exit(uint64_t addr) {

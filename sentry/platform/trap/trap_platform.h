@@ -105,6 +105,7 @@ class TrapContext final : public Context {
   void set_fiber(Fiber* fiber) override;
   bool has_futex() const override { return true; }
   Result<uint64_t> futex(uint64_t nr, const std::array<uint64_t, 6>& args, const timespec* deadline) override;
+  Result<void> set_top_bit(uint64_t addr) override;
   bool broken_off() const override { return broken_off_; }
   bool resting() const override;
   bool clear_tid_at_exit(uint64_t addr) override;
