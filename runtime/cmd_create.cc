@@ -160,6 +160,7 @@ Expected<int> cmd_run(const GlobalOptions& options, const CreateArgs& args) {
   const int status = wait_for_sandbox(*signals, p.dir, launched, stdio);
   stdio.raw.leave();
   profile.show(args.id);
+  if (args.keep) return sandbox_exit_code(status);
   // `delete --force` may have been quicker.
   if (auto r = destroy(p.dir, p.state); !r) log_warn("{}", r.error().text);
   return sandbox_exit_code(status);

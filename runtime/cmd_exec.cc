@@ -59,6 +59,8 @@ Expected<ConfigProcess> process_for(const ContainerState& state, const ExecArgs&
   if (!args.cwd.empty()) p.cwd = args.cwd;
   if (!p.cwd.starts_with('/')) return fail("--cwd {}: not absolute; begin it with \"/\"", p.cwd);
   if (!args.user.empty()) TRY(set_user(args.user, p));
+  p.groups.insert(p.groups.end(), args.groups.begin(), args.groups.end());
+  if (args.no_new_privs) p.no_new_privs = true;
   for (const auto& e : args.env) {
     const std::string name = e.substr(0, e.find('=') + 1);
     if (name.size() < 2) return fail("--env {}: write NAME=value", quoted(e));

@@ -1,6 +1,7 @@
 // The commands of `run9`, one function each; main.cc reads the command line into their arguments. The
 // result is the program's exit status.
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,13 +14,14 @@ namespace run9::runtime {
 struct CreateArgs {
   std::string id, bundle = ".", pid_file, console_socket;
   std::string profile;  // as RunProfile wants it
-  bool detach = false;
+  bool detach = false, keep = false;
   int preserve_fds = 0;
 };
 struct ExecArgs {
   std::string id, process, cwd, user, pid_file, console_socket;
   std::vector<std::string> env, caps, command;
-  bool tty = false, detach = false;
+  std::vector<uint32_t> groups;
+  bool tty = false, detach = false, no_new_privs = false;
   int preserve_fds = 0;
 };
 struct KillArgs {

@@ -81,6 +81,8 @@ void add_life_cycle(CLI::App& app, CommandLine& c) {
   auto* run = app.add_subcommand("run", "create, start, wait and delete");
   add_create_options(*run, c);
   run->add_flag("-d,--detach", c.create.detach, "do not wait");
+  run->add_flag("--keep", c.create.keep, "do not delete it when it has ended");
+  run->add_flag("--no-subreaper", c.ignored, "accepted; orphans are the sandbox's in any case");
   add_profile(*run, c.create.profile);
   app.add_subcommand("state", "print a container's state")->add_option("id", c.id)->required();
   auto* kill = app.add_subcommand("kill", "send a signal to a container's program");
@@ -123,9 +125,11 @@ void add_others(CLI::App& app, CommandLine& c) {
   exec->add_option("-p,--process", c.exec.process, "file with an OCI process object");
   exec->add_flag("-t,--tty", c.exec.tty, "with a terminal");
   exec->add_option("-u,--user", c.exec.user, "USER[:GROUP], names of the container or numbers");
+  exec->add_option("-g,--additional-gids", c.exec.groups, "a group more")->allow_extra_args(false)->take_all();
+  exec->add_flag("--no-new-privs", c.exec.no_new_privs, "no program that it runs gains rights");
   exec->add_option("--cwd", c.exec.cwd, "working directory");
-  exec->add_option("-e,--env", c.exec.env, "NAME=value")->expected(1)->take_all();
-  exec->add_option("-c,--cap", c.exec.caps, "add a capability")->expected(1)->take_all();
+  exec->add_option("-e,--env", c.exec.env, "NAME=value")->allow_extra_args(false)->take_all();
+  exec->add_option("-c,--cap", c.exec.caps, "add a capability")->allow_extra_args(false)->take_all();
   exec->add_option("--pid-file", c.exec.pid_file, "file for the number of the process that stands for it");
   exec->add_option("--console-socket", c.exec.console_socket, "unix socket that gets the terminal");
   exec->add_option("--preserve-fds", c.exec.preserve_fds, "pass so many descriptors from 3 on");
@@ -140,7 +144,7 @@ void add_others(CLI::App& app, CommandLine& c) {
   ps->allow_extras();
   app.add_subcommand("features", "print what this runtime can do");
   auto* d = app.add_subcommand("do", "run a command of the host in a sandbox: run9 do [--] CMD...");
-  d->add_option("--expose", c.do_args.expose, "show this path although it is private")->expected(1)->take_all();
+  d->add_option("--expose", c.do_args.expose, "show this path although it is private")->allow_extra_args(false)->take_all();
   d->add_option("--cwd", c.do_args.cwd, "working directory");
   add_profile(*d, c.do_args.profile);
   d->prefix_command();

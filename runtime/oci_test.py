@@ -193,6 +193,9 @@ def test_exec():
     check("user and group", run9("exec", "-u", "daemon:mail", "s", "id").stdout, "uid=1(daemon) gid=8(mail)")
     check("nobody of that name", run9("exec", "-u", "nosuch", "s", "id").stdout,
           "user \"nosuch\": not in the container's /etc/passwd")
+    check("environment", run9("exec", "-e", "A=1", "--env", "B=2 3", "-c", "CAP_NET_ADMIN", "s", "sh", "-c", "echo $A $B").stdout, "1 2 3\n")
+    check("groups", run9("exec", "-u", "7:8", "-g", "56", "--additional-gids", "78", "s", "id").stdout, "groups=8(mail),56,78")
+    check("no new privileges", run9("exec", "--no-new-privs", "s", "grep", "NoNewPrivs", "/proc/self/status").stdout, "NoNewPrivs:\t1\n")
     process = WORK + "/process.json"
     with open(process, "w") as f:
         json.dump({"args": ["sh", "-c", "id -u; pwd; exit 4"], "cwd": "/tmp", "env": ["PATH=/bin:/usr/bin"],
@@ -201,6 +204,9 @@ def test_exec():
     check("exec --process", f"{result.stdout}{result.returncode}", "7\n/tmp\n4")
     check("kill --all", run9("kill", "--all", "s", "KILL").returncode, 0)
     run9("delete", "--force", "s")
+    check("run --keep", run9("run", "--keep", "-b", bundle("k", "exit 3"), "k").returncode, 3)
+    check("kept", json.loads(run9("state", "k").stdout)["status"], "stopped")
+    check("delete", run9("delete", "k").returncode, 0)
 
 
 def test_pause_update_events():
