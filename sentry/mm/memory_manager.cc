@@ -64,6 +64,8 @@ class MemoryManager::Change {
   Task* const own_;
 };
 
+void MemoryManager::begin_offers(Task& task) { const Change change(*this, &task); }
+
 MemoryManager::MemoryManager(Kernel& kernel, AddressSpaceRef space)
     : kernel_(kernel), space_(std::move(space)), mutex_(kernel.loop()) {}
 

@@ -24,6 +24,7 @@ namespace run9::sentry {
 
 class FdTable;
 class Kernel;
+class Process;
 class Task;
 class MemoryManager;
 using MemoryManagerRef = std::shared_ptr<MemoryManager>;
@@ -138,6 +139,10 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   // It has to ask from here on. The first: no thread of this space is under way; the second: a moment later at the latest.
   void end_offers();
   void stop_offers();
+  // A program begins: it need not ask first.
+  void begin_offers(Task& task);
+  // They have changed; of the process whose memory this is.
+  void limits_changed(const Process& process);
   // A range that the linker will make read-only, from and to addresses as the library says them.
   void expect_protect(uint64_t start, uint64_t end);
 
@@ -202,6 +207,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
 
   // own_memory.cc
   void follow_maps(uint32_t done);
+  void follow_zeros(const MapRequest& r);
   void follow_protects(uint32_t done);
   void follow_heap(uint64_t end);
   void follow_pieces();
@@ -212,6 +218,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
   bool ok_to_offer() const;
   void offer(Task& task);
   void find_room();
+  void tell_limits(const Process& process);
   // Of `protects` and `maps`, lengths of 0: the list has them.
   struct Own {
     struct Piece {
@@ -226,6 +233,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
     std::vector<Piece> protects;
     std::vector<MapRequest> maps;
     uint64_t relro_start = 0, relro_end = 0;  // of what `maps` are of
+    bool limits_told = false;
   };
 
   Kernel& kernel_;

@@ -1,6 +1,6 @@
 // What the only thread of a process changes by itself: what it is offered, and how the list of mappings follows
 // (docs/decisions/0039-mappings-by-guest-threads.md). Offers are made where a change of the list ends, and end with the next
-// change; those of a library's segments with the thread's next event.
+// change; those of a library's segments, and of the zeros behind them, with the thread's next event. What it is told besides: its process's limits.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -30,7 +30,18 @@ void tell(T& word, std::type_identity_t<T> value) {
   __atomic_store_n(&word, value, __ATOMIC_RELEASE);
 }
 
-static_assert(kOwnMaps <= 32 && kOwnProtects <= 32);
+static_assert(kOwnMaps <= 32 && kOwnProtects <= 32 && kLimits == RLIM_NLIMITS);
+
+// What a linker maps behind the last segment's bytes; length 0: nothing.
+MapRequest zeros_of(const MapRequest& whole, const ElfImage& image) {
+  const ElfSegment& last = image.segments.back();
+  const uint64_t bias = whole.addr - image.low, start = page_up(last.vaddr + last.filesz);
+  MapRequest zeros;
+  zeros.addr = start + bias;
+  zeros.length = page_up(last.vaddr + last.memsz) - start;
+  zeros.prot = last.prot;
+  return zeros;
+}
 
 }  // namespace
 
@@ -53,9 +64,8 @@ void MemoryManager::catch_up_at_event() {
   tell(own_.words->maps, 0);
   const bool all_done = std::ranges::all_of(own_.maps, [](const MapRequest& r) { return r.length == 0; });
   own_.maps.clear();
-  if (!all_done) return;
-  expect_protect(own_.relro_start, own_.relro_end);
-  offer_protects();
+  const uint64_t relro = page_down(own_.relro_start);
+  if (!all_done) forget_protects(relro, page_down(own_.relro_end) - relro);
 }
 
 void MemoryManager::follow_maps(uint32_t done) {
@@ -63,7 +73,13 @@ void MemoryManager::follow_maps(uint32_t done) {
     MapRequest& r = own_.maps[i];
     if (r.length == 0 || (done >> i & 1) == 0) continue;
     const auto whole = find(r.addr);
-    if (whole == vmas_.end() || !ahead_.take(r)) continue;
+    if (whole == vmas_.end()) continue;
+    if (!r.fd.valid()) {
+      follow_zeros(r);
+      r.length = 0;
+      continue;
+    }
+    if (!ahead_.take(r)) continue;
     Vma v = whole->second;
     v.file_offset = r.offset - (v.backing_offset - v.file_offset);
     v.backing_offset = r.offset;
@@ -73,6 +89,14 @@ void MemoryManager::follow_maps(uint32_t done) {
     insert(r.addr, std::move(v));
     r.length = 0;
   }
+}
+
+void MemoryManager::follow_zeros(const MapRequest& r) {
+  Vma v;
+  v.end = r.addr + r.length;
+  v.prot = r.prot;
+  erase_range(r.addr, v.end);
+  insert(r.addr, std::move(v));
 }
 
 void MemoryManager::follow_protects(uint32_t done) {
@@ -134,8 +158,12 @@ void MemoryManager::take_back() {
 
 void MemoryManager::end_offers() {
   take_back();
-  if (own_.words != nullptr && !retired_) tell(own_.words->protects, 0);
+  if (own_.words != nullptr && !retired_) {
+    tell(own_.words->protects, 0);
+    tell(own_.words->limits_told, 0);
+  }
   own_.protects.clear();
+  own_.limits_told = false;
 }
 
 void MemoryManager::stop_offers() {
@@ -173,16 +201,19 @@ void MemoryManager::offer_maps(const MapRequest& whole, std::span<const MapReque
   OwnMemory& words = *own_.words;
   const int may = find(whole.addr)->second.max_prot;
   own_.maps.assign(made.begin() + 1, made.end());
+  if (const MapRequest zeros = zeros_of(whole, image); zeros.length != 0 && own_.maps.size() < kOwnMaps) own_.maps.push_back(zeros);
   if (std::ranges::any_of(own_.maps, [may](const MapRequest& r) { return (r.prot & ~may) != 0; })) return own_.maps.clear();
   tell(words.maps_done, 0);
   for (size_t i = 0; i < own_.maps.size(); ++i) {
     const MapRequest& r = own_.maps[i];
-    words.map[i] = {r.addr, r.length, r.offset - whole.offset, static_cast<uint32_t>(r.prot), fd};
+    words.map[i] = {r.addr, r.length, r.offset - whole.offset, static_cast<uint32_t>(r.prot), r.fd.valid() ? fd : kOwnZeros};
   }
   tell(words.maps, static_cast<uint32_t>(own_.maps.size()));
   const uint64_t bias = whole.addr - image.low;
   own_.relro_start = image.relro_start + bias;
   own_.relro_end = image.relro_end + bias;
+  expect_protect(own_.relro_start, own_.relro_end);
+  offer_protects();
 }
 
 bool MemoryManager::ok_to_offer() const { return !lock_future && vmas_.size() < kManyMappings && kernel_.memory_available(kPlenty); }
@@ -195,6 +226,7 @@ void MemoryManager::offer(Task& task) {
     own_.changes = taken(words->changes);
     offer_protects();
   }
+  if (!own_.limits_told) tell_limits(task.process());
   if (!ok_to_offer()) return;
   find_room();
   tell(words->top, own_.top);
@@ -206,6 +238,19 @@ void MemoryManager::offer(Task& task) {
   if (own_.floor >= top) own_.heap_limit = std::min(own_.heap_limit, own_.floor);
   tell(words->heap_end, brk_end);
   tell(words->heap_limit, own_.heap_limit);
+}
+
+void MemoryManager::tell_limits(const Process& process) {
+  for (uint32_t i = 0; i < kLimits; ++i) {
+    tell(own_.words->limits[i][0], process.limits[i].rlim_cur);
+    tell(own_.words->limits[i][1], process.limits[i].rlim_max);
+  }
+  tell(own_.words->limits_told, 1);
+  own_.limits_told = true;
+}
+
+void MemoryManager::limits_changed(const Process& process) {
+  if (own_.limits_told && !retired_) tell_limits(process);
 }
 
 // What is left of the room before, if that is enough: to look for another takes longer, where there are many mappings.

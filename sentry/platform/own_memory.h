@@ -9,10 +9,11 @@
 
 namespace run9::sentry {
 
-inline constexpr uint32_t kOwnMaps = 4, kOwnProtects = 16, kOwnPieces = 16;
+inline constexpr uint32_t kOwnMaps = 5, kOwnProtects = 16, kOwnPieces = 16, kLimits = 16;
+inline constexpr int32_t kOwnZeros = -1;
 
 struct OwnMemory {
-  struct Map {  // in place already: mmap(addr, length, prot, kLinkerFlags, fd, offset) gives addr
+  struct Map {  // in place already: mmap(addr, length, prot, kLinkerFlags, fd, offset) gives addr. kOwnZeros: anonymous, to be made
     uint64_t addr, length, offset;
     uint32_t prot;
     int32_t fd;
@@ -32,6 +33,9 @@ struct OwnMemory {
   Range protect[kOwnProtects];  // which the linker makes read-only
   // What it has taken; PROT_* and kPieceNoReserve in the low bits of the length. Length 0: unmapped again.
   Range piece[kOwnPieces];
+  // getrlimit(2)'s, by RLIMIT_*, if limits_told is not 0: soft and hard.
+  uint32_t limits_told;
+  uint64_t limits[kLimits][2];
 };
 
 inline constexpr uint64_t kPieceProt = 3, kPieceNoReserve = 8, kPieceBits = 0xfff;

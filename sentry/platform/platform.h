@@ -243,6 +243,9 @@ class Context {
   // set_robust_list(2): a guest thread may note the list by itself, and forget it when it leaves with nothing in it.
   virtual uint64_t robust_list() const { return robust_list_; }
   virtual void set_robust_list(uint64_t head) { robust_list_ = head; }
+  // set_tid_address(2), likewise: where a 0 goes when the thread has ended; 0: nowhere.
+  virtual uint64_t clear_tid() const { return clear_tid_; }
+  virtual void set_clear_tid(uint64_t addr) { clear_tid_ = addr; }
   // The fiber on which this context's call is carried out; null: none.
   virtual void set_fiber(Fiber*) {}
   // At an event: what it noted down since the last time.
@@ -251,7 +254,7 @@ class Context {
   virtual int host_tid() const = 0;
 
  private:
-  uint64_t robust_list_ = 0;
+  uint64_t robust_list_ = 0, clear_tid_ = 0;
 };
 
 // One mapping of host memory or of a descriptor. All addresses and lengths are page-aligned and in

@@ -147,7 +147,7 @@ Result<uint64_t> sys_vhangup(Task& task) {
 }
 
 Result<uint64_t> sys_set_tid_address(Task& task, uint64_t address) {
-  task.clear_child_tid = address;
+  task.context().set_clear_tid(address);
   return static_cast<uint64_t>(task.tid());
 }
 

@@ -33,6 +33,9 @@ Result<void> set_limit(Task& task, Process& p, uint32_t which, const rlimit& nex
       if (t->memory_ref() != nullptr) t->memory().stop_offers();
     }
   }
+  for (Task* t : p.tasks) {
+    if (t->memory_ref() != nullptr) t->memory().limits_changed(p);
+  }
   if (which == RLIMIT_FSIZE && next.rlim_cur != RLIM_INFINITY) {
     for (Task* t : p.tasks) task.kernel().own_files().stop(*t);
   }

@@ -143,7 +143,7 @@ Result<uint64_t> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uin
     case PR_GET_SECCOMP: return static_cast<uint64_t>(task.seccomp_mode);
     case PR_SET_SECCOMP: return prctl_set_seccomp(task, a2, a3);
     case PR_GET_TID_ADDRESS:
-      TRY(task.memory().write(UserPtr<uint64_t>{a2}, task.clear_child_tid));
+      TRY(task.memory().write(UserPtr<uint64_t>{a2}, task.context().clear_tid()));
       return 0;
     case PR_TASK_PERF_EVENTS_DISABLE:
     case PR_TASK_PERF_EVENTS_ENABLE: return 0;

@@ -152,7 +152,7 @@ Result<int32_t> Kernel::finish_clone(Task& parent, Task& task, const CloneArgs& 
   }
   const int32_t tid = child->tid();
   tell_tid(parent, *child, a);
-  if (a.flags & CLONE_CHILD_CLEARTID) child->clear_child_tid = a.child_tid;
+  if (a.flags & CLONE_CHILD_CLEARTID) child->context().set_clear_tid(a.child_tid);
   if (a.flags & CLONE_PIDFD) {
     const auto fd = parent.fds().install(make_pidfd(*this, process, 0), true,
                                          parent.process().limit(RLIMIT_NOFILE));

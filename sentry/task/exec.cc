@@ -94,13 +94,14 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
     p.leader = &task;
   }
   if (task.memory_ref()) futexes_->owner_ended(task);
-  if (task.clear_child_tid != 0 && task.memory_ref() && task.memory_ref().use_count() > 1) {
+  const uint64_t clear_tid = task.has_context() ? task.context().clear_tid() : 0;
+  if (clear_tid != 0 && task.memory_ref() && task.memory_ref().use_count() > 1) {
     const int32_t zero = 0;
-    if (task.memory().copy_out(task.clear_child_tid, &zero, sizeof zero).has_value()) {
-      futexes_->wake_one(task, task.clear_child_tid);
+    if (task.memory().copy_out(clear_tid, &zero, sizeof zero).has_value()) {
+      futexes_->wake_one(task, clear_tid);
     }
   }
-  task.clear_child_tid = 0;
+  if (task.has_context()) task.context().set_clear_tid(0);
 
   task.set_creds(std::move(creds));
   auto actions = std::make_shared<SignalActions>();
@@ -115,6 +116,7 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
   p.did_exec = true;
   p.timers.reset();
   task.mark_regs_replaced();
+  FileAnswers::begin_program(task);
   if (stays) {
     p.usage_dead_threads.add(0, task.memory().peak_bytes());  // the host process goes on, and counts its time
     task.start_over(program.memory());
@@ -124,6 +126,7 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
       return regs.error();
     }
     task.context().start_over(regs.value());
+    task.memory().begin_offers(task);
     return ok();
   }
   if (task.memory_ref() && task.memory_ref().use_count() == 1) {
@@ -131,6 +134,7 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
     task.memory().space().kill();
   }
   task.replace_memory(program.memory(), std::move(first));
+  task.memory().begin_offers(task);
   task.end_vfork();
   return ok();
 }

@@ -31,6 +31,8 @@ class FileAnswers {
   // Nobody else has its descriptors: it may close some by itself.
   static bool is_alone(const Task& task);
 
+  // It begins with a linker's calls, which read and ask for the size of what they open.
+  static void begin_program(Task& task);
   // It has an event. Its closed descriptors are closed. Blocks.
   void asked(Task& task);
   // It is done with a call, before it hears of that.

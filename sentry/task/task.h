@@ -108,7 +108,6 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   bool gone() const { return gone_; }  // it runs no more code of its program
 
   std::string comm;
-  uint64_t clear_child_tid = 0;
   int pdeathsig = 0;
   uint64_t start_time_ns = 0;
   int last_syscall = -1;

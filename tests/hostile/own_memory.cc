@@ -89,6 +89,23 @@ void own_memory() {
     said(w);
     if (listed(STUB_TEXT).sum > before.sum + (1 << 19)) broken("a piece that is gone still counts");
   });
+  // Where the end of a thread is told: not there.
+  for (const uint64_t to : {uint64_t{1}, uint64_t{STUB_CTL}, uint64_t{STUB_CTL} + 0x1000, uint64_t{STUB_TEXT}, ~uint64_t{0}, uint64_t{1} << 63}) {
+    in_child([to] {
+      auto& h = *reinterpret_cast<ControlHeader*>(STUB_CTL);
+      start_thread([](void*) -> void* {
+        for (int i = 0; i < 20; ++i) getsid(0);
+        syscall(SYS_exit, 0);
+        return nullptr;
+      });
+      for (int i = 0; i < 200; ++i) {
+        h.clear_tid = to;
+        h.clear_slot = static_cast<uint32_t>(dice(4) == 0 ? dice() : dice(4));
+        getsid(0);
+      }
+      syscall(SYS_exit, 0);
+    });
+  }
   // Anything, while calls of all kinds change and read the list.
   while (time_left(2000)) {
     in_child([] {

@@ -71,6 +71,40 @@ TEST_F(FirstReadTest, AllSizes) {
   }
 }
 
+// pread(2) of any part of them: the position stays.
+TEST_F(FirstReadTest, AtAPlace) {
+  for (const size_t size : {100, 4096, 40'000}) {
+    const std::string text = pattern(size), path = settled_file("file" + std::to_string(size), text);
+    read_often(path);
+    for (const size_t at : {size_t{0}, size_t{50}, size_t{99}, size_t{800}, size - 1, size, size + 1, size_t{100'000}}) {
+      Fd fd(open(path.c_str(), O_RDONLY));
+      std::string some(64, '\0');
+      for (int twice = 0; twice < 2; ++twice) {
+        const ssize_t n = pread(fd, some.data(), some.size(), static_cast<off_t>(at));
+        ASSERT_EQ(at < size ? text.substr(at, 64) : "", some.substr(0, static_cast<size_t>(n))) << size << " " << at;
+      }
+      EXPECT_EQ(0, where(fd));
+      EXPECT_EQ(text.substr(0, 10), read_up_to(fd, 10));
+      EXPECT_EQ(10, where(fd));
+    }
+    Fd fd(open(path.c_str(), O_RDONLY));
+    char c;
+    EXPECT_ERR(EINVAL, pread(fd, &c, 1, -1));
+    EXPECT_ERR(EFAULT, pread(fd, static_cast<char*>(bad()), 1, 0));
+    EXPECT_EQ(1, pread(fd, &c, 1, 5));
+    EXPECT_EQ(text[5], c);
+    const std::string next_path = settled_file("next", pattern(size, 'B'));
+    read_often(next_path);
+    Fd other(open(settled_file("other", text).c_str(), O_RDONLY)), next(open(next_path.c_str(), O_RDONLY));
+    EXPECT_EQ(1, pread(other, &c, 1, 5));
+    EXPECT_EQ(text[5], c) << "not the other one's";
+    Fd writer(open(path.c_str(), O_WRONLY));
+    EXPECT_EQ(1, pwrite(writer, "!", 1, 5));
+    EXPECT_EQ(1, pread(fd, &c, 1, 5));
+    EXPECT_EQ('!', c);
+  }
+}
+
 TEST_F(FirstReadTest, InParts) {
   const std::string text = pattern(1000), path = settled_file("file", text);
   read_often(path);

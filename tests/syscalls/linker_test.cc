@@ -36,7 +36,8 @@ class LinkerTest : public DirTest {
                                                segment(PF_R, 0x3800, 0x4800, 0x800, 0x800, PT_GNU_RELRO)};
     memcpy(file.data(), &h, sizeof h);
     memcpy(file.data() + sizeof h, headers.data(), sizeof headers);
-    fd_ = open(make_file("library", file).c_str(), O_RDONLY);
+    path_ = make_file("library", file);
+    fd_ = open(path_.c_str(), O_RDONLY);
     whole_ = map(nullptr, kWhole, PROT_READ, kLinker, 0);
     ASSERT_NE(MAP_FAILED, whole_);
   }
@@ -70,6 +71,7 @@ class LinkerTest : public DirTest {
   // The last byte of the mapping's page i.
   char last(size_t page) const { return static_cast<volatile char*>(whole_)[(page + 1) * kPage - 1]; }
 
+  std::string path_;
   int fd_ = -1;
   char* whole_ = nullptr;
 };
@@ -116,6 +118,63 @@ TEST_F(LinkerTest, RelocatedDataIsMadeReadOnly) {
   whole_[0x4000] = 'y';
   ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
   EXPECT_EQ("r--p 00003000", listed(0x4000));
+}
+
+// Nothing else is asked between a library's segments and these.
+TEST_F(LinkerTest, ZerosAndRelocatedDataAtOnce) {
+  constexpr int kZeros = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS;
+  map_segments();
+  ASSERT_EQ(whole_ + 0x6000, mmap(whole_ + 0x6000, 0x1800, PROT_READ | PROT_WRITE, kZeros, -1, 0));
+  whole_[0x6000] = whole_[0x7fff] = 'z';
+  whole_[0x4000] = 'x';
+  ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
+  EXPECT_EQ("r--p 00003000", listed(0x4000));
+  EXPECT_EQ("rw-p 00004000", listed(0x5000));
+  EXPECT_EQ("rw-p 00000000", listed(0x6000));
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(whole_ + 0x8000), mapping_at(whole_ + 0x6000).end);
+  EXPECT_EQ(SIGSEGV, WTERMSIG(child_status([&] { *const_cast<volatile char*>(whole_ + 0x4000) = 1; })));
+  EXPECT_EQ(0, WEXITSTATUS(child_status([&] { _exit(whole_[0x7fff] == 'z' && whole_[0x6001] == 0 ? 0 : 1); })));
+  // Once more, they are new.
+  ASSERT_EQ(whole_ + 0x6000, mmap(whole_ + 0x6000, 0x1800, PROT_READ | PROT_WRITE, kZeros, -1, 0));
+  EXPECT_EQ(0, whole_[0x6000]);
+}
+
+TEST_F(LinkerTest, OtherZeros) {
+  constexpr int kZeros = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS;
+  map_segments();
+  ASSERT_EQ(whole_ + 0x6000, mmap(whole_ + 0x6000, 0x1000, PROT_READ, kZeros, -1, 0));
+  EXPECT_EQ(0, last(6));
+  EXPECT_EQ("r--p 00000000", listed(0x6000));
+  EXPECT_EQ("r--p 00007000", listed(0x7000));
+}
+
+// Read-only first, and then what lies there: that may be written.
+TEST_F(LinkerTest, ReadOnlyBeforeItsSegmentHasCome) {
+  ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
+  map_segments();
+  whole_[0x4000] = 'x';
+  EXPECT_EQ('D', last(4));
+  EXPECT_EQ("rw-p 00003000", listed(0x4000));
+}
+
+TEST_F(LinkerTest, ReadOnlyAfterSomethingElseWasAsked) {
+  ASSERT_EQ(whole_ + 0x1000, map_part(0x1000, 0x2000, PROT_READ | PROT_EXEC, 0x1000));
+  getsid(0);
+  ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
+  ASSERT_EQ(whole_ + 0x4000, map_part(0x4000, 0x2000, PROT_READ | PROT_WRITE, 0x3000));
+  whole_[0x4000] = 'x';
+  EXPECT_EQ("rw-p 00003000", listed(0x4000));
+}
+
+TEST_F(LinkerTest, ReadOnlyWithoutSomeSegments) {
+  ASSERT_EQ(whole_ + 0x1000, map_part(0x1000, 0x2000, PROT_READ | PROT_EXEC, 0x1000));
+  ASSERT_EQ(0, close(fd_));
+  ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
+  fd_ = open(path_.c_str(), O_RDONLY);
+  ASSERT_EQ(whole_ + 0x4000, map_part(0x4000, 0x2000, PROT_READ | PROT_WRITE, 0x3000));
+  whole_[0x4000] = 'x';
+  EXPECT_EQ('D', last(4));
+  EXPECT_EQ("rw-p 00003000", listed(0x4000));
 }
 
 // Made read-only where it is no more what it was.

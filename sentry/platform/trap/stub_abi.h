@@ -413,6 +413,8 @@ struct ControlHeader {
   alignas(64) uint32_t futex_waiters;  // threads of this process asleep in a futex, or about to be
   alignas(64) uint32_t locked;         // AddressSpace::set_locked
   uint32_t agent_tid;                  // written by the host before there is a guest
+  uint32_t clear_slot;                 // 1 + the slot of the first thread that called set_tid_address(2) by itself, and what it said; 0: none has
+  uint64_t clear_tid;
   // What read(2) and write(2) of a descriptor find: the number of a ring, kRingReads, kRingWrites. 0: the Sentry.
   alignas(64) uint8_t rings[STUB_RING_FDS];
 };

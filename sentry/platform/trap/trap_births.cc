@@ -56,6 +56,7 @@ void TrapSpace::ready_page(uint32_t slot, uint64_t frame, uint32_t start_flags) 
   p.patience = 0;
   p.hand_to = 0;
   p.robust_list = 0;
+  if (header().clear_slot == slot + 1) header().clear_slot = 0;
   p.keeps = 0;
   p.times = {};
   if (has_own_files(slot)) own_files(slot) = {};

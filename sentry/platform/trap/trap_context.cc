@@ -72,18 +72,18 @@ TrapContext::~TrapContext() {
   }
   orders_.clear();
   Reply& reply = page().line.reply;
-  reply.flags = kExit | (clear_tid_ != 0 ? kClearTid : 0u);
+  reply.flags = kExit | (clear_at_exit_ != 0 ? kClearTid : 0u);
   if (space_->leaves_) {
     // It does that where the program ran, while others wait for its end as they would for a process's.
     page().orders[0] = as_order(unmap_all());
     page().order_count = 1;
     reply.flags |= kOrders;
   }
-  reply.results[0].addr = clear_tid_;
+  reply.results[0].addr = clear_at_exit_;
   const uint32_t old = __atomic_exchange_n(&page().line.state, kReply, __ATOMIC_SEQ_CST);
   Wakes& wakes = space_->platform_.wakes();
   if (old == kRequest && space_->leaves_) wakes.ends(page());
-  if (old == kRequestAsleep) clear_tid_ != 0 ? wakes.now(space_->sleep_word(slot_)) : wakes.leave(space_->sleep_word(slot_));
+  if (old == kRequestAsleep) clear_at_exit_ != 0 ? wakes.now(space_->sleep_word(slot_)) : wakes.leave(space_->sleep_word(slot_));
   space_->free_slots_.push_back(slot_);
 }
 
@@ -102,6 +102,7 @@ void TrapContext::start_over(const Regs& regs) {
   regs_changed_ = true;
   reset_xstate();
   set_robust_list(0);
+  set_clear_tid(0);
   forget_own();
   faults_ = mask_ = Whose::kSentrys;
   in_call_ = false;
@@ -429,7 +430,7 @@ Result<void> TrapContext::set_top_bit(uint64_t addr) {
 
 bool TrapContext::clear_tid_at_exit(uint64_t addr) {
   if (addr >= kGuestEnd) return true;
-  clear_tid_ = addr;
+  clear_at_exit_ = addr;
   const uint32_t zero = 0;
   if (frame_ != 0) [[maybe_unused]] const auto done = space_->write_host(addr, std::as_bytes(std::span(&zero, 1)));
   return true;
@@ -446,6 +447,16 @@ Result<void> TrapContext::need_frame() {
 
 uint64_t TrapContext::robust_list() const { return take(page().robust_list); }
 void TrapContext::set_robust_list(uint64_t head) { page().robust_list = head; }
+
+uint64_t TrapContext::clear_tid() const {
+  const ControlHeader& said = space_->header();
+  return take(said.clear_slot) == slot_ + 1 ? take(said.clear_tid) : Context::clear_tid();
+}
+
+void TrapContext::set_clear_tid(uint64_t addr) {
+  if (take(space_->header().clear_slot) == slot_ + 1) space_->header().clear_slot = 0;
+  Context::set_clear_tid(addr);
+}
 
 void TrapContext::set_fiber(Fiber* fiber) {
   Fiber* const current = space_->platform_.loop_.current();

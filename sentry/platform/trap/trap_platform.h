@@ -102,6 +102,8 @@ class TrapContext final : public Context {
   ThreadTimes take_times() override;
   uint64_t robust_list() const override;
   void set_robust_list(uint64_t head) override;
+  uint64_t clear_tid() const override;
+  void set_clear_tid(uint64_t addr) override;
   void set_fiber(Fiber* fiber) override;
   bool has_futex() const override { return true; }
   Result<uint64_t> futex(uint64_t nr, const std::array<uint64_t, 6>& args, const timespec* deadline) override;
@@ -213,7 +215,7 @@ class TrapContext final : public Context {
   int64_t futex_result_ = 0;
   uint64_t rested_ = 0;  // ThreadNotes::rested, when it was looked at last
   std::array<ThreadTimes::OwnCalls, kOwnCallKinds> own_calls_;  // likewise OwnFiles::notes
-  uint64_t clear_tid_ = 0;
+  uint64_t clear_at_exit_ = 0;  // clear_tid_at_exit()'s
   bool running_ = false;
   bool gone_ = false;
   uint32_t reply_flags_ = 0;

@@ -22,6 +22,31 @@ inline bool drop_pages(ControlPage* c, uint64_t& result) {
   return true;
 }
 
+// set_tid_address(2), of a process's first thread.
+inline bool note_clear_tid(const ControlPage* c) {
+  ControlHeader& h = header();
+  const auto own = static_cast<uint32_t>(slot_of_page(c)) + 1;
+  uint32_t whose = 0;
+  if (!__atomic_compare_exchange_n(&h.clear_slot, &whose, own, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) && whose != own) return false;
+  __atomic_store_n(&h.clear_tid, c->gregs[kRdi], __ATOMIC_RELEASE);
+  return true;
+}
+
+inline constexpr uint32_t kArchSetFs = 0x1002;  // ARCH_SET_FS
+
+// getrlimit(2), and prlimit(2) that asks for the process's own.
+inline bool limit_here(const ControlPage* c, uint64_t nr, uint64_t& value) {
+  const bool plain = nr == __NR_getrlimit;
+  const auto which = static_cast<uint32_t>(plain ? c->gregs[kRdi] : c->gregs[kRsi]);
+  const uint64_t to = plain ? c->gregs[kRsi] : c->gregs[kR10];
+  const auto pid = static_cast<int32_t>(c->gregs[kRdi]);
+  if (!plain && ((pid != 0 && pid != c->identity.pid) || c->gregs[kRdx] != 0)) return false;
+  const OwnMemory& own = own_memory();
+  if (which >= kLimits || to == 0 || to >= kGuestEnd || __atomic_load_n(&own.limits_told, __ATOMIC_ACQUIRE) == 0) return false;
+  value = 0;
+  return try_copy(reinterpret_cast<void*>(to), &own.limits[which], sizeof own.limits[which]) == 0;
+}
+
 // `brought`: answer_name's.
 inline bool answer_here(ControlPage* c, uint64_t nr, uint32_t& brought) {
   const Identity& id = c->identity;
@@ -65,8 +90,23 @@ inline bool answer_here(ControlPage* c, uint64_t nr, uint32_t& brought) {
       c->robust_list = c->gregs[kRdi];
       value = 0;
       break;
-    case __NR_readv:
+    case __NR_set_tid_address:
+      if (!note_clear_tid(c)) return false;
+      value = static_cast<uint64_t>(id.tid);
+      break;
+    case __NR_arch_prctl:
+      if (static_cast<uint32_t>(c->gregs[kRdi]) != kArchSetFs || c->gregs[kRsi] >= kGuestEnd) return false;
+      asm volatile("wrfsbase %0" : : "r"(c->gregs[kRsi]));
+      value = 0;
+      break;
+    case __NR_getrlimit:
+    case __NR_prlimit64:
+      if (!limit_here(c, nr, value)) return false;
+      break;
     case __NR_pread64:
+      if (!transfer_here(c, nr, value) && !answer_file(c, nr, value)) return false;
+      break;
+    case __NR_readv:
     case __NR_preadv:
     case __NR_write:
     case __NR_writev:

@@ -54,16 +54,18 @@ inline bool map_piece(uint64_t length, uint64_t prot, uint64_t flags, uint64_t& 
   return true;
 }
 
-// mmap(2) of a library's segment over its place, which the Sentry has made already.
+// mmap(2) of a library's segment over its place, which the Sentry has made already, or of the zeros behind its last one.
 inline bool take_segment(const ControlPage* c, uint64_t& value) {
   OwnMemory& own = own_memory();
   const uint64_t addr = c->gregs[kRdi], length = page_up(c->gregs[kRsi]);
   const uint32_t maps = __atomic_load_n(&own.maps, __ATOMIC_RELAXED);
-  if (c->gregs[kR10] != (MAP_PRIVATE | MAP_FIXED | MAP_DENYWRITE)) return false;
+  const bool zeros = c->gregs[kR10] == (MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS);
+  if (!zeros && c->gregs[kR10] != (MAP_PRIVATE | MAP_FIXED | MAP_DENYWRITE)) return false;
   for (uint32_t i = 0; i < maps && i < kOwnMaps; ++i) {
     const OwnMemory::Map& m = own.map[i];
-    if (m.addr != addr || m.length != length || m.offset != c->gregs[kR9] || m.prot != c->gregs[kRdx]) continue;
-    if (m.fd != static_cast<int32_t>(c->gregs[kR8]) || (own.maps_done >> i & 1) != 0) continue;
+    if (m.addr != addr || m.length != length || m.prot != c->gregs[kRdx] || (own.maps_done >> i & 1) != 0) continue;
+    if (zeros ? m.fd != kOwnZeros : m.fd != static_cast<int32_t>(c->gregs[kR8]) || m.offset != c->gregs[kR9]) continue;
+    if (zeros && !map_zeros(addr, length, m.prot, 0)) return false;
     __atomic_store_n(&own.maps_done, own.maps_done | 1u << i, __ATOMIC_RELEASE);
     changed(own);
     value = addr;
@@ -78,8 +80,17 @@ inline bool map_here(const ControlPage* c, uint64_t& value) {
   return c->gregs[kRdi] == 0 && c->gregs[kR9] == 0 && map_piece(c->gregs[kRsi], c->gregs[kRdx], flags, value);
 }
 
-// A descriptor is closed: its number may be another file's by the time of the next call.
-inline void forget_segments() { __atomic_store_n(&own_memory().maps, 0, __ATOMIC_RELAXED); }
+inline bool has_all_segments(const OwnMemory& own) {
+  const uint32_t maps = __atomic_load_n(&own.maps, __ATOMIC_RELAXED);
+  return maps == 0 || own.maps_done == (uint64_t{1} << (maps & 31)) - 1;
+}
+
+// A descriptor is closed: its number may be another file's by the time of the next call. A library that lacks some is none that a linker maps.
+inline void forget_segments() {
+  OwnMemory& own = own_memory();
+  if (!has_all_segments(own)) __atomic_store_n(&own.protects, 0, __ATOMIC_RELAXED);
+  __atomic_store_n(&own.maps, 0, __ATOMIC_RELAXED);
+}
 
 // munmap(2) of a piece, whole.
 inline bool unmap_here(const ControlPage* c, uint64_t& value) {
@@ -109,7 +120,7 @@ inline bool protect_here(const ControlPage* c, uint64_t& value) {
   OwnMemory& own = own_memory();
   const uint64_t addr = c->gregs[kRdi], length = page_up(c->gregs[kRsi]);
   const uint32_t protects = __atomic_load_n(&own.protects, __ATOMIC_RELAXED);
-  if (c->gregs[kRdx] != PROT_READ) return false;
+  if (c->gregs[kRdx] != PROT_READ || !has_all_segments(own)) return false;
   for (uint32_t i = 0; i < protects && i < kOwnProtects; ++i) {
     const OwnMemory::Range& r = own.protect[i];
     if (r.addr != addr || r.length != length || (own.protects_done >> i & 1) != 0) continue;
