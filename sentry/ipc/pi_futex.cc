@@ -18,11 +18,13 @@ uint32_t tid_of(const Task& task) { return static_cast<uint32_t>(task.tid()); }
 // What the word says, once no guest thread changes it without asking.
 Result<uint32_t> PiFutexes::freeze(Task& task, uint64_t addr) {
   static_assert(FUTEX_WAITERS == 1u << 31);
-  for (;;) {
+  constexpr int kTries = 64;  // then everybody else has a turn
+  for (int tries = 0; tries < kTries; ++tries) {
     if (const auto set = task.context().set_top_bit(addr); !set.has_value()) return set.error() == Errno{EINTR} ? kErestartnointr : set.error();
     const uint32_t word = TRY(read_word(task, addr));
     if ((word & FUTEX_WAITERS) != 0) return word;  // else it was given back or taken here, while we were on our way
   }
+  return kErestartnointr;
 }
 
 Result<void> PiFutexes::lock(Task& task, uint64_t addr, bool is_private, std::optional<uint64_t> deadline, IfTaken if_taken) {
@@ -42,35 +44,46 @@ Result<void> PiFutexes::lock(Task& task, uint64_t addr, bool is_private, std::op
 }
 
 Result<void> PiFutexes::wait(Task& task, const FutexKey& key, Waiter& waiter, uint32_t owner, std::optional<uint64_t> deadline) {
-  Lock& lock = locks_.try_emplace(key, Lock{owner, {}}).first->second;
+  Lock& lock = locks_[key];
+  lock.owner = owner;
   lock.waiters.push_back(&waiter);
   Result<void> slept = ok();
-  while (slept.has_value() && !waiter.has) slept = task.sleep(deadline);
-  if (waiter.has) return ok();
+  while (slept.has_value() && waiter.state == Waiter::State::kWaits) slept = task.sleep(deadline);
+  if (waiter.state == Waiter::State::kHas) return ok();
+  if (waiter.state == Waiter::State::kLost) return Errno{EFAULT};
   const auto it = locks_.find(key);
   it->second.waiters.remove(&waiter);
   if (it->second.waiters.empty()) locks_.erase(it);
   return slept.error() == kErestartsys ? kErestartnointr : slept;
 }
 
-Result<void> PiFutexes::hand_over(Locks::iterator it, uint32_t flags) {
-  Waiter& next = *it->second.waiters.front();
-  TRY(write_word(*next.task, next.addr, tid_of(*next.task) | FUTEX_WAITERS | flags));
-  it->second.waiters.pop_front();
-  it->second.owner = tid_of(*next.task);
-  if (it->second.waiters.empty()) locks_.erase(it);
-  next.has = true;
-  next.task->wake();
-  return ok();
+bool PiFutexes::hand_over(Locks::iterator it, uint32_t flags) {
+  auto& [owner, waiters] = it->second;
+  bool has = false;
+  // Not to who ends: it leaves the list by itself.
+  for (auto at = waiters.begin(); at != waiters.end() && !has;) {
+    Waiter& next = **at;
+    if (next.task->exiting()) {
+      ++at;
+      continue;
+    }
+    at = waiters.erase(at);
+    has = write_word(*next.task, next.addr, tid_of(*next.task) | FUTEX_WAITERS | flags).has_value();
+    if (has) owner = tid_of(*next.task);
+    next.state = has ? Waiter::State::kHas : Waiter::State::kLost;
+    next.task->wake();
+  }
+  if (waiters.empty()) locks_.erase(it);
+  return has;
 }
 
 Result<void> PiFutexes::unlock(Task& task, uint64_t addr, bool is_private) {
   if ((TRY(read_word(task, addr)) & FUTEX_TID_MASK) != tid_of(task)) return Errno{EPERM};
   const FutexKey key = TRY(FutexKey::of(task.memory(), addr, is_private));
-  if (const auto lock = locks_.find(key); lock != locks_.end()) return hand_over(lock, 0);
+  if (const auto lock = locks_.find(key); lock != locks_.end() && hand_over(lock, 0)) return ok();
   if ((TRY(freeze(task, addr)) & FUTEX_TID_MASK) != tid_of(task)) return Errno{EPERM};
   // Somebody may have come meanwhile.
-  if (const auto lock = locks_.find(key); lock != locks_.end()) return hand_over(lock, 0);
+  if (const auto lock = locks_.find(key); lock != locks_.end() && hand_over(lock, 0)) return ok();
   return write_word(task, addr, 0);
 }
 
@@ -78,8 +91,7 @@ void PiFutexes::owner_ended(Task& task) {
   for (auto it = locks_.begin(); it != locks_.end();) {
     const auto lock = it++;
     if (lock->second.owner != tid_of(task)) continue;
-    // Who cannot be told waits on, as for a lock that nobody gives back.
-    static_cast<void>(hand_over(lock, FUTEX_OWNER_DIED));
+    hand_over(lock, FUTEX_OWNER_DIED);
   }
 }
 

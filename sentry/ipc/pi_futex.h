@@ -31,16 +31,17 @@ class PiFutexes {
   struct Waiter {
     Task* task;
     uint64_t addr;  // in its own memory
-    bool has = false;
+    enum class State { kWaits, kHas, kLost } state = State::kWaits;  // kLost: its memory has no such word any more
   };
   struct Lock {
-    uint32_t owner;  // while somebody waits
+    uint32_t owner = 0;
     std::list<Waiter*> waiters;
   };
   using Locks = std::unordered_map<FutexKey, Lock, FutexKey::Hash>;
   static Result<uint32_t> freeze(Task& task, uint64_t addr);
   Result<void> wait(Task& task, const FutexKey& key, Waiter& waiter, uint32_t owner, std::optional<uint64_t> deadline);
-  Result<void> hand_over(Locks::iterator lock, uint32_t flags);
+  // False: nobody is left who could have it.
+  bool hand_over(Locks::iterator lock, uint32_t flags);
   Locks locks_;  // that somebody waits for
 };
 

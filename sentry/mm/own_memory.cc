@@ -201,7 +201,8 @@ void MemoryManager::offer_maps(const MapRequest& whole, std::span<const MapReque
   OwnMemory& words = *own_.words;
   const int may = find(whole.addr)->second.max_prot;
   own_.maps.assign(made.begin() + 1, made.end());
-  if (const MapRequest zeros = zeros_of(whole, image); zeros.length != 0 && own_.maps.size() < kOwnMaps) own_.maps.push_back(zeros);
+  const MapRequest zeros = zeros_of(whole, image);
+  if (zeros.length != 0 && (zeros.prot & PROT_EXEC) == 0 && own_.maps.size() < kOwnMaps) own_.maps.push_back(zeros);
   if (std::ranges::any_of(own_.maps, [may](const MapRequest& r) { return (r.prot & ~may) != 0; })) return own_.maps.clear();
   tell(words.maps_done, 0);
   for (size_t i = 0; i < own_.maps.size(); ++i) {

@@ -223,6 +223,39 @@ TEST(FutexPiTest, BetweenProcesses) {
   munmap(page, 4096);
 }
 
+TEST(FutexPiTest, WaitersThatAreKilled) {
+  void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  auto& word = *new (page) Word{0};
+  for (const bool reaped : {true, false}) {
+    EXPECT_EQ(0, lock(word));
+    pid_t children[3];
+    for (size_t i = 0; i < 3; ++i) {
+      children[i] = fork();
+      if (children[i] == 0) _exit(lock(word) == 0 && unlock(word) == 0 ? 0 : 1);
+      usleep(5'000);
+    }
+    for (const size_t i : {0, 2}) {
+      EXPECT_EQ(0, kill(children[i], SIGKILL));
+      if (reaped) {
+        EXPECT_EQ(children[i], waitpid(children[i], nullptr, 0));
+      }
+    }
+    EXPECT_EQ(0, unlock(word));
+    int status = -1;
+    EXPECT_EQ(children[1], waitpid(children[1], &status, 0));
+    EXPECT_EQ(0, status);
+    for (const size_t i : {0, 2}) {
+      if (!reaped) {
+        EXPECT_EQ(children[i], waitpid(children[i], nullptr, 0));
+      }
+    }
+    EXPECT_EQ(0, lock(word)) << "it is free";
+    EXPECT_EQ(0, unlock(word));
+    EXPECT_EQ(0u, word);
+  }
+  munmap(page, 4096);
+}
+
 struct Mutex {
   Mutex(bool robust, int shared = PTHREAD_PROCESS_PRIVATE) {
     pthread_mutexattr_t attributes;
