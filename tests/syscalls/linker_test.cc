@@ -68,6 +68,12 @@ class LinkerTest : public DirTest {
     snprintf(offset, sizeof offset, "%08lx", m.offset);
     return m.prot + " " + offset;
   }
+  // As its segment says.
+  void expect_data_to_be_writable() {
+    whole_[0x4000] = 'x';
+    EXPECT_EQ('D', last(4));
+    EXPECT_EQ("rw-p 00003000", listed(0x4000));
+  }
   // The last byte of the mapping's page i.
   char last(size_t page) const { return static_cast<volatile char*>(whole_)[(page + 1) * kPage - 1]; }
 
@@ -152,9 +158,7 @@ TEST_F(LinkerTest, OtherZeros) {
 TEST_F(LinkerTest, ReadOnlyBeforeItsSegmentHasCome) {
   ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
   map_segments();
-  whole_[0x4000] = 'x';
-  EXPECT_EQ('D', last(4));
-  EXPECT_EQ("rw-p 00003000", listed(0x4000));
+  expect_data_to_be_writable();
 }
 
 TEST_F(LinkerTest, ReadOnlyAfterSomethingElseWasAsked) {
@@ -162,8 +166,7 @@ TEST_F(LinkerTest, ReadOnlyAfterSomethingElseWasAsked) {
   getsid(0);
   ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
   ASSERT_EQ(whole_ + 0x4000, map_part(0x4000, 0x2000, PROT_READ | PROT_WRITE, 0x3000));
-  whole_[0x4000] = 'x';
-  EXPECT_EQ("rw-p 00003000", listed(0x4000));
+  expect_data_to_be_writable();
 }
 
 TEST_F(LinkerTest, ReadOnlyWithoutSomeSegments) {
@@ -172,9 +175,7 @@ TEST_F(LinkerTest, ReadOnlyWithoutSomeSegments) {
   ASSERT_EQ(0, mprotect(whole_ + 0x4000, 0x1000, PROT_READ));
   fd_ = open(path_.c_str(), O_RDONLY);
   ASSERT_EQ(whole_ + 0x4000, map_part(0x4000, 0x2000, PROT_READ | PROT_WRITE, 0x3000));
-  whole_[0x4000] = 'x';
-  EXPECT_EQ('D', last(4));
-  EXPECT_EQ("rw-p 00003000", listed(0x4000));
+  expect_data_to_be_writable();
 }
 
 // Made read-only where it is no more what it was.
