@@ -203,16 +203,14 @@ Expected<void> StateDir::save_processes(const ContainerState& s) const {
 void StateDir::load_processes(ContainerState& s) const {
   const auto text = read_text_file(path_ + "/processes");
   if (!text) return;
-  unsigned long long sentry_start = 0, gofer_start = 0;
-  int sentry = 0, gofer = 0;
-  const int n = std::sscanf(text.assume_value().c_str(), "%d %llu %d %llu", &sentry, &sentry_start, &gofer, &gofer_start);
-  if (n != 4) return;
-  s.sentry = {sentry, sentry_start};
-  s.gofer = {gofer, gofer_start};
-  std::istringstream lines(text.assume_value());
-  std::string line;
-  std::getline(lines, line);
-  while (std::getline(lines, line)) s.cgroups.push_back(line);
+  std::istringstream in(text.assume_value());
+  HostProcess sentry, gofer;
+  if (!(in >> sentry.pid >> sentry.start_time >> gofer.pid >> gofer.start_time)) return;
+  s.sentry = sentry;
+  s.gofer = gofer;
+  std::string directory;
+  in >> std::ws;
+  while (std::getline(in, directory)) s.cgroups.push_back(directory);
 }
 
 Expected<void> StateDir::remove() const {

@@ -128,6 +128,11 @@ void FutexTable::wake_one(Task& task, uint64_t addr) {
   if (key.has_value()) wake(key.value(), 1);
 }
 
+void FutexTable::clear_and_wake(Task& task, uint64_t addr) {
+  const int32_t zero = 0;
+  if (task.memory().copy_out(addr, &zero, sizeof zero).has_value()) wake_one(task, addr);
+}
+
 int FutexTable::requeue(const FutexKey& from, const FutexKey& to, int wake_n, int move_n) {
   int done = wake_n > 0 ? wake(from, wake_n) : 0;
   const auto it = queues_.find(from);

@@ -39,8 +39,9 @@ class FutexTable {
                           std::optional<uint64_t> deadline);
   // How many were woken.
   int wake(const FutexKey& key, int n, uint32_t bitset = kAnyBit);
-  // As the end of a thread does it, wherever the platform's futexes are. May block.
+  // As the end of a thread does it, wherever the platform's futexes are; clear_and_wake: the word becomes 0 first, if it can. May block.
   void wake_one(Task& task, uint64_t addr);
+  void clear_and_wake(Task& task, uint64_t addr);
   // Wakes `wake_n` at `from`, moves up to `move_n` more to `to`; gives the sum.
   int requeue(const FutexKey& from, const FutexKey& to, int wake_n, int move_n);
   // At a thread's end: marks the locks it still holds, and wakes who waits for them.

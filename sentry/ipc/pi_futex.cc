@@ -15,22 +15,24 @@ uint32_t tid_of(const Task& task) { return static_cast<uint32_t>(task.tid()); }
 
 }  // namespace
 
-// What the word says, once no guest thread changes it without asking.
-Result<uint32_t> PiFutexes::freeze(Task& task, uint64_t addr) {
+// What the word, which was `word`, says once no guest thread changes it without asking.
+Result<uint32_t> PiFutexes::freeze(Task& task, uint64_t addr, uint32_t word) {
   static_assert(FUTEX_WAITERS == 1u << 31);
   constexpr int kTries = 64;  // then everybody else has a turn
-  for (int tries = 0; tries < kTries; ++tries) {
+  // More than once if it was given back or taken here, while we were on our way.
+  for (int tries = 0; (word & FUTEX_WAITERS) == 0; ++tries) {
+    if (tries == kTries) return kErestartnointr;
     if (const auto set = task.context().set_top_bit(addr); !set.has_value()) return set.error() == Errno{EINTR} ? kErestartnointr : set.error();
-    const uint32_t word = TRY(read_word(task, addr));
-    if ((word & FUTEX_WAITERS) != 0) return word;  // else it was given back or taken here, while we were on our way
+    word = TRY(read_word(task, addr));
   }
-  return kErestartnointr;
+  return word;
 }
 
 Result<void> PiFutexes::lock(Task& task, uint64_t addr, bool is_private, std::optional<uint64_t> deadline, IfTaken if_taken) {
   const FutexKey key = TRY(FutexKey::of(task.memory(), addr, is_private));
-  if ((TRY(read_word(task, addr)) & FUTEX_TID_MASK) == tid_of(task)) return Errno{EDEADLK};
-  const uint32_t word = TRY(freeze(task, addr));
+  uint32_t word = TRY(read_word(task, addr));
+  if ((word & FUTEX_TID_MASK) == tid_of(task)) return Errno{EDEADLK};
+  word = TRY(freeze(task, addr, word));
   const uint32_t owner = word & FUTEX_TID_MASK;
   if (owner == 0) {
     const uint32_t waiters = locks_.contains(key) ? FUTEX_WAITERS : 0;
@@ -78,11 +80,10 @@ bool PiFutexes::hand_over(Locks::iterator it, uint32_t flags) {
 }
 
 Result<void> PiFutexes::unlock(Task& task, uint64_t addr, bool is_private) {
-  if ((TRY(read_word(task, addr)) & FUTEX_TID_MASK) != tid_of(task)) return Errno{EPERM};
+  const uint32_t word = TRY(read_word(task, addr));
+  if ((word & FUTEX_TID_MASK) != tid_of(task)) return Errno{EPERM};
   const FutexKey key = TRY(FutexKey::of(task.memory(), addr, is_private));
-  if (const auto lock = locks_.find(key); lock != locks_.end() && hand_over(lock, 0)) return ok();
-  if ((TRY(freeze(task, addr)) & FUTEX_TID_MASK) != tid_of(task)) return Errno{EPERM};
-  // Somebody may have come meanwhile.
+  if ((TRY(freeze(task, addr, word)) & FUTEX_TID_MASK) != tid_of(task)) return Errno{EPERM};
   if (const auto lock = locks_.find(key); lock != locks_.end() && hand_over(lock, 0)) return ok();
   return write_word(task, addr, 0);
 }

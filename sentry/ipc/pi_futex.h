@@ -38,7 +38,7 @@ class PiFutexes {
     std::list<Waiter*> waiters;
   };
   using Locks = std::unordered_map<FutexKey, Lock, FutexKey::Hash>;
-  static Result<uint32_t> freeze(Task& task, uint64_t addr);
+  static Result<uint32_t> freeze(Task& task, uint64_t addr, uint32_t word);
   Result<void> wait(Task& task, const FutexKey& key, Waiter& waiter, uint32_t owner, std::optional<uint64_t> deadline);
   // False: nobody is left who could have it.
   bool hand_over(Locks::iterator lock, uint32_t flags);

@@ -207,7 +207,7 @@ class MemoryManager : public std::enable_shared_from_this<MemoryManager> {
 
   // own_memory.cc
   void follow_maps(uint32_t done);
-  void follow_zeros(const MapRequest& r);
+  void insert_zeros(uint64_t addr, uint64_t length, int prot, bool no_reserve);
   void follow_protects(uint32_t done);
   void follow_heap(uint64_t end);
   void follow_pieces();

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "sentry/mm/bounds.h"
 #include "sentry/mm/memory_manager.h"
@@ -75,8 +76,8 @@ void MemoryManager::follow_maps(uint32_t done) {
     const auto whole = find(r.addr);
     if (whole == vmas_.end()) continue;
     if (!r.fd.valid()) {
-      follow_zeros(r);
-      r.length = 0;
+      erase_range(r.addr, r.addr + r.length);
+      insert_zeros(r.addr, std::exchange(r.length, 0), r.prot, false);
       continue;
     }
     if (!ahead_.take(r)) continue;
@@ -91,12 +92,12 @@ void MemoryManager::follow_maps(uint32_t done) {
   }
 }
 
-void MemoryManager::follow_zeros(const MapRequest& r) {
+void MemoryManager::insert_zeros(uint64_t addr, uint64_t length, int prot, bool no_reserve) {
   Vma v;
-  v.end = r.addr + r.length;
-  v.prot = r.prot;
-  erase_range(r.addr, v.end);
-  insert(r.addr, std::move(v));
+  v.end = addr + length;
+  v.prot = prot;
+  v.no_reserve = no_reserve;
+  insert(addr, std::move(v));
 }
 
 void MemoryManager::follow_protects(uint32_t done) {
@@ -133,11 +134,7 @@ void MemoryManager::follow_pieces() {
     const auto next = vmas_.lower_bound(now.addr + length);
     if (!inside || (next != vmas_.begin() && std::prev(next)->second.end > now.addr)) continue;
     own_.pieces[i] = now;
-    Vma v;
-    v.end = now.addr + length;
-    v.prot = static_cast<int>(now.length & kPieceProt);
-    v.no_reserve = (now.length & kPieceNoReserve) != 0;
-    insert(now.addr, std::move(v));
+    insert_zeros(now.addr, length, static_cast<int>(now.length & kPieceProt), (now.length & kPieceNoReserve) != 0);
   }
 }
 

@@ -92,30 +92,25 @@ Result<std::optional<uint64_t>> read_deadline(Task& task, int command, bool real
   return std::optional(clock.monotonic_deadline(*t));
 }
 
-// Of locks, whichever platform: the platform's memory is asked for no more than one bit.
-std::optional<Result<uint64_t>> lock_command(Task& task, uint64_t addr, int op, uint64_t timeout) {
+bool is_of_locks(int command) {
+  return command == FUTEX_LOCK_PI || command == FUTEX_LOCK_PI2 || command == FUTEX_TRYLOCK_PI || command == FUTEX_UNLOCK_PI;
+}
+
+// Whichever platform: of its memory no more is asked than one bit.
+Result<uint64_t> lock_command(Task& task, uint64_t addr, int op, uint64_t timeout) {
   const bool is_private = (op & FUTEX_PRIVATE_FLAG) != 0, realtime = (op & FUTEX_CLOCK_REALTIME) != 0;
   const int command = op & FUTEX_CMD_MASK;
   PiFutexes& locks = task.kernel().futexes().locks();
-  const auto run = [&]() -> Result<uint64_t> {
-    if (realtime && command != FUTEX_LOCK_PI2) return Errno{ENOSYS};
-    std::optional<uint64_t> deadline;
-    switch (command) {
-      case FUTEX_UNLOCK_PI: TRY(locks.unlock(task, addr, is_private)); break;
-      case FUTEX_TRYLOCK_PI: TRY(locks.lock(task, addr, is_private, {}, PiFutexes::IfTaken::kFail)); break;
-      default:
-        deadline = TRY(read_deadline(task, command, realtime || command == FUTEX_LOCK_PI, timeout));
-        TRY(locks.lock(task, addr, is_private, deadline, PiFutexes::IfTaken::kWait));
-    }
-    return 0;
-  };
-  switch (command) {
-    case FUTEX_LOCK_PI:
-    case FUTEX_LOCK_PI2:
-    case FUTEX_TRYLOCK_PI:
-    case FUTEX_UNLOCK_PI: return run();
-    default: return {};
+  if (realtime && command != FUTEX_LOCK_PI2) return Errno{ENOSYS};
+  if (command == FUTEX_UNLOCK_PI) {
+    TRY(locks.unlock(task, addr, is_private));
+  } else if (command == FUTEX_TRYLOCK_PI) {
+    TRY(locks.lock(task, addr, is_private, {}, PiFutexes::IfTaken::kFail));
+  } else {
+    const auto deadline = TRY(read_deadline(task, command, realtime || command == FUTEX_LOCK_PI, timeout));
+    TRY(locks.lock(task, addr, is_private, deadline, PiFutexes::IfTaken::kWait));
   }
+  return 0;
 }
 
 // ---------------------------------------------------------------- where memory is the host's
@@ -164,7 +159,7 @@ Result<uint64_t> futex_at_host(Task& task, const Args& args) {
 
 Result<uint64_t> sys_futex(Task& task, uint64_t addr, int op, uint32_t value, uint64_t timeout,
                            uint64_t addr2, uint32_t value3) {
-  if (auto done = lock_command(task, addr, op, timeout)) return *done;
+  if (is_of_locks(op & FUTEX_CMD_MASK)) return lock_command(task, addr, op, timeout);
   if (task.context().has_futex()) {
     return futex_at_host(task, {addr, static_cast<uint32_t>(op), value, timeout, addr2, value3});
   }

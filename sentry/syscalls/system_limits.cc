@@ -28,13 +28,10 @@ Result<void> set_limit(Task& task, Process& p, uint32_t which, const rlimit& nex
   }
   now = next;
   if (which == RLIMIT_CPU) CpuLimit::update(p);
-  if (which == RLIMIT_AS || which == RLIMIT_DATA) {
-    for (Task* t : p.tasks) {
-      if (t->memory_ref() != nullptr) t->memory().stop_offers();
-    }
-  }
   for (Task* t : p.tasks) {
-    if (t->memory_ref() != nullptr) t->memory().limits_changed(p);
+    if (t->memory_ref() == nullptr) continue;
+    if (which == RLIMIT_AS || which == RLIMIT_DATA) t->memory().stop_offers();
+    t->memory().limits_changed(p);
   }
   if (which == RLIMIT_FSIZE && next.rlim_cur != RLIM_INFINITY) {
     for (Task* t : p.tasks) task.kernel().own_files().stop(*t);

@@ -95,13 +95,7 @@ Result<void> Kernel::exec(Task& task, ExecArgs args) {
   }
   if (task.memory_ref()) futexes_->owner_ended(task);
   const uint64_t clear_tid = task.has_context() ? task.context().clear_tid() : 0;
-  if (clear_tid != 0 && task.memory_ref() && task.memory_ref().use_count() > 1) {
-    const int32_t zero = 0;
-    if (task.memory().copy_out(clear_tid, &zero, sizeof zero).has_value()) {
-      futexes_->wake_one(task, clear_tid);
-    }
-  }
-  if (task.has_context()) task.context().set_clear_tid(0);
+  if (clear_tid != 0 && task.memory_ref() && task.memory_ref().use_count() > 1) futexes_->clear_and_wake(task, clear_tid);
 
   task.set_creds(std::move(creds));
   auto actions = std::make_shared<SignalActions>();

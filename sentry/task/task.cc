@@ -530,10 +530,7 @@ void Task::finish_exit() {
   const bool alone = process_->exiting && memory_.use_count() <= static_cast<long>(process_->tasks.size());
   const uint64_t clear_tid = context_->clear_tid();
   if (clear_tid != 0 && memory_.use_count() > 1 && !alone && !context_->clear_tid_at_exit(clear_tid)) {
-    const int32_t zero = 0;
-    if (memory_->copy_out(clear_tid, &zero, sizeof zero).has_value()) {
-      kernel_.futexes().wake_one(*this, clear_tid);
-    }
+    kernel_.futexes().clear_and_wake(*this, clear_tid);
   }
   // The space of a vfork child that did not exec is its parent's, and so is the time.
   if (process_->tasks.size() == 1 && memory_.use_count() == 1) {

@@ -92,18 +92,21 @@ inline bool stat_here(ControlPage* c, uint64_t to) {
   return true;
 }
 
-inline const uint8_t* told_start(const ControlPage* c) {
-  return (c->start_size & kStartInBulk) != 0 ? reinterpret_cast<const uint8_t*>(bulk_address(slot_of_page(c))) : c->out_buffer + kStartAt;
+// What a call wants of the start from `at` on, `n` bytes. False: it does not lie there, or there may be more.
+inline bool copy_of_start(const ControlPage* c, uint64_t at, uint64_t& n) {
+  const uint64_t to = c->gregs[kRsi], count = c->gregs[kRdx], size = c->start_size & kMostStart;
+  if (!lies_in_guest(to, count) || at > size) return false;
+  n = count < size - at ? count : size - at;
+  if (n < count && (c->start_size & kStartIsAll) == 0) return false;
+  const uint8_t* const start = (c->start_size & kStartInBulk) != 0 ? reinterpret_cast<const uint8_t*>(bulk_address(slot_of_page(c))) : c->out_buffer + kStartAt;
+  return try_copy(reinterpret_cast<void*>(to), start + at, n) == 0;
 }
 
 // read(2) of what lies within the start, or at the end. False: somebody wants to know where the file is, or there may be more.
 inline bool read_start_here(ControlPage* c, uint64_t& value) {
-  const uint64_t to = c->gregs[kRsi], count = c->gregs[kRdx], size = c->start_size & kMostStart;
   uint32_t read = __atomic_load_n(&c->start_read, __ATOMIC_RELAXED);
-  if (!lies_in_guest(to, count) || read > size) return false;
-  const uint64_t left = size - read, n = count < left ? count : left;
-  if (n < count && (c->start_size & kStartIsAll) == 0) return false;
-  if (try_copy(reinterpret_cast<void*>(to), told_start(c) + read, n) != 0) return false;
+  uint64_t n;
+  if (!copy_of_start(c, read, n)) return false;
   if (!__atomic_compare_exchange_n(&c->start_read, &read, read + static_cast<uint32_t>(n), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) return false;
   c->told_facts = (c->told_facts & ~kToldNew) | kUsedStart;  // it is not at its beginning
   value = n;
@@ -111,14 +114,9 @@ inline bool read_start_here(ControlPage* c, uint64_t& value) {
 }
 
 // pread64(2) likewise.
-inline bool read_of_start_here(ControlPage* c, uint64_t& value) {
-  const uint64_t to = c->gregs[kRsi], count = c->gregs[kRdx], at = c->gregs[kR10], size = c->start_size & kMostStart;
-  if (!lies_in_guest(to, count) || at > size || __atomic_load_n(&c->start_read, __ATOMIC_RELAXED) == kNoStart) return false;
-  const uint64_t n = count < size - at ? count : size - at;
-  if (n < count && (c->start_size & kStartIsAll) == 0) return false;
-  if (try_copy(reinterpret_cast<void*>(to), told_start(c) + at, n) != 0) return false;
+inline bool pread_start_here(ControlPage* c, uint64_t& value) {
+  if (__atomic_load_n(&c->start_read, __ATOMIC_RELAXED) == kNoStart || !copy_of_start(c, c->gregs[kR10], value)) return false;
   c->told_facts |= kUsedStart;
-  value = n;
   return true;
 }
 
@@ -161,7 +159,7 @@ inline bool answer_file(ControlPage* c, uint64_t nr, uint64_t& value) {
       value = static_cast<uint64_t>(-ENOTTY);
       return told_of(c, fd, kToldNew) && static_cast<uint32_t>(c->gregs[kRsi]) == kTcgets;
     case __NR_fcntl: return told_of(c, fd, kToldFile) && flags_here(c, value);
-    case __NR_pread64: return told_of(c, fd, kToldStart) && read_of_start_here(c, value);
+    case __NR_pread64: return told_of(c, fd, kToldStart) && pread_start_here(c, value);
     case __NR_read:
       if (told_of(c, fd, kToldStart)) return read_start_here(c, value);
       [[fallthrough]];
