@@ -24,28 +24,12 @@ constexpr std::string_view kControllers[] = {"memory", "pids",    "cpu",  "cpuac
 constexpr const char* kV2Controllers[] = {"+memory", "+pids", "+cpu", "+cpuset", "+io"};
 
 bool has_word(std::string_view list, std::string_view word) {
-  while (!list.empty()) {
+  for (;;) {
     const std::string_view one = list.substr(0, list.find(','));
     if (one == word) return true;
-    list.remove_prefix(std::min(one.size() + 1, list.size()));
+    if (one.size() == list.size()) return false;
+    list.remove_prefix(one.size() + 1);
   }
-  return false;
-}
-
-// Our own group in a v1 hierarchy: "/a/b".
-std::string own_group(std::string_view controller) {
-  const auto text = read_text_file("/proc/self/cgroup");
-  if (!text) return "/";
-  std::string_view rest = text.assume_value();
-  while (!rest.empty()) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-    const size_t first = line.find(':');
-    const size_t second = line.find(':', first + 1);
-    if (second == std::string_view::npos) continue;
-    if (has_word(line.substr(first + 1, second - first - 1), controller)) return std::string(line.substr(second + 1));
-  }
-  return "/";
 }
 
 // A new v1 cpuset has neither CPUs nor memory, and takes no process until it has.
@@ -99,6 +83,21 @@ bool is_cgroup_v2() {
 bool write_cgroup_value(const std::string& file, const std::string& value) {
   const UniqueFd fd(open(file.c_str(), O_WRONLY | O_CLOEXEC));
   return fd.valid() && write(fd.get(), value.data(), value.size()) >= 0;
+}
+
+std::string own_group(std::string_view controller) {
+  const auto text = read_text_file("/proc/self/cgroup");
+  if (!text) return "/";
+  std::string_view rest = text.assume_value();
+  while (!rest.empty()) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    const size_t first = line.find(':');
+    const size_t second = line.find(':', first + 1);
+    if (second == std::string_view::npos) continue;
+    if (has_word(line.substr(first + 1, second - first - 1), controller)) return std::string(line.substr(second + 1));
+  }
+  return "/";
 }
 
 std::string cgroup_directory(const CgroupDirs& directories, std::string_view controller) {

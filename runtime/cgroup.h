@@ -29,6 +29,9 @@ CgroupDirs plan_cgroups(const CgroupRequest& request);
 Expected<CgroupDirs> make_cgroups(const CgroupRequest& request, const CgroupDirs& planned);
 // Fails only where a limit that is asked for cannot be had (cgroup_limits.cc).
 Expected<void> set_cgroup_limits(const CgroupDirs& directories, const ConfigResources& resources);
+// How much of all CPUs its processes get, in thousandths of one: the least that the group and those above it allow, where no group was
+// made our own. Nothing: no bound, or none that can be read.
+std::optional<uint64_t> cpu_bound(const CgroupDirs& directories);
 void join_cgroups(const CgroupDirs& directories, pid_t pid);
 void remove_cgroups(const CgroupDirs& directories);
 
@@ -52,6 +55,10 @@ std::string cgroup_path(const CgroupRequest& request);
 inline constexpr std::string_view kCgroupMount = "/sys/fs/cgroup";
 bool is_cgroup_v2();
 bool write_cgroup_value(const std::string& file, const std::string& value);
+// What the files of one group allow, as cpu_bound() gives it.
+std::optional<uint64_t> cpu_bound_of(const std::string& directory, bool v2);
+// Our own group in a hierarchy: "/a/b". v2's has no name.
+std::string own_group(std::string_view controller);
 // The directory of one controller; v2 has one for all. Empty: there is none.
 std::string cgroup_directory(const CgroupDirs& directories, std::string_view controller);
 

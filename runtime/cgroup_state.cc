@@ -87,6 +87,34 @@ bool reached(const std::string& directory, Freeze freeze) {
 
 }  // namespace
 
+// v2's cpu.max is "max 100000" or "QUOTA PERIOD", in microseconds, v1 has a file for each.
+std::optional<uint64_t> cpu_bound_of(const std::string& directory, bool v2) {
+  std::optional<uint64_t> quota, period;
+  if (v2) {
+    const std::string both = read_value(directory + "/cpu.max").value_or("");
+    const size_t space = both.find(' ');
+    quota = number(std::string_view(both).substr(0, space));
+    if (space != std::string::npos) period = number(std::string_view(both).substr(space + 1));
+  } else {
+    quota = read_number(directory + "/cpu.cfs_quota_us");  // -1: none
+    period = read_number(directory + "/cpu.cfs_period_us");
+  }
+  if (!quota || period.value_or(0) == 0) return {};
+  return *quota * 1000 / *period;
+}
+
+std::optional<uint64_t> cpu_bound(const CgroupDirs& directories) {
+  const bool v2 = is_cgroup_v2();
+  const std::string top = std::string(kCgroupMount) + (v2 ? "" : "/cpu");
+  std::string directory = cgroup_directory(directories, "cpu");
+  if (directory.empty()) directory = top + own_group(v2 ? "" : "cpu");
+  std::optional<uint64_t> least;
+  for (; directory.size() > top.size() && directory.starts_with(top); directory.resize(directory.rfind('/'))) {
+    if (const auto bound = cpu_bound_of(directory, v2)) least = std::min(*bound, least.value_or(*bound));
+  }
+  return least;
+}
+
 Expected<void> set_frozen(const CgroupDirs& directories, Freeze freeze) {
   const std::string directory = cgroup_directory(directories, "freezer");
   if (directory.empty()) {

@@ -93,6 +93,7 @@ std::string stats_line(const Found& c) {
       guest["memoryLimit"] = state.memory_limit();
       guest["processes"] = state.processes();
       guest["events"] = state.guest_events();
+      if (state.cpu_bound() != 0) guest["cpuBound"] = state.cpu_bound() / 1000.0;
       if (!s.memory) memory["usage"] = state.memory();
     }
   }
@@ -141,10 +142,12 @@ Expected<int> cmd_update(const GlobalOptions& options, const UpdateArgs& args) {
   const Found c = TRY(find(options, args.id));
   if (c.status == Status::kStopped) return fail("container {} is stopped; there is nothing to limit", quoted(args.id));
   TRY(set_cgroup_limits(c.state.cgroups, wanted));
-  if (c.status == Status::kPaused || (!wanted.memory && !wanted.pids)) return 0;
+  const bool tell = wanted.memory || wanted.pids || wanted.cpu_quota || wanted.cpu_period || !wanted.unified.empty();
+  if (c.status == Status::kPaused || !tell) return 0;
   control::Request request;
   request.mutable_update()->set_memory(wanted.memory.value_or(0));
   request.mutable_update()->set_tasks(wanted.pids ? task_limit(*wanted.pids) : 0);
+  request.mutable_update()->set_cpu_bound(static_cast<uint32_t>(cpu_bound(c.state.cgroups).value_or(0)));
   TRY(ask(c.dir, request));
   return 0;
 }

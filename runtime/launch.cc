@@ -195,6 +195,7 @@ Expected<Launched> start_processes(const StateDir& dir, ContainerState& state, L
   sentry::BootSpec spec = TRY(boot_spec(request, state));
   spec.log = TRY(open_log(dir, request));
   spec.control = TRY(dir.listen("control.sock"));
+  spec.cpu_bound = static_cast<uint32_t>(cpu_bound(state.cgroups).value_or(0));
   StartedGofer gofer;
   if (!request.plan.exports.empty()) {
     const UniqueFd control = TRY(dir.listen("gofer.sock"));

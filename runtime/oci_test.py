@@ -219,6 +219,7 @@ def test_pause_update_events():
     check("events", first["type"] + first["id"], "statsu")
     check("pids", first["data"]["pids"]["limit"], 50)
     check("memory", first["data"]["memory"]["usage"]["limit"], 300 << 20)
+    check("CPUs", first["data"]["run9"]["cpuBound"], 0.5)
     check("pause", run9("pause", "u").stdout, "")
     check("paused", json.loads(run9("state", "u").stdout)["status"], "paused")
     check("exec", run9("exec", "u", "true").stdout, "is paused")
@@ -230,7 +231,7 @@ def test_pause_update_events():
     check("resume again", run9("resume", "u").stdout, "is running, not paused")
     check("update", run9("update", "--memory", "200m", "--pids-limit", "40", "--cpu-quota", "80000", "u").stdout, "")
     second = json.loads(run9("events", "--stats", "u").stdout)["data"]
-    check("updated", (second["pids"]["limit"], second["memory"]["usage"]["limit"]), (40, 200 << 20))
+    check("updated", (second["pids"]["limit"], second["memory"]["usage"]["limit"], second["run9"]["cpuBound"]), (40, 200 << 20, 0.8))
     check("guest memory", run9("exec", "u", "awk", "/MemTotal/ {print $2}", "/proc/meminfo").stdout, f"{200 << 10}\n")
     check("update of a file", run9("update", "-r", "-", "u", stdin=subprocess.PIPE).returncode in (0, 1), True)
     run9("pause", "u")

@@ -106,6 +106,7 @@ void sentry_main(BootSpec spec) {
     fail(sync, fmt::format("platform {}: {}{}", spec.platform, describe(platform.error()), hint));
   }
   kernel.set_platform(std::move(platform).value());
+  kernel.set_cpu_bound(spec.cpu_bound);
   kernel.boot_log(fmt::format("platform {}: {} CPUs, 1 worker", spec.platform, options.cpus));
   kernel.boot_log(fmt::format("memory limit {} MiB", options.limits.memory >> 20));
 

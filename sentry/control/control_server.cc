@@ -170,7 +170,7 @@ void ControlServer::serve(uint64_t id, const control::Request& request,
       return;
     }
     case Kind::kUpdate:
-      hooks_.update(request.update().memory(), request.update().tasks());
+      hooks_.update(request.update());
       return reply_result(id, ok(), "update");
     case Kind::kProfile: return serve_profile(id, request.profile().milliseconds());
     case Kind::KIND_NOT_SET: return reply_result(id, Errno{ENOSYS}, "request");

@@ -29,7 +29,7 @@ struct ControlHooks {
   std::function<Result<void>(int32_t pid, uint16_t rows, uint16_t columns)> resize;
   std::function<void(control::Processes&)> processes;
   std::function<void(control::SandboxState&)> state;
-  std::function<void(uint64_t memory, uint32_t tasks)> update;  // 0: as before
+  std::function<void(const control::Update&)> update;
   std::function<void()> start_profile;
   std::function<void(control::ProfileReport&)> stop_profile;
 };

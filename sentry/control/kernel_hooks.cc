@@ -83,13 +83,15 @@ ControlHooks kernel_hooks(Kernel& kernel, BootHooks boot) {
     out.set_memory(kernel.charged_memory());
     out.set_guest_events(kernel.guest_events());
     out.set_memory_limit(kernel.options().limits.memory);
+    out.set_cpu_bound(kernel.cpu_bound());
     out.set_task_limit(kernel.options().limits.tasks);
   };
-  hooks.update = [&kernel](uint64_t memory, uint32_t tasks) {
+  hooks.update = [&kernel](const control::Update& to) {
     Limits limits = kernel.options().limits;
-    if (memory != 0) limits.memory = memory;
-    if (tasks != 0) limits.tasks = tasks;
+    if (to.memory() != 0) limits.memory = to.memory();
+    if (to.tasks() != 0) limits.tasks = to.tasks();
     kernel.set_limits(limits);
+    kernel.set_cpu_bound(to.cpu_bound());
   };
   hooks.start_profile = [&kernel] { kernel.profile().start(); };
   hooks.stop_profile = [&kernel](control::ProfileReport& out) { report(kernel.profile().stop(), out); };

@@ -386,6 +386,8 @@ class Platform {
   virtual uint32_t stat_record(uint64_t /*secret*/, bool /*follow*/, std::string_view /*path*/) { return 0; }
   virtual void tell_of_stat(uint32_t /*record*/, uint64_t /*secret*/, bool /*follow*/, std::string_view /*path*/, const ToldStat&) {}
   virtual void forget_stat(uint32_t /*record*/) {}
+  // No more threads than that run at once, as time is counted.
+  virtual void set_cores(int /*most*/) {}
   // What threads were told of files may not be so any more.
   virtual void files_changed() {}
   // How many contexts run guest code now (the loop's spin limit depends on it).

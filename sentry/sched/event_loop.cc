@@ -39,7 +39,7 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create() {
   std::unique_ptr<EventLoop> loop(new EventLoop);
   loop->epoll_ = TRY(take_fd(epoll_create1(EPOLL_CLOEXEC)));
   cpu_set_t cpus;
-  if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) loop->online_cpus_ = CPU_COUNT(&cpus);
+  if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) loop->cores_ = loop->online_cpus_ = CPU_COUNT(&cpus);
   return loop;
 }
 
@@ -157,11 +157,11 @@ bool EventLoop::poll_fds(int64_t timeout_ns) {
 
 int EventLoop::running() const { return platform_ == nullptr ? 0 : platform_->running_contexts(); }
 
-bool EventLoop::core_to_spare() const { return online_cpus_ > 1 && running() < online_cpus_; }
+bool EventLoop::core_to_spare() const { return cores_ > 1 && running() < cores_; }
 
 bool EventLoop::may_spin() const {
   if (core_to_spare()) return true;
-  return online_cpus_ > 1 && running() == online_cpus_ && now_ns() - last_activity_ < kShortSpinNs;
+  return cores_ > 1 && running() == cores_ && now_ns() - last_activity_ < kShortSpinNs;
 }
 
 // Lets others run on this core. Whoever takes a whole slice of the host's scheduler is no guest that we have woken: the
@@ -183,7 +183,7 @@ bool EventLoop::core_wanted(bool woken) const {
 }
 
 bool EventLoop::core_for_peer() const {
-  return online_cpus_ >= 3 + running();
+  return cores_ >= 3 + running();
 }
 
 void EventLoop::run() {

@@ -4,6 +4,7 @@
 #pragma once
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -77,6 +78,8 @@ class EventLoop {
   // A watched descriptor is about to become readable (1), or no longer (-1): it is looked at in every round.
   void expect_descriptor(int change) { descriptors_expected_ += change; }
 
+  // As if there were no more cores than that, where there are.
+  void set_cores(int most) { cores_ = std::min(most, online_cpus_); }
   // A core is left for waiting: no more threads run guest code than there are cores beside ours.
   bool may_spin() const;
   // Programs that are not ours want the cores too: it was so a moment ago (give_way()).
@@ -84,7 +87,8 @@ class EventLoop {
   // Another process that is asked something has a core to itself, beside ours, the guest thread's that waits for us
   // meanwhile, and those that run guest code.
   bool core_for_peer() const;
-  uint64_t spin_limit_ns = 500'000;  // 0: never spin
+  static constexpr uint64_t kSpinNs = 500'000, kBriefSpinNs = 20'000;
+  uint64_t spin_limit_ns = kSpinNs;  // 0: never spin
   // Something arrived that is worth spinning after (an event of a guest).
   void note_activity() { last_activity_ = now_ns(); }
 
@@ -116,7 +120,7 @@ class EventLoop {
   std::vector<Fiber*> idle_;  // finished, their stacks wait for the next body
   std::set<Timer*, Order> timers_;
   uint64_t last_activity_ = 0;
-  int online_cpus_ = 1;
+  int online_cpus_ = 1, cores_ = 1;
   int descriptors_expected_ = 0;
   bool crowded_ = false;
   uint64_t crowded_until_ = 0, crowded_for_ = 0;

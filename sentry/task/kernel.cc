@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <climits>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -80,6 +81,17 @@ void Kernel::set_mounts(std::unique_ptr<vfs::MountNamespace> m) {
 void Kernel::set_platform(std::unique_ptr<Platform> platform) {
   platform_ = std::move(platform);
   loop_->set_platform(platform_.get());
+}
+
+void Kernel::set_cpu_bound(uint32_t thousandths) {
+  constexpr uint32_t kOne = 1000, kTwo = 2000;
+  const bool bound = thousandths != 0;
+  // Between one and two CPUs' worth there is enough to wait for the next call of a row of them, but not through a guest's sleep.
+  loop_->spin_limit_ns = bound && thousandths < kTwo ? EventLoop::kBriefSpinNs : EventLoop::kSpinNs;
+  const int cores = !bound ? INT_MAX : thousandths < kOne ? 1 : static_cast<int>(std::max(thousandths, kTwo) / kOne);
+  loop_->set_cores(cores);
+  platform_->set_cores(cores);
+  cpu_bound_ = thousandths;
 }
 
 void Kernel::on_event(Context& context, EventKind kind) {

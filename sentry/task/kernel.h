@@ -68,6 +68,9 @@ class Kernel : public EventSink {
   const Options& options() const { return options_; }
   // `run9 update`: what is in use already stays, only more is refused.
   void set_limits(const Limits& limits) { options_.limits = limits; }
+  // Of the host's CPU time, in thousandths of a CPU; 0: none. Whoever waits awake uses up what others need to work.
+  void set_cpu_bound(uint32_t thousandths);
+  uint32_t cpu_bound() const { return cpu_bound_; }
   vfs::MountNamespace& mounts() { return *mounts_; }
   bool has_mounts() const { return mounts_ != nullptr; }
   void set_mounts(std::unique_ptr<vfs::MountNamespace> m);
@@ -157,6 +160,7 @@ class Kernel : public EventSink {
 
   Options options_;
   std::unique_ptr<EventLoop> loop_;
+  uint32_t cpu_bound_ = 0;
   std::unique_ptr<HostThreads> host_threads_;
   std::unique_ptr<Platform> platform_;
   std::unique_ptr<vfs::MountNamespace> mounts_;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 #include <iterator>
 
@@ -138,7 +139,7 @@ Result<std::unique_ptr<TrapPlatform>> TrapPlatform::create(EventLoop& loop, Even
   p->has_waitv_ = syscall(SYS_futex_waitv, nullptr, 0, 0, nullptr, 0) < 0 && errno == EINVAL;
   p->tell_cpu();
   cpu_set_t& cpus = p->allowed_cpus_;
-  if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->cpus_ = CPU_COUNT(&cpus);
+  if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) p->set_cores(INT_MAX);
   SharedPage& shared = p->shared();
   const HostState state = find_host_state();
   const bool fsgsbase = (getauxval(AT_HWCAP2) & 2) != 0;
@@ -244,6 +245,11 @@ void TrapPlatform::remove(TrapSpace& space) {
   if (it == active_.end()) return;
   *it = active_.back();
   active_.pop_back();
+}
+
+void TrapPlatform::set_cores(int most) {
+  cpus_ = std::clamp(most, 1, std::max(1, CPU_COUNT(&allowed_cpus_)));
+  set_guest_spin();
 }
 
 void TrapPlatform::count_running(int change) {

@@ -432,6 +432,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   void tell_of_stat(uint32_t record, uint64_t secret, bool follow, std::string_view path, const ToldStat& st) override;
   void forget_stat(uint32_t record) override;
   void files_changed() override { __atomic_fetch_add(&shared().files_round, 1, __ATOMIC_SEQ_CST); }
+  void set_cores(int most) override;
   void set_profiling(bool on) override { shared().profiling = on ? 1 : 0; }
   int running_contexts() const override { return running_ - wakes_.waiting(); }
 
@@ -532,7 +533,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   int running_ = 0;
   int asleep_ = 0;  // of those that do not run: asleep in calls at the host
   bool woken_ = false;
-  int cpus_ = 1;
+  int cpus_ = 1;  // that threads run on at once
   uint32_t guest_spin_ = 0;
   cpu_set_t allowed_cpus_{};
 };
