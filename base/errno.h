@@ -13,7 +13,9 @@ inline constexpr Errno kErestartnointr{513};        // always restart
 inline constexpr Errno kErestartnohand{514};        // restart only if no handler ran
 inline constexpr Errno kErestartRestartblock{516};  // continue through restart_syscall(2)
 
-inline Errno last_errno() { return Errno{errno}; }
+// errno, and never another thread's: a compiler may keep errno's address over a call in which a fiber comes to be on another thread.
+int host_errno();
+inline Errno last_errno() { return Errno{host_errno()}; }
 constexpr int to_int(Errno e) { return static_cast<int>(e); }
 // "ENOENT (No such file or directory)"; for people.
 std::string describe(Errno e);

@@ -106,6 +106,8 @@ Expected<sentry::BootSpec> boot_spec(LaunchRequest& request, const ContainerStat
   spec.strace = o.strace;
   spec.strict = o.strict;
   spec.host_threads = o.host_threads;
+  spec.workers = o.workers;
+  spec.eager_workers = o.eager_workers;
   spec.log_level = log_level(request);
   spec.memory_limit = smaller(c.resources.memory, o.memory).value_or(0);
   if (c.resources.pids) spec.task_limit = task_limit(*c.resources.pids);

@@ -54,6 +54,10 @@ void add_global(CLI::App& app, CommandLine& c) {
   app.add_option("--host-threads", c.global.host_threads,
                  "threads, at most, in which a sandbox waits for a disk; 0: everything in it waits along (8)")
       ->check(CLI::Range(0, 256));
+  app.add_option("--workers", c.global.workers,
+                 "threads, at most, in which a sandbox's kernel answers calls; for machines with cores to spare (1)")
+      ->check(CLI::Range(1, 64));
+  app.add_flag("--eager-workers", c.global.eager_workers, "further ones come at once, whether there are cores for them or not (for tests)")->group("");
   app.add_option("--rootless", c.rootless, "true, false or auto; found out by itself");
   app.add_flag("--systemd-cgroup", c.systemd_cgroup, "accepted for runc's sake");
 }
@@ -185,6 +189,9 @@ Expected<void> check_global(CommandLine& c) {
   GlobalOptions& g = c.global;
   if (std::find(std::begin(kPlatforms), std::end(kPlatforms), g.platform) == std::end(kPlatforms)) {
     return fail("--platform {}: not known; use {}", run9::quoted(g.platform), fmt::join(kPlatforms, " or "));
+  }
+  if (g.workers > 1 && g.platform != "trap") {
+    return fail("--workers {}: with --platform {} there is one; leave it out, or use --platform trap", g.workers, g.platform);
   }
   if (g.overlay != "none" && g.overlay != "tmpfs") {
     return fail("--overlay {}: not known; use none or tmpfs", run9::quoted(g.overlay));

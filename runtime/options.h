@@ -17,6 +17,8 @@ struct GlobalOptions {
   std::string overlay = "none";
   uint64_t memory = 0;
   unsigned host_threads = 8;
+  unsigned workers = 1;
+  bool eager_workers = false;
 };
 
 }  // namespace run9::runtime

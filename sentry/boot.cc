@@ -2,6 +2,7 @@
 // guest or a peer wrote is read before the filter is on.
 #include "sentry/boot.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -18,6 +19,7 @@
 #include "sentry/fs/dev/devices.h"
 #include "sentry/fs/devpts/console.h"
 #include "sentry/platform/platforms.h"
+#include "sentry/sched/workers.h"
 #include "sentry/task/kernel.h"
 
 namespace run9::sentry {
@@ -94,6 +96,10 @@ void sentry_main(BootSpec spec) {
   options.strace = spec.strace;
   options.strict = spec.strict;
   options.host_threads = spec.host_threads;
+  if (spec.workers > 1) mallopt(M_ARENA_MAX, 1);  // they run kernel code one at a time: a heap for each gains nothing
+  loop.set_workers(spec.workers);
+  Workers* const workers = loop.workers();
+  if (workers != nullptr) workers->eager = spec.eager_workers;
   options.cpus = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
   // Never destroyed: the process ends with _exit, and the host takes everything back at once.
   auto& kernel = *new Kernel(std::move(made).value(), options);
@@ -107,7 +113,8 @@ void sentry_main(BootSpec spec) {
   }
   kernel.set_platform(std::move(platform).value());
   kernel.set_cpu_bound(spec.cpu_bound);
-  kernel.boot_log(fmt::format("platform {}: {} CPUs, 1 worker", spec.platform, options.cpus));
+  kernel.boot_log(fmt::format("platform {}: {} CPUs, {}", spec.platform, options.cpus,
+                              spec.workers == 1 ? "1 worker" : fmt::format("up to {} workers", spec.workers)));
   kernel.boot_log(fmt::format("memory limit {} MiB", options.limits.memory >> 20));
 
   const long host_files = sysconf(_SC_OPEN_MAX);  // no longer to be asked for under the filter
@@ -162,6 +169,7 @@ void sentry_main(BootSpec spec) {
     kernel.find_task(pid.value())->start();
   });
   loop.run();
+  if (workers != nullptr) log_debug("further workers: {} rounds", workers->rounds());
   _exit(exit_code(kernel.exit_status()));
 }
 

@@ -78,6 +78,8 @@ struct BootSpec {
   bool strace = false;
   bool strict = false;
   unsigned host_threads = 0;  // at most; 0: a call that waits for a disk holds up the whole sandbox
+  unsigned workers = 1;  // threads that run kernel code, one at a time, at most
+  bool eager_workers = false;  // Workers::eager
   uint32_t cpu_bound = 0;  // of the host's CPU time, in thousandths of a CPU; 0: none
   LogLevel log_level = LogLevel::kWarn;
   uint64_t memory_limit = 0;  // bytes of private writable memory; 0: half of the machine's

@@ -31,8 +31,25 @@ class OpContext {
   // Makes a call of the host's that may wait for a disk, where others need not wait with it: beside them, if the kernel has threads for that.
   // `call` touches no object that others can reach meanwhile.
   virtual void host_call(const std::function<void()>& call) { call(); }
+  // Around a host call of some length (StepAside): other kernel code may run meanwhile. False: there is nobody to run it.
+  virtual bool step_aside() { return false; }
+  virtual void step_back() {}
   // The bytes of a file whose File::read_source has been used lie elsewhere from here on, before anything is written there.
   virtual void copied_up() {}
+};
+
+// While one lives others may run kernel code, as they do where an operation waits: what it does meanwhile touches no object that they can reach.
+class StepAside {
+ public:
+  explicit StepAside(OpContext& ctx) : ctx_(ctx.step_aside() ? &ctx : nullptr) {}
+  ~StepAside() {
+    if (ctx_ != nullptr) ctx_->step_back();
+  }
+  StepAside(const StepAside&) = delete;
+  StepAside& operator=(const StepAside&) = delete;
+
+ private:
+  OpContext* const ctx_;
 };
 
 }  // namespace run9::vfs

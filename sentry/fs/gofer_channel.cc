@@ -58,9 +58,10 @@ Result<void> GoferChannel::send(std::span<const std::byte> frame) {
       frame = frame.subspan(static_cast<size_t>(n));
       continue;
     }
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) {
-      lose(strerror(errno));
+    const int error = host_errno();
+    if (error == EINTR) continue;
+    if (error != EAGAIN) {
+      lose(strerror(error));
       return Errno{EIO};
     }
     TRY(loop_.rewatch(socket_.borrow(), EPOLLIN | EPOLLOUT, *this));
@@ -94,7 +95,7 @@ void GoferChannel::wait_for(const bool& answered) {
   if (!answered && !lost_ && !loop_.core_for_peer()) loop_.yield();
   const uint64_t spin_until = loop_.may_spin() ? EventLoop::now_ns() + kSpinNs : 0;
   while (!answered && !lost_ && spin_until != 0 && EventLoop::now_ns() < spin_until) {
-    if (!receive()) __builtin_ia32_pause();
+    if (!receive()) loop_.pause();
   }
   while (!answered && !lost_) loop_.park();
 }

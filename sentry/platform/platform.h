@@ -366,6 +366,8 @@ class Platform {
   virtual bool poll() = 0;
   // About a microsecond's wait for what guests are likely to say next; true: poll() has something to do.
   virtual bool spin() { return false; }
+  // Guests wait for poll(), as far as can be seen at a glance.
+  virtual bool waiting() const { return false; }
   // Between these two the worker sleeps: a guest that has something to say must wake it.
   virtual void before_sleep() = 0;
   virtual void after_sleep() = 0;

@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/layer_clock.h"
 #include "sentry/platform/platform.h"
 #include "sentry/sched/fiber.h"
+#include "sentry/sched/workers.h"
 
 namespace run9::sentry {
 namespace {
@@ -44,6 +46,7 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create() {
 }
 
 EventLoop::~EventLoop() {
+  workers_.reset();
   for (Fiber* f : idle_) delete f;
 }
 
@@ -93,8 +96,9 @@ void EventLoop::park() {
   current_->leave();
 }
 
+// Who has stepped aside looks for itself what has come meanwhile.
 void EventLoop::ready(Fiber* fiber) {
-  if (fiber->queued) return;
+  if (fiber->queued || fiber->aside) return;
   fiber->queued = true;
   ready_.push_back(fiber);
 }
@@ -104,11 +108,52 @@ void EventLoop::yield() {
   park();
 }
 
+void EventLoop::set_workers(unsigned most) {
+  if (most > 1 && online_cpus_ > 1) workers_ = std::make_unique<Workers>(*this, most - 1);
+}
+
+bool EventLoop::step_aside() {
+  if (workers_ == nullptr) return false;
+  if (Fiber* const f = std::exchange(current_, nullptr); f != nullptr) {
+    f->aside = true;
+    f->span = std::exchange(LayerClock::running, nullptr);
+  }
+  const bool behind = !ready_.empty() || (platform_ != nullptr && platform_->waiting());
+  workers_->leave(behind, spin_limit_ns == kSpinNs ? cores_ - 1 - running() : 0);
+  return true;
+}
+
+void EventLoop::step_back(Fiber* fiber) {
+  workers_->come_back();
+  current_ = fiber;
+  if (fiber == nullptr) return;
+  fiber->aside = false;
+  if (LayerClock::started != 0) LayerClock::running = fiber->span;
+}
+
+void EventLoop::pause() {
+  Fiber* const self = current_;
+  const bool aside = step_aside();
+  for (int i = aside ? 40 : 1; i > 0; --i) __builtin_ia32_pause();
+  if (aside) step_back(self);
+}
+
+uint64_t EventLoop::serve_requests() {
+  for (uint64_t rounds = 0;; ++rounds) {
+    bool busy = platform_ != nullptr && platform_->poll();
+    if (!ready_.empty()) {
+      run_ready();
+      busy = true;
+    }
+    if (!busy || stopping_ || workers_->wanted()) return rounds + (busy ? 1 : 0);
+  }
+}
+
 void EventLoop::run_ready() {
   // Those that become ready meanwhile wait for the next round: events and timers come first.
-  std::vector<Fiber*> round;
-  round.swap(ready_);
-  for (Fiber* f : round) {
+  for (size_t n = ready_.size(); n > 0 && !ready_.empty(); --n) {
+    Fiber* const f = ready_.front();
+    ready_.pop_front();
     f->queued = false;
     switch_to(f);
   }
@@ -170,7 +215,9 @@ bool EventLoop::may_spin() const {
 void EventLoop::give_way() {
   constexpr uint64_t kSlice = 2'000'000, kFirst = 20'000'000, kLongest = 200'000'000, kSoon = 50'000'000;
   const uint64_t before = now_ns();
+  const bool aside = step_aside();
   sched_yield();
+  if (aside) step_back(nullptr);
   const uint64_t now = now_ns();
   if (now - before < kSlice) return;
   crowded_for_ = now < crowded_until_ + kSoon ? std::min(crowded_for_ * 2, kLongest) : kFirst;
@@ -191,6 +238,7 @@ void EventLoop::run() {
   int burst = 0;
   last_activity_ = now_ns();
   while (!stopping_) {
+    if (workers_ != nullptr) workers_->let_in();
     bool busy = platform_ != nullptr && platform_->poll();
     // The time, timers and descriptors can wait for a few calls.
     if (busy && ready_.empty() && ++burst < kBurst) {
@@ -220,6 +268,10 @@ void EventLoop::run() {
       if (descriptors_expected_ > 0 && !crowded_ && !core_for_peer()) give_way();
       continue;
     }
+    if (workers_ != nullptr && workers_->away()) {
+      workers_->make_room();
+      continue;
+    }
     // Spin while an answer is likely soon and a core is to spare: a guest that computes on another
     // core, and none that waits for ours.
     if (may_spin() && now - last_activity_ < spin_limit_ns) {
@@ -245,7 +297,7 @@ void EventLoop::sleep_until_event() {
     }
   }
   int64_t timeout = -1;
-  if (!ready_.empty()) {
+  if (!ready_.empty() || (workers_ != nullptr && workers_->away())) {
     timeout = 0;
   } else if (!timers_.empty()) {
     const uint64_t at = (*timers_.begin())->deadline_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <set>
@@ -18,6 +19,7 @@ namespace run9::sentry {
 
 class EventLoop;
 class Platform;
+class Workers;
 struct Fiber;
 
 // Fires once at a time of CLOCK_MONOTONIC. Owned by whoever waits; disarmed when destroyed.
@@ -54,6 +56,9 @@ class EventLoop {
   EventLoop& operator=(const EventLoop&) = delete;
 
   void set_platform(Platform* p) { platform_ = p; }
+  // Up to so many threads run kernel code, one at a time (workers.h); the caller is one of them. Before run().
+  void set_workers(unsigned most);
+  Workers* workers() const { return workers_.get(); }
   // Until stop(). Everything else is called from inside it, or before it.
   void run();
   void stop() { stopping_ = true; }
@@ -70,6 +75,13 @@ class EventLoop {
   void ready(Fiber* fiber);
   // Gives way to all others that are ready, and to events.
   void yield();
+
+  // Around a host call, by the running fiber or between two requests: others may run kernel code meanwhile. False: there are no other workers, and
+  // no way back to go. step_back() waits until nobody else does; `fiber`: who was current() before.
+  bool step_aside();
+  void step_back(Fiber* fiber);
+  // For whoever waits awake: a moment.
+  void pause();
 
   static uint64_t now_ns();  // CLOCK_MONOTONIC
   Result<void> watch(BorrowedFd fd, uint32_t epoll_events, FdHandler& handler);
@@ -94,6 +106,7 @@ class EventLoop {
 
  private:
   friend class Timer;
+  friend class Workers;
   struct Order {
     bool operator()(const Timer* a, const Timer* b) const {
       return a->deadline_ != b->deadline_ ? a->deadline_ < b->deadline_ : a < b;
@@ -101,6 +114,8 @@ class EventLoop {
   };
   EventLoop() = default;
   void run_ready();
+  // By a further worker: requests and fibers, while there are any and nobody comes back; gives how many rounds. Timers and descriptors are for run().
+  uint64_t serve_requests();
   void fire_timers(uint64_t now);
   bool poll_fds(int64_t timeout_ns);
   void sleep_until_event();
@@ -116,7 +131,7 @@ class EventLoop {
   Platform* platform_ = nullptr;
   bool stopping_ = false;
   Fiber* current_ = nullptr;
-  std::vector<Fiber*> ready_;
+  std::deque<Fiber*> ready_;
   std::vector<Fiber*> idle_;  // finished, their stacks wait for the next body
   std::set<Timer*, Order> timers_;
   uint64_t last_activity_ = 0;
@@ -124,6 +139,7 @@ class EventLoop {
   int descriptors_expected_ = 0;
   bool crowded_ = false;
   uint64_t crowded_until_ = 0, crowded_for_ = 0;
+  std::unique_ptr<Workers> workers_;  // none: there is one
 };
 
 }  // namespace run9::sentry

@@ -8,6 +8,10 @@
 
 #include "base/sanitizer.h"
 
+namespace run9 {
+struct LayerSpan;
+}
+
 namespace run9::sentry {
 
 struct Fiber {
@@ -33,6 +37,8 @@ struct Fiber {
   } call;
   bool done = true;
   bool queued = false;  // in EventLoop's ready list
+  bool aside = false;       // makes a host call, and comes back by itself (EventLoop::step_aside)
+  LayerSpan* span = nullptr;  // whose code ran here before that
   void* context = nullptr;  // the platform's: whose call is carried out here
 
  private:

@@ -1,8 +1,6 @@
 #include "sentry/sched/host_threads.h"
 
-#include <signal.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <utility>
@@ -14,36 +12,6 @@ namespace run9::sentry {
 namespace {
 
 constexpr size_t kStack = 64 * 1024;
-
-class Locked {
- public:
-  explicit Locked(pthread_mutex_t& m) : mutex_(m) { pthread_mutex_lock(&mutex_); }
-  ~Locked() { pthread_mutex_unlock(&mutex_); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
-
- private:
-  pthread_mutex_t& mutex_;
-};
-
-timespec after(uint64_t ns) {
-  const uint64_t at = EventLoop::now_ns() + ns;
-  return {static_cast<time_t>(at / 1'000'000'000), static_cast<long>(at % 1'000'000'000)};
-}
-
-// Detached, and deaf: signals are the worker's.
-bool make_thread(void* (*body)(void*), void* object) {
-  pthread_attr_t how;
-  CHECK(pthread_attr_init(&how) == 0);
-  sigset_t all;
-  sigfillset(&all);
-  CHECK(pthread_attr_setstacksize(&how, kStack) == 0 && pthread_attr_setsigmask_np(&how, &all) == 0 &&
-        pthread_attr_setdetachstate(&how, PTHREAD_CREATE_DETACHED) == 0);
-  pthread_t thread;
-  const bool made = pthread_create(&thread, &how, body, object) == 0;
-  pthread_attr_destroy(&how);
-  return made;
-}
 
 }  // namespace
 
@@ -60,11 +28,6 @@ HostThreads::Job* HostThreads::Queue::pop() {
 
 // All that the filter of a running Sentry forbids is done here.
 HostThreads::HostThreads(EventLoop& loop, unsigned most) : loop_(loop), most_(most) {
-  pthread_condattr_t by;
-  pthread_condattr_init(&by);
-  pthread_condattr_setclock(&by, CLOCK_MONOTONIC);
-  pthread_cond_init(&more_, &by);
-  pthread_condattr_destroy(&by);
   if (most_ == 0) return;
   news_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   CHECK(news_.valid() && loop_.watch(news_.borrow(), EPOLLIN, *this).has_value());
@@ -74,18 +37,18 @@ HostThreads::~HostThreads() {
   if (news_.valid()) loop_.unwatch(news_.borrow());
   const Locked held(lock_);
   over_ = true;
-  pthread_cond_broadcast(&more_);
-  while (threads_ != 0) pthread_cond_wait(&more_, &lock_);
+  more_.tell_all();
+  while (threads_ != 0) more_.wait(lock_);
 }
 
 // False: nobody will make it.
 bool HostThreads::hand_over(Job& job) {
   const Locked held(lock_);
-  if (idle_ <= queued_ && threads_ < most_ && make_thread(enter, this)) ++threads_;
+  if (idle_ <= queued_ && threads_ < most_ && make_host_thread(enter, this, kStack)) ++threads_;
   if (threads_ == 0) return false;
   waiting_.push(job);
   ++queued_;
-  pthread_cond_signal(&more_);
+  more_.tell_one();
   return true;
 }
 
@@ -122,10 +85,10 @@ void* HostThreads::enter(void* self) {
 }
 
 HostThreads::Job* HostThreads::next() {
-  const timespec until = after(idle_ns);
+  const timespec until = after_ns(idle_ns);
   ++idle_;
-  int r = 0;
-  while (waiting_.empty() && !over_ && r == 0) r = pthread_cond_timedwait(&more_, &lock_, &until);
+  while (waiting_.empty() && !over_ && more_.wait_until(lock_, until)) {
+  }
   --idle_;
   Job* const job = waiting_.pop();
   if (job != nullptr) --queued_;
@@ -143,7 +106,7 @@ void HostThreads::serve() {
     CHECK(write(news_.get(), &one, sizeof one) == sizeof one);
   }
   --threads_;
-  pthread_cond_broadcast(&more_);
+  more_.tell_all();
   pthread_mutex_unlock(&lock_);
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/unique_fd.h"
 #include "sentry/sched/event_loop.h"
+#include "sentry/sched/host_thread.h"
 
 namespace run9::sentry {
 
@@ -56,7 +57,7 @@ class HostThreads final : public FdHandler {
   const unsigned most_;
   UniqueFd news_;       // readable: some are done
   pthread_mutex_t lock_ = PTHREAD_MUTEX_INITIALIZER;
-  pthread_cond_t more_;
+  Condition more_;
   // Under the lock.
   Queue waiting_, done_;
   unsigned threads_ = 0, idle_ = 0, queued_ = 0;

@@ -131,6 +131,13 @@ void Task::host_call(const std::function<void()>& call) {
   moment_ = kernel_.next_moment();
 }
 
+bool Task::step_aside() { return kernel_.loop().current() == fiber_ && kernel_.loop().step_aside(); }
+
+void Task::step_back() {
+  kernel_.loop().step_back(fiber_);
+  moment_ = kernel_.next_moment();
+}
+
 Result<void> Task::sleep_until(uint64_t deadline_ns) {
   woken_ = false;
   for (;;) {

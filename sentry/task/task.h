@@ -46,6 +46,8 @@ class Task final : public vfs::OpContext, public std::enable_shared_from_this<Ta
   Result<void> wait(WaitQueue& q, uint32_t events,
                     std::optional<uint64_t> deadline_ns = {}) override;
   void host_call(const std::function<void()>& call) override;
+  bool step_aside() override;
+  void step_back() override;
   void copied_up() override;
 
   Kernel& kernel() const { return kernel_; }

@@ -18,14 +18,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from patience import patience
 from sandbox import Host, Run9, fail_if, read, skip
 
+FLAGS = {"trap": ("--platform", "trap"), "ptrace": ("--platform", "ptrace"), "workers": ("--workers", "3", "--eager-workers")}
 SPARE = 3  # stubs that the trap platform has ready, at most
 problems = []
 
 
 class Sandbox:
-    def __init__(self, run9, platform):
+    def __init__(self, run9, how):
         self.run9 = run9
-        self.id = f"hostile-{platform}"  # other tests' cgroups are not ours
+        self.id = f"hostile-{how}"  # other tests' cgroups are not ours
         root = os.path.join(run9.work, "rootfs")
         for name in ("proc", "tmp", "dev", "sys", "own"):
             os.makedirs(os.path.join(root, name))
@@ -37,7 +38,7 @@ class Sandbox:
             shutil.copy(os.path.join(run9.bin, name), root)
         mount = {"destination": "/own", "type": "bind", "source": own, "options": ["rbind", "rw"]}
         bundle = run9.bundle("b", ["/canary"], root=root, readonly=False, mounts=[mount])
-        self.canary = run9.start("run", "-b", bundle, self.id, flags=("--platform", platform), stdin=subprocess.PIPE,
+        self.canary = run9.start("run", "-b", bundle, self.id, flags=FLAGS[how], stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE, bufsize=1)
         self.secret = self.line().strip()
         state = run9.state(self.id)
@@ -155,7 +156,7 @@ def after(box, name, result, before):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("bin_dir")
-    p.add_argument("platform", nargs="?", default="trap")
+    p.add_argument("how", choices=FLAGS, nargs="?", default="trap")
     p.add_argument("--seed", type=int, default=9)
     p.add_argument("--only")
     args = p.parse_args()
@@ -165,7 +166,7 @@ def main():
     attacks = subprocess.run([guest, "--list"], capture_output=True, text=True, check=True).stdout.split()
     cores = core_files()
     with Run9(args.bin_dir, "hostile") as run9:
-        box = Sandbox(run9, args.platform)
+        box = Sandbox(run9, args.how)
         # Whether the program's file stays open, for the next one that runs it, is not settled by its first run alone.
         for _ in range(2):
             box.attack("nothing", 1)

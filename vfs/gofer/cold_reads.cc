@@ -1,6 +1,5 @@
 #include "vfs/gofer/cold_reads.h"
 
-#include <errno.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,21 +31,29 @@ Timed read_now(int fd, std::span<std::byte> dst, off_t at) {
   return {static_cast<size_t>(n), now_ns() - start > kSlowNs};
 }
 
+// What the host has in memory. EAGAIN: nothing of it.
+Result<size_t> read_at_once(OpContext& ctx, int fd, std::span<std::byte> dst, off_t at) {
+  const iovec v{dst.data(), dst.size()};
+  const StepAside aside(ctx);
+  const ssize_t n = ::preadv2(fd, &v, 1, at, RWF_NOWAIT);
+  if (n < 0) return last_errno();
+  return static_cast<size_t>(n);
+}
+
 }  // namespace
 
 Result<size_t> ColdReads::read(OpContext& ctx, ColdReadsOfTree& tree, int fd, std::span<std::byte> dst, off_t at) {
   size_t done = 0;
   const off_t last = (at + static_cast<off_t>(dst.size()) - 1) / kPage;
   if (at / kPage == warm_ && last == warm_) {
-    const ssize_t n = ::pread(fd, dst.data(), dst.size(), at);
-    if (n < 0) return last_errno();
-    return static_cast<size_t>(n);
+    const StepAside aside(ctx);
+    return read_now(fd, dst, at).done;
   }
   if (!tree.cannot_tell) {
-    const iovec v{dst.data(), dst.size()};
-    const ssize_t n = ::preadv2(fd, &v, 1, at, RWF_NOWAIT);
-    if (n < 0 && errno != EAGAIN && errno != EOPNOTSUPP) return last_errno();
-    tree.cannot_tell = n < 0 && errno == EOPNOTSUPP;
+    const auto got = read_at_once(ctx, fd, dst, at);
+    tree.cannot_tell = !got.has_value() && got.error() == Errno{EOPNOTSUPP};
+    if (!got.has_value() && got.error() != Errno{EAGAIN} && !tree.cannot_tell) return got.error();
+    const ssize_t n = got.has_value() ? static_cast<ssize_t>(got.value()) : -1;
     done = static_cast<size_t>(std::max<ssize_t>(n, 0));
     if (n > 0) warm_ = (at + n - 1) / kPage;
     // A page that is not there ends a read too: at that page.
@@ -56,6 +63,7 @@ Result<size_t> ColdReads::read(OpContext& ctx, ColdReadsOfTree& tree, int fd, st
   const off_t from = at + static_cast<off_t>(done);
   Timed more;
   if (tree.cannot_tell && !slow_) {
+    const StepAside aside(ctx);
     more = read_now(fd, rest, from);
   } else {
     ctx.host_call([&] { more = read_now(fd, rest, from); });

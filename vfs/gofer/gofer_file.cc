@@ -74,9 +74,10 @@ Result<size_t> GoferFile::write_host(OpContext& ctx, ByteSpan src, uint64_t offs
   int error = 0;
   const auto write = [&] {
     n = how == 0 ? ::pwrite(host_->get(), src.data(), src.size(), at) : ::pwritev2(host_->get(), &v, 1, at, how);
-    if (n < 0) error = errno;
+    if (n < 0) error = host_errno();
   };
   if ((how & (RWF_SYNC | RWF_DSYNC)) == 0) {
+    const StepAside aside(ctx);
     write();
   } else {
     ctx.host_call(write);

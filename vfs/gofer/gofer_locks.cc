@@ -55,7 +55,7 @@ Result<void> GoferLocks::lock_records(OpContext& ctx, const OuterLock& l, LockWa
   if (open == nullptr) return ok();  // who else has it open cannot be asked
   auto range = to_host(l, host_type(l.type));
   if (fcntl(open->host.get(), F_OFD_SETLK, &range) == 0) return ok();
-  if (errno != EAGAIN && errno != EACCES) return Errno{ENOLCK};
+  if (const int e = host_errno(); e != EAGAIN && e != EACCES) return Errno{ENOLCK};
   if (wait == LockWait::kNo) return Errno{EAGAIN};
   const p9::Tlockx request{.fid = open->fid,
                            .type = wire_type(l.type),

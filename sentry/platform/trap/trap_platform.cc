@@ -291,6 +291,7 @@ bool TrapPlatform::poll() {
   }
   for (size_t i = 0; i < active_.size(); ++i) any |= poll_space(*active_[i]);
   wakes_.if_due();
+  wakes_.say();
   return any;
 }
 
@@ -310,12 +311,18 @@ bool TrapPlatform::spin() {
   tell_cpu();
   if (woken_) return false;  // they may be on our core
   for (int i = 0; i < 40; ++i) {
-    for (const TrapContext* c : polled_) {
-      if (c->running_ && __atomic_load_n(&c->page().line.state, __ATOMIC_RELAXED) == kRequest) return true;
-    }
+    if (waiting()) return true;
     __builtin_ia32_pause();
   }
   return false;
+}
+
+bool TrapPlatform::waiting() const {
+  return std::ranges::any_of(polled_, [](const TrapContext* c) {
+    if (!c->running_) return false;
+    const uint32_t state = __atomic_load_n(&c->page().line.state, __ATOMIC_RELAXED);
+    return state == kRequest || state == kRequestAsleep;
+  });
 }
 
 bool TrapPlatform::poll_context(TrapContext& context) {
@@ -332,6 +339,7 @@ bool TrapPlatform::poll_context(TrapContext& context) {
   } else {
     sink_.on_event(context, *kind);
   }
+  wakes_.say();
   return true;
 }
 
@@ -380,7 +388,10 @@ void TrapPlatform::forget(TrapContext& context) {
 }
 
 void TrapPlatform::before_sleep() {
-  wakes_.all_now();
+  do {  // another worker may answer somebody meanwhile
+    wakes_.all_now();
+    wakes_.say();
+  } while (wakes_.waiting() > 0);
   __atomic_store_n(&shared().worker_sleeps, 1, __ATOMIC_SEQ_CST);
 }
 

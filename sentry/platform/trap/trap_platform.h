@@ -418,6 +418,7 @@ class TrapPlatform final : public Platform, private FdHandler {
   uint64_t vdso() const override { return vdso_; }
   bool poll() override;
   bool spin() override;
+  bool waiting() const override;
   void before_sleep() override;
   void after_sleep() override;
   void on_park(void* context) override { static_cast<TrapContext*>(context)->will_wait(); }

@@ -39,6 +39,22 @@ void Wakes::now(uint32_t n) {
   if (syscall(SYS_futex, word(n), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0) > 0) platform_.woken_ = true;
 }
 
+void Wakes::later(uint32_t n) {
+  if (platform_.loop_.workers() == nullptr) return now(n);
+  announce(n);
+  unsaid_.push_back(n);
+}
+
+void Wakes::say() {
+  if (unsaid_.empty()) [[likely]] return;
+  const auto words = std::exchange(unsaid_, {});
+  const bool aside = platform_.loop_.step_aside();
+  bool woken = false;
+  for (const uint32_t n : words) woken |= syscall(SYS_futex, word(n), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0) > 0;
+  if (aside) platform_.loop_.step_back(nullptr);
+  platform_.woken_ |= woken;
+}
+
 uint32_t Wakes::announce(uint32_t n) {
   __atomic_fetch_add(word(n), 1, __ATOMIC_RELEASE);
   return n + 1;
@@ -47,7 +63,7 @@ uint32_t Wakes::announce(uint32_t n) {
 void Wakes::soon(uint32_t n, const uint32_t* state) {
   if (left_to_offered({n, state}) || left_to_ending({n, state})) return;
   // The new one runs already by the platform's count.
-  if (platform_.running_contexts() <= 1) return now(n);
+  if (platform_.running_contexts() <= 1) return later(n);
   wait({n, state}, patience_ns_);
 }
 
@@ -79,7 +95,7 @@ bool Wakes::send_to_sleep(ControlPage& page, uint32_t hand_to) {
 
 // The child does not count as running yet. And the worker has a core.
 void Wakes::after_child(uint32_t n, const uint32_t* state) {
-  if (platform_.running_contexts() + 2 <= platform_.cpus_) return now(n);
+  if (platform_.running_contexts() + 2 <= platform_.cpus_) return later(n);
   wait({n, state}, kForkPatienceNs);
 }
 
@@ -128,7 +144,7 @@ void Wakes::to_check(const Sleeper& sleeper) {
 }
 
 void Wakes::all_now() {
-  for (const Sleeper& s : std::exchange(waiting_, {})) now(s.word);
+  for (const Sleeper& s : std::exchange(waiting_, {})) later(s.word);
   platform_.set_guest_spin();
 }
 
@@ -139,12 +155,12 @@ void Wakes::leave(uint32_t n) {
 }
 
 void Wakes::let_leave() {
-  for (const uint32_t n : std::exchange(leaving_, {})) now(n);
+  for (const uint32_t n : std::exchange(leaving_, {})) later(n);
 }
 
 void Wakes::check_handed() {
   for (const Sleeper& s : std::exchange(handed_, {})) {
-    if (sleeps_still(s.state)) now(s.word);
+    if (sleeps_still(s.state)) later(s.word);
   }
 }
 

@@ -21,6 +21,8 @@ class Wakes {
   // forget().
   void now(uint32_t word);
   void soon(uint32_t word, const uint32_t* state);
+  // now(), or where there are other workers with the next say(): after a request, without the seat.
+  void say();
   // The same for one whose child has come to be where it would run, and will sleep before long.
   void after_child(uint32_t word, const uint32_t* state);
   void forget(const uint32_t* state);
@@ -65,6 +67,7 @@ class Wakes {
   bool leaving() const { return !leaving_.empty(); }
 
  private:
+  void later(uint32_t word);
   struct Sleeper {
     uint32_t word;
     const uint32_t* state;
@@ -81,7 +84,7 @@ class Wakes {
 
   TrapPlatform& platform_;
   std::vector<Sleeper> waiting_;
-  std::vector<uint32_t> leaving_;
+  std::vector<uint32_t> leaving_, unsaid_;
   ControlPage *offered_ = nullptr, *ending_ = nullptr;
   uint64_t due_ns_ = 0, patience_ns_;  // longer where others went on asking the last time
   uint64_t turn_ends_ns_ = 0, requests_seen_ = 0;
