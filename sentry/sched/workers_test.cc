@@ -6,30 +6,18 @@
 
 #include <set>
 
-#include "sentry/sched/event_loop.h"
 #include "sentry/sched/fiber.h"
+#include "sentry/sched/fibers_for_tests.h"
 
 namespace run9::sentry {
 namespace {
 
-class WorkersTest : public ::testing::Test {
+class WorkersTest : public FibersTest {
  protected:
   void SetUp() override {
-    if (sysconf(_SC_NPROCESSORS_ONLN) < 2) GTEST_SKIP() << "one core: there are no further workers";
-    loop_ = EventLoop::create().assume_value();
     loop_->set_workers(3);
+    if (loop_->workers() == nullptr) GTEST_SKIP() << "one core: there are no further workers";
     loop_->workers()->eager = true;
-  }
-  // Until all fibers have ended.
-  void run(std::vector<std::function<void()>> bodies) {
-    for (auto& body : bodies) {
-      ++running_;
-      loop_->spawn([this, body = std::move(body)] {
-        body();
-        if (--running_ == 0) loop_->stop();
-      });
-    }
-    loop_->run();
   }
   template <typename Call>
   void aside(Call call) {
@@ -39,29 +27,18 @@ class WorkersTest : public ::testing::Test {
     loop_->step_back(self);
     EXPECT_EQ(loop_->current(), self);
   }
-  void sleep_ms(uint64_t ms) {
-    Timer timer(*loop_, [this, fiber = loop_->current()] { loop_->ready(fiber); });
-    timer.arm(EventLoop::now_ns() + ms * 1'000'000);
-    loop_->park();
-  }
-
-  std::unique_ptr<EventLoop> loop_;
-  int running_ = 0;
 };
 
 TEST_F(WorkersTest, OneWaitsForWhatAnotherDoesMeanwhile) {
-  int ends[2];
-  ASSERT_EQ(pipe(ends), 0);
-  const UniqueFd reader(ends[0]), writer(ends[1]);
+  const Pipe pipe;
   std::string said;
-  char c = 0;
   run({[&] {
-         aside([&] { EXPECT_EQ(read(reader.get(), &c, 1), 1); });
+         aside([&] { pipe.take(); });
          said += "taken ";
        },
        [&] {
          said += "giving ";
-         EXPECT_EQ(write(writer.get(), "x", 1), 1);
+         pipe.give();
        }});
   EXPECT_EQ(said, "giving taken ");
   EXPECT_GT(loop_->workers()->rounds(), 0u);
@@ -88,15 +65,12 @@ TEST_F(WorkersTest, KernelCodeRunsOneAtATime) {
 
 // Somebody tells one that it can go on, who is not parked and finds out by itself.
 TEST_F(WorkersTest, WhoIsAsideIsNotRunTwice) {
-  int ends[2];
-  ASSERT_EQ(pipe(ends), 0);
-  const UniqueFd reader(ends[0]), writer(ends[1]);
+  const Pipe pipe;
   Fiber* first = nullptr;
   int came = 0;
-  char c = 0;
   run({[&] {
          first = loop_->current();
-         aside([&] { EXPECT_EQ(read(reader.get(), &c, 1), 1); });
+         aside([&] { pipe.take(); });
          ++came;
          loop_->yield();
        },
@@ -106,7 +80,7 @@ TEST_F(WorkersTest, WhoIsAsideIsNotRunTwice) {
            loop_->yield();
          }
          EXPECT_EQ(came, 0);
-         EXPECT_EQ(write(writer.get(), "x", 1), 1);
+         pipe.give();
        }});
   EXPECT_EQ(came, 1);
 }
@@ -135,8 +109,7 @@ TEST_F(WorkersTest, FurtherOnesLeaveWhenThereIsNothingToDo) {
            aside([] { usleep(100); });
          }
          EXPECT_GT(loop_->workers()->threads(), 0u);
-         for (int i = 0; i < 5000 && loop_->workers()->threads() > 0; ++i) sleep_ms(1);
-         EXPECT_EQ(loop_->workers()->threads(), 0u);
+         until([&] { return loop_->workers()->threads() == 0; });
          // And come again.
          for (int i = 0; i < 50; ++i) {
            loop_->spawn([] {});
