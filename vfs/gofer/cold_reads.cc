@@ -31,11 +31,11 @@ Timed read_now(int fd, std::span<std::byte> dst, off_t at) {
   return {static_cast<size_t>(n), now_ns() - start > kSlowNs};
 }
 
-// What the host has in memory. EAGAIN: nothing of it.
-Result<size_t> read_at_once(OpContext& ctx, int fd, std::span<std::byte> dst, off_t at) {
+// `flags`: of preadv2(2). With RWF_NOWAIT what the host has in memory; EAGAIN: nothing of it.
+Result<size_t> read_here(OpContext& ctx, int fd, std::span<std::byte> dst, off_t at, int flags) {
   const iovec v{dst.data(), dst.size()};
   const StepAside aside(ctx);
-  const ssize_t n = ::preadv2(fd, &v, 1, at, RWF_NOWAIT);
+  const ssize_t n = flags == 0 ? ::pread(fd, dst.data(), dst.size(), at) : ::preadv2(fd, &v, 1, at, flags);
   if (n < 0) return last_errno();
   return static_cast<size_t>(n);
 }
@@ -45,12 +45,9 @@ Result<size_t> read_at_once(OpContext& ctx, int fd, std::span<std::byte> dst, of
 Result<size_t> ColdReads::read(OpContext& ctx, ColdReadsOfTree& tree, int fd, std::span<std::byte> dst, off_t at) {
   size_t done = 0;
   const off_t last = (at + static_cast<off_t>(dst.size()) - 1) / kPage;
-  if (at / kPage == warm_ && last == warm_) {
-    const StepAside aside(ctx);
-    return read_now(fd, dst, at).done;
-  }
+  if (at / kPage == warm_ && last == warm_) return read_here(ctx, fd, dst, at, 0);
   if (!tree.cannot_tell) {
-    const auto got = read_at_once(ctx, fd, dst, at);
+    const auto got = read_here(ctx, fd, dst, at, RWF_NOWAIT);
     tree.cannot_tell = !got.has_value() && got.error() == Errno{EOPNOTSUPP};
     if (!got.has_value() && got.error() != Errno{EAGAIN} && !tree.cannot_tell) return got.error();
     const ssize_t n = got.has_value() ? static_cast<ssize_t>(got.value()) : -1;
